@@ -1,0 +1,39 @@
+//! The vocabulary of the gateway: what its stages say to each other. No I/O, no tasks, no policy.
+//!
+//! Data meets these types in this order: a [`Record`] comes from the field with an [`Ack`], a module turns a batch of
+//! them into one [`Applied`], the buffer commits that and fires the acks, and each kept [`Row`] leaves as a
+//! [`StoredRow`] through an [`Outbox`].
+//!
+//! # Layout
+//! - [`record`]: a reading or message on its way to the modules.
+//! - [`ack`]: the promise to its source, fired by the commit.
+//! - [`applied`]: all effects of one call of a module, committed together.
+//! - [`output`]: publications, rows and device writes that a module asks for.
+//! - [`row`]: a row with its identity, as it is stored and synced, and the [`Outbox`] it waits in.
+//! - [`topic`]: MQTT topic names and filters.
+//! - [`name`]: the names that operators give to things.
+//! - [`seen`]: the window of message ids by which a repeated delivery is known.
+//! - [`clock`]: wall time, boot time, and how far to trust them.
+//! - [`limits`]: the bound of every queue, payload, retry and timeout.
+
+pub mod ack;
+pub mod applied;
+pub mod clock;
+pub mod limits;
+pub mod name;
+pub mod output;
+pub mod record;
+pub mod row;
+pub mod seen;
+pub mod topic;
+
+pub use ack::{Ack, AckSink};
+pub use applied::{Applied, Rejection, StateChange};
+pub use clock::{BootId, BootTime, Clock, ClockQuality, SystemClock, WallTime};
+pub use limits::Limits;
+pub use name::{Name, NameError};
+pub use output::{Command, Delivery, Output, Postbox, Publication};
+pub use record::{Body, Channel, DeliveryFlags, Quality, Record};
+pub use row::{Class, Content, Document, Epoch, Mark, NamedValue, Outbox, Row, Scalar, Stamp, StoredRow, StreamEpoch};
+pub use seen::{IdHasher, MessageId, Seen};
+pub use topic::{Topic, TopicError, TopicFilter};

@@ -1,0 +1,19 @@
+//! Messages between a gateway and the centre: CBOR maps and arrays (docs/formats/wire.md), compressed with zstd.
+//!
+//! A [`SyncRequest`] is idempotent: each row has an identity that never comes again, so it may be lost, repeated or
+//! reordered at will. A [`SyncReply`] says how far the centre holds each stream, after its commit. Decoding is bounded
+//! before it allocates, and trailing bytes are refused.
+//!
+//! # Layout
+//! - [`sync`]: the messages.
+//! - [`codec`]: bytes to messages and back.
+
+pub mod codec;
+pub mod sync;
+
+pub use codec::{CONTENT_TYPE, Error, decode, encode};
+pub use sync::{GatewayStatus, ModuleStatus, StreamRows, SyncReply, SyncRequest, VERSION};
+pub use tidegate_record::{
+    BootId, BootTime, Class, ClockQuality, Content, Document, Epoch, Mark, Name, NamedValue, Scalar, Stamp, StoredRow,
+    StreamEpoch, WallTime,
+};

@@ -1,0 +1,100 @@
+//! The sync exchange: rows and status up, marks down.
+//!
+//! The `#[n(…)]` numbers are the format: never reuse one. A reader skips numbers that it does not know.
+
+use minicbor::{Decode, Encode};
+use tidegate_record::{Epoch, Mark, Name, StoredRow, StreamEpoch, WallTime};
+
+/// Version of the exchange that this crate speaks.
+pub const VERSION: u32 = 1;
+
+/// `POST /v1/sync`: rows that the centre lacks. Without rows it asks for the marks and reports the status.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct SyncRequest {
+    /// [`VERSION`].
+    #[n(0)]
+    pub version: u32,
+    /// Whose rows.
+    #[n(1)]
+    pub gateway: Name,
+    /// The gateway's current epoch.
+    #[n(2)]
+    pub epoch: Epoch,
+    /// The gateway's wall clock when it sent this; the centre measures, and never trusts it.
+    #[n(3)]
+    pub sent: WallTime,
+    /// Streams of which the gateway wants to know the mark, because it holds rows of them.
+    #[n(4)]
+    pub known: Vec<StreamEpoch>,
+    /// Rows, at most one entry per stream and epoch.
+    #[n(5)]
+    pub rows: Vec<StreamRows>,
+    /// What the gateway says of itself.
+    #[n(6)]
+    pub status: GatewayStatus,
+}
+
+/// Rows of one stream and epoch, in order of `seq`, without gaps.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct StreamRows {
+    /// Which stream and epoch.
+    #[n(0)]
+    pub of: StreamEpoch,
+    /// The rows.
+    #[n(1)]
+    pub rows: Vec<StoredRow>,
+}
+
+/// What a gateway says of itself with each request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct GatewayStatus {
+    /// Version of the gateway's binary.
+    #[n(0)]
+    pub version: String,
+    /// Rows that wait for the centre.
+    #[n(1)]
+    pub rows_waiting: u64,
+    /// Records received since the start.
+    #[n(2)]
+    pub records_in: u64,
+    /// Messages set aside since the start.
+    #[n(3)]
+    pub rejected: u64,
+    /// Its modules.
+    #[n(4)]
+    pub modules: Vec<ModuleStatus>,
+}
+
+/// One module on a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ModuleStatus {
+    /// The module.
+    #[n(0)]
+    pub name: Name,
+    /// Version of its release.
+    #[n(1)]
+    pub version: String,
+    /// `running`, or why not.
+    #[n(2)]
+    pub state: String,
+    /// Faults since the start.
+    #[n(3)]
+    pub faults: u64,
+}
+
+/// The centre's answer, sent after its commit.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SyncReply {
+    /// [`VERSION`].
+    #[n(0)]
+    pub version: u32,
+    /// How far the centre holds each stream that the request named.
+    #[n(1)]
+    pub marks: Vec<Mark>,
+    /// The centre's wall clock.
+    #[n(2)]
+    pub server_time: WallTime,
+    /// When nothing waits, the centre wants to hear from the gateway again after this many milliseconds.
+    #[n(3)]
+    pub next_poll_ms: u32,
+}
