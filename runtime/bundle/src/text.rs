@@ -1,0 +1,109 @@
+//! What names, topic filters and other texts in documents may be.
+//!
+//! Each function answers with the problem, to be read after the place where the text stands.
+
+/// Longest name of a module, stream or fleet.
+const NAME_BYTES_MAX: usize = 64;
+/// Longest text on one line: descriptions, points, targets.
+const LINE_BYTES_MAX: usize = 1024;
+/// Longest topic filter; MQTT would allow 64 KiB.
+const FILTER_BYTES_MAX: usize = 1024;
+
+/// Names become file names, table keys and words in logs: `[a-z0-9-]`, 1 to 64 of them.
+pub(crate) fn check_name(text: &str) -> Result<(), &'static str> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err("must be 1 to 64 characters of a-z, 0-9 and -")
+}
+
+/// A name, or the beginning of names followed by `*`.
+pub(crate) fn check_pattern(text: &str) -> Result<(), &'static str> {
+    match text.strip_suffix('*') {
+        Some("") => Ok(()),
+        Some(start) => check_name(start),
+        None => check_name(text),
+    }
+    .map_err(|_| "must be a module name, or the beginning of one followed by *")
+}
+
+/// Whether a pattern that passed [`check_pattern`] covers a name.
+pub(crate) fn pattern_covers(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => pattern == name,
+    }
+}
+
+/// One line of text that cannot disturb a terminal or a log.
+pub(crate) fn check_line(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() || text.len() > LINE_BYTES_MAX {
+        return Err("must be 1 to 1024 bytes long");
+    }
+    if text.chars().any(char::is_control) {
+        return Err("must not contain control characters");
+    }
+    Ok(())
+}
+
+/// An MQTT topic filter: `+` alone in a level, `#` alone in the last.
+pub(crate) fn check_filter(text: &str) -> Result<(), &'static str> {
+    if text.len() > FILTER_BYTES_MAX {
+        return Err("must be 1 to 1024 bytes long");
+    }
+    check_line(text)?;
+    let mut levels = text.split('/').peekable();
+    while let Some(level) = levels.next() {
+        let wild = level.contains(['+', '#']);
+        if wild && level.len() != 1 || level == "#" && levels.peek().is_some() {
+            return Err(
+                "is no topic filter: + must stand alone in its level, # alone in the last one",
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_never_a_path() {
+        assert!(check_name("threshold-alarm-2").is_ok());
+        let long = "a".repeat(65);
+        for wrong in [
+            "", ".", "..", "../a", "a/b", "/a", "a\0", "A", "a_b", "a b", "ä", &long,
+        ] {
+            assert!(check_name(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_says() {
+        for (pattern, name, covered) in [
+            ("*", "a", true),
+            ("vibration-*", "vibration-a", true),
+            ("vibration-*", "vibrations", false),
+            ("a", "a", true),
+            ("a", "ab", false),
+        ] {
+            check_pattern(pattern).unwrap();
+            assert_eq!(pattern_covers(pattern, name), covered, "{pattern} {name}");
+        }
+        for wrong in ["", "*a", "a*b", "**", "A*"] {
+            assert!(check_pattern(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_has_its_wildcards_where_mqtt_wants_them() {
+        for right in ["a", "a/b", "+", "#", "a/+/b", "a/#", "/a"] {
+            assert!(check_filter(right).is_ok(), "{right:?}");
+        }
+        for wrong in ["", "a#", "#/a", "a/b+", "a\n", "a\0"] {
+            assert!(check_filter(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
