@@ -1,0 +1,85 @@
+//! Lets some messages through as they came.
+
+use std::fmt::Display;
+
+use crate::message::{Batch, Body, Message};
+use crate::operators::destination::Payload;
+use crate::operators::{Destination, Input};
+use crate::outcome::{Content, Fault, Outcome, Values};
+use crate::payload::{Decode, Encode, Raw, json_content};
+
+/// The operator behind [`filter`](macro@crate::filter).
+#[derive(Debug)]
+pub struct Filter {
+    input: Input,
+    destination: Destination,
+}
+
+impl Filter {
+    /// As configured.
+    ///
+    /// # Errors
+    /// The configuration is malformed.
+    pub fn from_config() -> Result<Self, Fault> {
+        Ok(Self { input: Input::from_config()?, destination: Destination::from_config()? })
+    }
+
+    /// Sends on every message that the function says `true` to, unchanged. One that does not decode is rejected.
+    pub fn process<T: Decode, R: FilterResult>(&self, batch: &Batch, function: impl Fn(&Message<T>) -> R) -> Outcome {
+        let mut outcome = Outcome::default();
+        for message in &batch.messages {
+            if let Err(reason) = self.filter(message, &function, &mut outcome) {
+                outcome.reject(message, reason);
+            }
+        }
+        outcome
+    }
+
+    fn filter<T: Decode, R: FilterResult>(
+        &self,
+        message: &Message,
+        function: &impl Fn(&Message<T>) -> R,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
+        let input = message.with_body(self.input.decode(message)?);
+        if !function(&input).into_result()? {
+            return Ok(());
+        }
+        let payload = || Ok(Payload { bytes: Raw::decode(&message.body)?.0, content_type: None });
+        self.destination.send(message, payload, || content(&message.body), outcome)
+    }
+}
+
+/// What a filter may answer: whether the message passes, or a `Result` of it (an error rejects the message).
+pub trait FilterResult {
+    /// Whether the message passes, or the reason of the rejection.
+    ///
+    /// # Errors
+    /// The reason of the rejection.
+    fn into_result(self) -> Result<bool, String>;
+}
+
+impl FilterResult for bool {
+    fn into_result(self) -> Result<bool, String> {
+        Ok(self)
+    }
+}
+
+impl<E: Display> FilterResult for Result<bool, E> {
+    fn into_result(self) -> Result<bool, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// A body as named values where it is a scalar or JSON, else as the bytes that it is.
+fn content(body: &Body) -> Result<Content, String> {
+    match body {
+        Body::Boolean(value) => Ok(Values::new().with("value", *value).into()),
+        Body::Integer(value) => Ok(Values::new().with("value", *value).into()),
+        Body::Number(value) => value.content(),
+        Body::Payload(payload) => match serde_json::from_slice(payload) {
+            Ok(json) => Ok(json_content(json)),
+            Err(_) => Raw(payload.clone()).content(),
+        },
+    }
+}
