@@ -1,1 +1,54 @@
-//! Placeholder.
+//! The rig: what a test of the whole product stands on. It starts the product's binaries and real peers as processes,
+//! feeds them, cuts and kills them, and counts from outside.
+//!
+//! Nothing here links the product: what it says about Tidegate, it says as a stranger would, over MQTT, HTTP, the
+//! control socket and `/proc`. Every process and thread ends with the value that stands for it.
+//!
+//! # Layout
+//! Peers and processes:
+//! - [`tools`]: programs of other makes, found or installed.
+//! - [`binaries`]: our own programs, built once.
+//! - [`process`]: a child process that never outlives its owner.
+//! - [`broker`]: mosquitto on a free port.
+//! - [`cloud`], [`gateway`]: our two servers.
+//! - [`bundles`]: keys, the root document, signed modules.
+//! - [`site`]: all of them together, as a plant would have them.
+//!
+//! Feeding and counting:
+//! - [`mqtt`]: the few packets of MQTT that the rig speaks itself.
+//! - [`publisher`]: numbered messages, and which of them the broker acknowledged.
+//! - [`listener`]: what a local subscriber sees, and when.
+//! - [`counter`]: an independent subscriber process whose lines are counted.
+//! - [`page`]: what a browser shows of a page.
+//! - [`http`]: one GET.
+//! - [`meter`]: memory and processor time of a process.
+//!
+//! Faults and proofs:
+//! - [`link`]: a network link that can be cut.
+//! - [`tap`]: a wiretap between broker and gateway, which notes when a message went in and its PUBACK came out.
+//! - [`trace`]: the gateway's fsyncs, as the kernel saw them, and the proof that acks wait for them.
+//! - [`kill`]: the kill drill.
+//! - [`wait`]: waiting for something with a deadline.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rig waits for and times real processes, by the real clock"
+)]
+
+pub mod binaries;
+pub mod broker;
+pub mod cloud;
+pub mod counter;
+pub mod gateway;
+pub mod http;
+pub mod link;
+pub mod listener;
+pub mod meter;
+pub mod mqtt;
+pub mod page;
+pub mod process;
+pub mod publisher;
+pub mod tap;
+pub mod tools;
+pub mod trace;
+pub mod wait;

@@ -1,2 +1,2 @@
-//! Placeholder.
+//! Set-up, demo, tests and benches of the whole product.
 fn main() {}

@@ -1,0 +1,149 @@
+//! Our own programs: built once, in the profile in which the caller was built, and started as a user would.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+/// How to build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Quick to build: tests and the demo.
+    Dev,
+    /// What is shipped: benches.
+    Release,
+}
+
+impl Profile {
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Where the product's programs are.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    folder: PathBuf,
+}
+
+impl Binaries {
+    /// Builds them once in this process; later calls give the same.
+    ///
+    /// # Errors
+    /// When the build fails.
+    pub fn built() -> Result<&'static Self> {
+        static BUILT: OnceLock<Result<Binaries, String>> = OnceLock::new();
+        let built =
+            BUILT.get_or_init(|| Self::build(Profile::Dev).map_err(|error| format!("{error:#}")));
+        built.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Builds them.
+    ///
+    /// # Errors
+    /// When the build fails.
+    pub fn build(profile: Profile) -> Result<Self> {
+        cargo_build(
+            profile,
+            &[
+                "-p",
+                "tidegate",
+                "-p",
+                "tide",
+                "-p",
+                "tidegate-cloud",
+                "--bins",
+            ],
+        )?;
+        Ok(Self {
+            folder: target_folder()?.join(profile.folder()),
+        })
+    }
+
+    /// The gateway.
+    pub fn tidegate(&self) -> PathBuf {
+        self.folder.join("tidegate")
+    }
+
+    /// The gateway in which faults can be switched on, for negative controls.
+    ///
+    /// # Errors
+    /// When its build fails.
+    pub fn tidegate_faulty(&self) -> Result<PathBuf> {
+        cargo_build(
+            Profile::Dev,
+            &[
+                "-p",
+                "tidegate",
+                "--features",
+                "faults",
+                "--bin",
+                "tidegate-faulty",
+            ],
+        )?;
+        Ok(self.folder.join("tidegate-faulty"))
+    }
+
+    /// The developer's tool.
+    pub fn tide(&self) -> PathBuf {
+        self.folder.join("tide")
+    }
+
+    /// The centre.
+    pub fn tidegate_cloud(&self) -> PathBuf {
+        self.folder.join("tidegate-cloud")
+    }
+}
+
+/// Runs `cargo build` in the host workspace. Its messages go to the terminal: a build can take minutes.
+///
+/// # Errors
+/// When it fails.
+pub fn cargo_build(profile: Profile, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .current_dir(repository())
+        .args(["build", "--quiet"])
+        .args(arguments)
+        .stdin(Stdio::null());
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    let status = command.status().context("cannot start cargo")?;
+    ensure!(
+        status.success(),
+        "cargo build {} failed",
+        arguments.join(" ")
+    );
+    Ok(())
+}
+
+/// The top folder of the repository.
+pub fn repository() -> &'static Path {
+    static REPOSITORY: OnceLock<PathBuf> = OnceLock::new();
+    REPOSITORY.get_or_init(|| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .canonicalize()
+            .unwrap_or_default()
+    })
+}
+
+/// The target folder in which this program itself was built, whichever the user has chosen.
+///
+/// # Errors
+/// When this program is not in one.
+pub fn target_folder() -> Result<PathBuf> {
+    let me = std::env::current_exe().context("where am I?")?;
+    let profile = me
+        .ancestors()
+        .find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
+    let target = profile.and_then(Path::parent);
+    target
+        .map(Path::to_owned)
+        .with_context(|| format!("{} is not in a target folder", me.display()))
+}

@@ -1,0 +1,153 @@
+//! mosquitto on a free port, with a configuration of its own.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::process::{Process, run_well};
+use crate::tools::Tool;
+use crate::wait::wait_until;
+
+/// How long it may take to start, on a busy machine.
+const START: Duration = Duration::from_secs(20);
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    process: Process,
+    port: u16,
+    configuration: PathBuf,
+    directory: PathBuf,
+}
+
+impl Broker {
+    /// Starts a broker with its files in `directory`.
+    ///
+    /// # Errors
+    /// When mosquitto is not installed or does not start.
+    pub fn start(directory: &Path) -> Result<Self> {
+        // Between choosing a free port and mosquitto's opening it, another program may take it.
+        let mut result = Self::start_at(directory, free_port()?);
+        for _ in 0..4 {
+            if result.is_ok() {
+                break;
+            }
+            result = Self::start_at(directory, free_port()?);
+        }
+        result
+    }
+
+    fn start_at(directory: &Path, port: u16) -> Result<Self> {
+        let configuration = directory.join("mosquitto.conf");
+        fs::write(&configuration, configuration_text(port))
+            .context("cannot write mosquitto.conf")?;
+        let mut process = launch(directory, &configuration)?;
+        await_port(&mut process, port)?;
+        Ok(Self {
+            process,
+            port,
+            configuration,
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits until a client with this id has subscribed.
+    ///
+    /// # Errors
+    /// When it has not within 30 s.
+    pub fn wait_for_subscriber(&self, client_id: &str) -> Result<()> {
+        let line = format!(" {client_id} ");
+        wait_until(
+            &format!("a subscription of {client_id}"),
+            Duration::from_secs(30),
+            || {
+                // mosquitto logs a subscription as "<time>: <client> <qos> <topic>".
+                Ok(self
+                    .process
+                    .stderr()?
+                    .lines()
+                    .any(|logged| logged.contains(&line) && !logged.contains(" as ")))
+            },
+        )
+    }
+
+    /// Kills it and starts it again: its sessions and queues are gone.
+    ///
+    /// # Errors
+    /// When it does not start again.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process.kill9()?;
+        self.process = launch(&self.directory, &self.configuration)?;
+        await_port(&mut self.process, self.port)
+    }
+
+    /// Publishes lines as messages, with the publisher that comes with mosquitto.
+    ///
+    /// # Errors
+    /// When it is not installed or cannot publish.
+    pub fn mosquitto_pub(&self, topic: &str, payload: &str) -> Result<()> {
+        let port = self.port.to_string();
+        run_well(
+            &Tool::MosquittoPub.path()?,
+            ["-p", &port, "-q", "1", "-t", topic, "-m", payload],
+        )
+        .map(drop)
+    }
+}
+
+/// Queues without a bound: what waits for the gateway while it is down is the test, not the broker's limit.
+fn configuration_text(port: u16) -> String {
+    format!(
+        "listener {port} 127.0.0.1\n\
+         allow_anonymous true\n\
+         persistence false\n\
+         max_inflight_messages 1000\n\
+         max_queued_messages 0\n\
+         set_tcp_nodelay true\n\
+         log_dest stderr\n\
+         log_type error\n\
+         log_type warning\n\
+         log_type notice\n\
+         log_type subscribe\n"
+    )
+}
+
+fn launch(directory: &Path, configuration: &Path) -> Result<Process> {
+    Process::start(
+        "mosquitto",
+        directory,
+        Command::new(Tool::Mosquitto.path()?)
+            .arg("-c")
+            .arg(configuration),
+    )
+}
+
+fn await_port(process: &mut Process, port: u16) -> Result<()> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    process.wait_for("the broker to listen", START, |_| {
+        Ok(TcpStream::connect(address).is_ok().then_some(()))
+    })
+}
+
+/// A port that was free a moment ago.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?.port())
+}

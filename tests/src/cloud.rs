@@ -1,0 +1,153 @@
+//! The centre as a process, and what it holds, asked through its API.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::binaries::Binaries;
+use crate::http;
+use crate::process::Process;
+
+/// How long it may take to start, on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
+/// Rows asked for at once.
+const PAGE_ROWS: usize = 1000;
+
+/// A running centre.
+#[derive(Debug)]
+pub struct Cloud {
+    process: Process,
+    address: SocketAddr,
+    program: PathBuf,
+    directory: PathBuf,
+}
+
+impl Cloud {
+    /// Starts a centre on a free port, with its database in `directory`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(binaries: &Binaries, directory: &Path) -> Result<Self> {
+        let program = binaries.tidegate_cloud();
+        let (process, address) = launch(&program, directory, "127.0.0.1:0")?;
+        Ok(Self {
+            process,
+            address,
+            program,
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Address of its page.
+    pub fn page(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Kills it.
+    ///
+    /// # Errors
+    /// When it had ended by itself.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.process.kill9()
+    }
+
+    /// Starts it again at the same address and on the same database.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_again(&mut self) -> Result<()> {
+        let listen = self.address.to_string();
+        (self.process, self.address) = launch(&self.program, &self.directory, &listen)?;
+        Ok(())
+    }
+
+    /// Streams of a gateway.
+    ///
+    /// # Errors
+    /// When the API does not answer as documented.
+    pub fn streams(&self, gateway: &str) -> Result<Value> {
+        http::get_json(self.address, &format!("/v1/gateways/{gateway}/streams"))
+    }
+
+    /// Number of rows of a stream; 0 while the centre has not heard of it.
+    ///
+    /// # Errors
+    /// When the API does not answer as documented.
+    pub fn count(&self, gateway: &str, stream: &str) -> Result<u64> {
+        let path = format!("/v1/gateways/{gateway}/streams/{stream}/count");
+        let answer = http::get(self.address, &path)?;
+        if answer.status == 404 {
+            return Ok(0);
+        }
+        let value: Value = serde_json::from_str(&answer.body)
+            .with_context(|| format!("not JSON: {}", answer.body))?;
+        value["rows"]
+            .as_u64()
+            .with_context(|| format!("no number of rows in {value}"))
+    }
+
+    /// Gives every row of a stream to `each`, page by page.
+    ///
+    /// # Errors
+    /// When the API does not answer as documented, or `each` fails.
+    pub fn rows(
+        &self,
+        gateway: &str,
+        stream: &str,
+        mut each: impl FnMut(&Value) -> Result<()>,
+    ) -> Result<()> {
+        let mut after = String::new();
+        loop {
+            let path =
+                format!("/v1/gateways/{gateway}/streams/{stream}/rows?limit={PAGE_ROWS}{after}");
+            let page = http::get_json(self.address, &path)?;
+            let rows = page["rows"]
+                .as_array()
+                .with_context(|| format!("no rows in {page}"))?;
+            for row in rows {
+                each(row)?;
+            }
+            match page["next"].as_str() {
+                Some(cursor) => after = format!("&after={cursor}"),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+fn launch(program: &Path, directory: &Path, listen: &str) -> Result<(Process, SocketAddr)> {
+    let mut command = Command::new(program);
+    command
+        .args(["run", "--listen", listen, "--database"])
+        .arg(directory.join("cloud.db"));
+    // The first line of stdout says the address: an earlier run's must not be read.
+    let stdout = directory.join("cloud.stdout");
+    if stdout.exists() {
+        std::fs::remove_file(&stdout)?;
+    }
+    let mut process = Process::start("cloud", directory, &mut command)?;
+    let line = process.first_line(START)?;
+    let address = line
+        .rsplit("http://")
+        .next()
+        .and_then(|text| text.trim_end_matches('/').parse().ok());
+    Ok((
+        process,
+        address.with_context(|| format!("no address in the centre's first line: {line}"))?,
+    ))
+}

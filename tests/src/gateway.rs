@@ -1,0 +1,239 @@
+//! The gateway as a process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::process::{Process, run};
+use crate::tools::Tool;
+
+/// How long it may take to start, on a busy machine: it may have to compile its modules.
+const START: Duration = Duration::from_secs(60);
+
+/// How long a stop may take: the gateway drains and has a grace period of 10 s.
+const STOP: Duration = Duration::from_secs(30);
+
+/// A gateway with its folder: gateway.toml, the bundles and the state.
+#[derive(Debug)]
+pub struct Gateway {
+    program: PathBuf,
+    control: PathBuf,
+    directory: PathBuf,
+    environment: Vec<(String, String)>,
+    traced: bool,
+    starts: u32,
+    process: Option<Process>,
+}
+
+impl Gateway {
+    /// A gateway that runs `program`, asked about its state by the program `control`. Its folder exists.
+    pub fn new(program: PathBuf, control: PathBuf, directory: &Path) -> Self {
+        let directory = directory.to_owned();
+        Self {
+            program,
+            control,
+            directory,
+            environment: Vec::new(),
+            traced: false,
+            starts: 0,
+            process: None,
+        }
+    }
+
+    /// Writes its gateway.toml.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configure(&self, text: &str) -> Result<()> {
+        fs::write(self.configuration(), text).context("cannot write gateway.toml")
+    }
+
+    /// Sets a variable for the next start.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Lets strace note the fsyncs of every further start, each in a file of its own.
+    pub fn trace_fsyncs(&mut self) {
+        self.traced = true;
+    }
+
+    /// The files of [`Gateway::trace_fsyncs`].
+    pub fn traces(&self) -> Vec<PathBuf> {
+        (1..=self.starts)
+            .map(|start| self.trace(start))
+            .filter(|path| path.exists())
+            .collect()
+    }
+
+    /// Its folder.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its gateway.toml.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory.join("gateway.toml")
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    /// Starts it and waits until it says that it is ready; gives how long that took.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start(&mut self) -> Result<Duration> {
+        let begin = Instant::now();
+        self.launch()?;
+        self.await_ready()?;
+        Ok(begin.elapsed())
+    }
+
+    /// Starts it, and does not wait.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the gateway runs already");
+        self.starts += 1;
+        let mut command = if self.traced {
+            let mut command = Command::new(Tool::Strace.path()?);
+            // -D: the tracer is the grandchild, so that our child is the gateway itself.
+            command.args([
+                "-D",
+                "-f",
+                "-y",
+                "-ttt",
+                "-T",
+                "--seccomp-bpf",
+                "-e",
+                "trace=fdatasync,fsync",
+                "-o",
+            ]);
+            command.arg(self.trace(self.starts)).arg(&self.program);
+            command
+        } else {
+            Command::new(&self.program)
+        };
+        command.args(["run", "--config"]).arg(self.configuration());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.process = Some(Process::start("gateway", &self.directory, &mut command)?);
+        Ok(())
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// When it does not within a minute, or has ended.
+    pub fn await_ready(&mut self) -> Result<()> {
+        let (control, configuration) = (self.control.clone(), self.configuration());
+        let process = self.process.as_mut().context("the gateway does not run")?;
+        process.wait_for("the gateway to be ready", START, |_| {
+            Ok(ask(&control, &configuration)?.map(drop))
+        })
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self) -> Result<Value> {
+        ask(&self.control, &self.configuration())?.context("the gateway does not answer")
+    }
+
+    /// What it says of one of its modules.
+    ///
+    /// # Errors
+    /// When it does not answer, or has no such module.
+    pub fn module(&self, name: &str) -> Result<Value> {
+        let status = self.status()?;
+        let modules = status["modules"].as_array();
+        let module =
+            modules.and_then(|modules| modules.iter().find(|module| module["name"] == name));
+        module
+            .cloned()
+            .with_context(|| format!("no module {name} in {status}"))
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn process(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("the gateway does not run")
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self
+            .process
+            .as_ref()
+            .context("the gateway does not run")?
+            .id())
+    }
+
+    /// Kills it.
+    ///
+    /// # Errors
+    /// When it had ended by itself.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.process
+            .take()
+            .context("the gateway does not run")?
+            .kill9()
+    }
+
+    /// Stops it with SIGTERM: it must drain and end well.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process
+            .take()
+            .context("the gateway does not run")?
+            .stop(STOP)
+    }
+
+    /// Everything that it has logged, over all starts.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        let bytes = fs::read(self.directory.join("gateway.stderr"))
+            .context("the gateway has no log yet")?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn trace(&self, start: u32) -> PathBuf {
+        self.directory.join(format!("fsyncs-{start}.strace"))
+    }
+}
+
+/// Asks over the control socket; none while nobody answers.
+fn ask(control: &Path, configuration: &Path) -> Result<Option<Value>> {
+    let arguments = [
+        "status".as_ref(),
+        "--config".as_ref(),
+        configuration.as_os_str(),
+        "-o".as_ref(),
+        "json".as_ref(),
+    ];
+    let outcome = run(control, arguments)?;
+    if outcome.code != Some(0) {
+        return Ok(None);
+    }
+    let status = serde_json::from_str(&outcome.stdout);
+    status
+        .map(Some)
+        .with_context(|| format!("the status is not JSON: {}", outcome.stdout))
+}

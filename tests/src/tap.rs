@@ -1,0 +1,320 @@
+//! A wiretap between broker and gateway, which notes when each message with QoS 1 went in and when its PUBACK came out.
+//!
+//! Both times are bounds in the direction that the proof needs: a message is noted *before* it is passed to the gateway,
+//! a PUBACK *after* it was read from it.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::mqtt::{self, Frame, kind};
+
+/// A message and its receipt, in time since 1970: the clock that the kernel's trace uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passage {
+    /// Packet id.
+    pub id: u16,
+    /// The message was about to be passed to the gateway.
+    pub message: Duration,
+    /// The receipt had left the gateway.
+    pub receipt: Duration,
+}
+
+/// The wiretap.
+#[derive(Debug)]
+pub struct Tap {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    broker: SocketAddr,
+    closed: AtomicBool,
+    messages: AtomicU64,
+    passages: Mutex<Vec<Passage>>,
+    broken: Mutex<Option<String>>,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+/// Messages of one connection that have no receipt yet.
+type Waiting = Arc<Mutex<HashMap<u16, Duration>>>;
+
+impl Tap {
+    /// A tap on the way to the broker at `port`.
+    ///
+    /// # Errors
+    /// When no port can be opened.
+    pub fn on(port: u16) -> Result<Self> {
+        let listener =
+            TcpListener::bind("127.0.0.1:0").context("cannot open a port for the tap")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            broker: SocketAddr::from(([127, 0, 0, 1], port)),
+            closed: AtomicBool::new(false),
+            messages: AtomicU64::new(0),
+            passages: Mutex::default(),
+            broken: Mutex::default(),
+            open: Mutex::default(),
+        });
+        let for_acceptor = shared.clone();
+        let acceptor = std::thread::spawn(move || accept(&listener, &for_acceptor));
+        Ok(Self {
+            address,
+            shared,
+            acceptor: Some(acceptor),
+        })
+    }
+
+    /// The port for the gateway to connect to.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Messages with QoS 1 that were passed to the gateway, repeated ones included.
+    pub fn messages(&self) -> u64 {
+        self.shared.messages.load(Ordering::Relaxed)
+    }
+
+    /// Messages that have their receipt, so far.
+    pub fn passed(&self) -> usize {
+        self.shared
+            .passages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Messages that have their receipt, since the last call.
+    ///
+    /// # Errors
+    /// When the tap could not follow the conversation, so that it proves nothing.
+    pub fn take(&self) -> Result<Vec<Passage>> {
+        let broken = self
+            .shared
+            .broken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        ensure!(
+            broken.is_none(),
+            "the tap lost track: {}",
+            broken.as_deref().unwrap_or_default()
+        );
+        Ok(std::mem::take(
+            &mut self
+                .shared
+                .passages
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        for stream in self
+            .shared
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
+            let _already_closed = stream.shutdown(Shutdown::Both);
+        }
+        let _wakes_the_acceptor = TcpStream::connect(self.address);
+        if let Some(acceptor) = self.acceptor.take() {
+            let _its_panic_was_printed = acceptor.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut pumps = Vec::new();
+    while let Ok((gateway, _)) = listener.accept() {
+        if shared.closed.load(Ordering::SeqCst) {
+            break;
+        }
+        let Ok(broker) = TcpStream::connect(shared.broker) else {
+            continue;
+        };
+        let _unsupported = (gateway.set_nodelay(true), broker.set_nodelay(true));
+        let (Ok(gateway_too), Ok(broker_too)) = (gateway.try_clone(), broker.try_clone()) else {
+            continue;
+        };
+        let (Ok(one), Ok(other)) = (gateway.try_clone(), broker.try_clone()) else {
+            continue;
+        };
+        shared
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend([one, other]);
+        let waiting = Waiting::default();
+        let (down, up) = (shared.clone(), shared.clone());
+        let for_up = waiting.clone();
+        pumps.push(std::thread::spawn(move || {
+            down.follow(broker, gateway, |frame| down.message(&waiting, frame));
+        }));
+        pumps.push(std::thread::spawn(move || {
+            up.follow(gateway_too, broker_too, |frame| up.receipt(&for_up, frame));
+        }));
+        pumps.retain(|pump| !pump.is_finished());
+    }
+    for pump in pumps {
+        let _its_panic_was_printed = pump.join();
+    }
+}
+
+impl Shared {
+    /// Passes bytes on after each packet in them was looked at.
+    fn follow(
+        &self,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        mut look: impl FnMut(&Frame<'_>) -> Result<()>,
+    ) {
+        let mut buffer = Vec::new();
+        let mut chunk = vec![0; 64 << 10];
+        while let Ok(length @ 1..) = from.read(&mut chunk) {
+            let bytes = chunk.get(..length).unwrap_or_default();
+            buffer.extend_from_slice(bytes);
+            if let Err(error) = look_through(&mut buffer, &mut look) {
+                *self.broken.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(format!("{error:#}"));
+            }
+            if to.write_all(bytes).is_err() {
+                break;
+            }
+        }
+        let _already_closed = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    }
+
+    fn message(&self, waiting: &Waiting, frame: &Frame<'_>) -> Result<()> {
+        let Some(id) = mqtt::publish_id(frame) else {
+            return Ok(());
+        };
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        let before = waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, now()?);
+        ensure!(
+            before.is_none(),
+            "the broker used packet id {id} again before its receipt"
+        );
+        Ok(())
+    }
+
+    fn receipt(&self, waiting: &Waiting, frame: &Frame<'_>) -> Result<()> {
+        if frame.kind() != kind::PUBACK {
+            return Ok(());
+        }
+        let receipt = now()?;
+        let id = mqtt::receipt_id(frame).context("a PUBACK without a packet id")?;
+        let message = waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
+        let message = message
+            .with_context(|| format!("a PUBACK for packet id {id}, which is not in flight"))?;
+        self.passages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Passage {
+                id,
+                message,
+                receipt,
+            });
+        Ok(())
+    }
+}
+
+fn look_through(
+    buffer: &mut Vec<u8>,
+    look: &mut impl FnMut(&Frame<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut used = 0;
+    let result = loop {
+        match Frame::first(buffer.get(used..).unwrap_or_default()) {
+            Ok(Some(frame)) => {
+                used += frame.length;
+                if let Err(error) = look(&frame) {
+                    break Err(error);
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    buffer.drain(..used);
+    result
+}
+
+/// Time since 1970.
+fn now() -> Result<Duration> {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Broker;
+    use crate::process::Process;
+    use crate::publisher::Publisher;
+    use crate::tools::{Tool, available};
+    use crate::wait::wait_until;
+    use std::process::Command;
+
+    #[test]
+    fn each_receipt_is_paired_with_its_message_in_either_version_of_mqtt() {
+        if !available("tap", &[Tool::Mosquitto, Tool::MosquittoSub]).unwrap() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let broker = Broker::start(directory.path()).unwrap();
+        for version in ["mqttv311", "mqttv5"] {
+            let tap = Tap::on(broker.port()).unwrap();
+            let mut subscriber = Command::new(Tool::MosquittoSub.path().unwrap());
+            subscriber.args([
+                "-p",
+                &tap.port().to_string(),
+                "-V",
+                version,
+                "-q",
+                "1",
+                "-i",
+                version,
+                "-t",
+                "a",
+            ]);
+            let _subscriber = Process::start("sub", directory.path(), &mut subscriber).unwrap();
+            broker.wait_for_subscriber(version).unwrap();
+            let mut publisher = Publisher::connect(broker.port(), "publisher", 100).unwrap();
+            for _ in 0..3000 {
+                publisher.publish("a", &[b'x'; 200]).unwrap();
+            }
+            publisher.finish().unwrap();
+            wait_until("all receipts", Duration::from_secs(30), || {
+                Ok(tap.passed() == 3000)
+            })
+            .unwrap();
+            let passages = tap.take().unwrap();
+            assert!(
+                passages
+                    .iter()
+                    .all(|passage| passage.message < passage.receipt)
+            );
+            assert_eq!(tap.messages(), 3000);
+        }
+    }
+}
