@@ -94,7 +94,7 @@ pub(crate) fn append(archive: &mut Vec<u8>, name: &str, body: &[u8]) {
     field(b"0000000", 8);
     field(b"0000000", 8);
     field(b"", 155 + 12);
-    let checksum = format!("{:06o}\0 ", checksum(&header));
+    let [checksum, _] = checksums(&header);
     header.splice(CHECKSUM, checksum.into_bytes());
     archive.extend_from_slice(&header);
     archive.extend_from_slice(body);
@@ -127,8 +127,10 @@ fn check_end(bytes: &[u8], at: usize) -> Result<(), Error> {
 fn read_header(header: &[u8]) -> Result<(String, usize), Error> {
     let field = |range: Range<usize>| header.get(range).unwrap_or_default();
     let malformed = |problem: &str| Error::malformed("a header of the bundle", problem);
-    let sum = octal(field(CHECKSUM)).ok_or_else(|| malformed("has no checksum"))?;
-    if sum != checksum(header) {
+    if !checksums(header)
+        .iter()
+        .any(|spelling| field(CHECKSUM) == spelling.as_bytes())
+    {
         return Err(malformed("does not match its checksum"));
     }
     if field(MAGIC) != USTAR {
@@ -164,8 +166,9 @@ fn read_header(header: &[u8]) -> Result<(String, usize), Error> {
     Ok((name, size))
 }
 
-/// The sum of all bytes, those of the checksum counted as spaces.
-fn checksum(header: &[u8]) -> usize {
+/// The sum of all bytes, those of the checksum counted as spaces, in the two spellings that archivers use. In no other:
+/// nothing else protects these eight bytes.
+fn checksums(header: &[u8]) -> [String; 2] {
     let byte = |(index, byte): (usize, &u8)| {
         if CHECKSUM.contains(&index) {
             b' '
@@ -173,7 +176,8 @@ fn checksum(header: &[u8]) -> usize {
             *byte
         }
     };
-    header.iter().enumerate().map(byte).map(usize::from).sum()
+    let sum: usize = header.iter().enumerate().map(byte).map(usize::from).sum();
+    [format!("{sum:06o}\0 "), format!("{sum:07o}\0")]
 }
 
 /// Octal digits, then only zero bytes and spaces.

@@ -1,9 +1,13 @@
 //! The archive: what is in it beside, instead of, or after what belongs there.
 
 use tar::EntryType;
-use tidegate_bundle::{Artifact, ArtifactKind, BUNDLE_BYTES_MAX, Digest, UnverifiedBundle, VerifiedRoot, seal};
+use tidegate_bundle::{
+    Artifact, ArtifactKind, BUNDLE_BYTES_MAX, Digest, UnverifiedBundle, VerifiedRoot, seal,
+};
 
-use crate::fixture::{COMPONENT, Fleet, archive, archive_of, component_name, envelope, fleet, release};
+use crate::fixture::{
+    COMPONENT, Fleet, archive, archive_of, component_name, envelope, fleet, release,
+};
 
 const RELEASE: &str = "release.dsse.json";
 
@@ -45,10 +49,22 @@ fn every_entry_belongs_there() {
     fleet.check(archive(&honest), "accepted");
 
     let extra = format!("artifacts/{}", Digest::of(b"extra"));
-    fleet.check(archive(&[honest[0], honest[1], (&extra, b"extra")]), "unexpected-entry");
-    fleet.check(archive(&[honest[0], (&extra, b"extra"), honest[1]]), "unexpected-entry");
-    fleet.check(archive(&[honest[0], honest[1], honest[1]]), "unexpected-entry");
-    fleet.check(archive(&[honest[0], honest[0], honest[1]]), "unexpected-entry");
+    fleet.check(
+        archive(&[honest[0], honest[1], (&extra, b"extra")]),
+        "unexpected-entry",
+    );
+    fleet.check(
+        archive(&[honest[0], (&extra, b"extra"), honest[1]]),
+        "unexpected-entry",
+    );
+    fleet.check(
+        archive(&[honest[0], honest[1], honest[1]]),
+        "unexpected-entry",
+    );
+    fleet.check(
+        archive(&[honest[0], honest[0], honest[1]]),
+        "unexpected-entry",
+    );
     fleet.check(archive(&[honest[1], honest[0]]), "unexpected-entry");
     fleet.check(archive(&[honest[0]]), "missing-entry");
     fleet.check(archive(&[]), "missing-entry");
@@ -73,8 +89,14 @@ fn no_name_leads_elsewhere() {
         format!("{component}\0.sh"),
         String::new(),
     ] {
-        fleet.check(archive(&[(RELEASE, &envelope), (&name, COMPONENT)]), "unexpected-entry");
-        fleet.check(archive(&[(&name, &envelope), (&component, COMPONENT)]), "unexpected-entry");
+        fleet.check(
+            archive(&[(RELEASE, &envelope), (&name, COMPONENT)]),
+            "unexpected-entry",
+        );
+        fleet.check(
+            archive(&[(&name, &envelope), (&component, COMPONENT)]),
+            "unexpected-entry",
+        );
     }
 }
 
@@ -94,12 +116,17 @@ fn every_entry_is_a_regular_file() {
         EntryType::XHeader,
         EntryType::XGlobalHeader,
         EntryType::Continuous,
-        EntryType::new(0),
     ];
     for kind in kinds {
         let release = (EntryType::Regular, RELEASE, &*envelope);
-        fleet.check(archive_of(&[release, (kind, &component, COMPONENT)]), "unexpected-entry");
-        fleet.check(archive_of(&[(kind, "x", b"x"), release]), "unexpected-entry");
+        fleet.check(
+            archive_of(&[release, (kind, &component, COMPONENT)]),
+            "unexpected-entry",
+        );
+        fleet.check(
+            archive_of(&[(kind, "x", b"x"), release]),
+            "unexpected-entry",
+        );
     }
 }
 
@@ -120,12 +147,19 @@ fn a_header_that_lies_is_refused() {
         fleet.check(rewritten(124, size), "truncated");
     }
     // Binary sizes are an extension; signs, digits beyond 7 and nothing are no octal numbers.
-    for size in [&b"\x80\0\0\0\0\0\0\0\0\0\0\x01"[..], b"-0000000001\0", b"00000000009\0", &[0; 12], b"777777777777"] {
+    for size in [
+        &b"\x80\0\0\0\0\0\0\0\0\0\0\x01"[..],
+        b"-0000000001\0",
+        b"00000000009\0",
+        &[0; 12],
+        b"777777777777",
+    ] {
         fleet.check(rewritten(124, size), "malformed");
     }
     // A name in two halves, a link's target, the GNU magic.
     fleet.check(rewritten(345, b"artifacts"), "unexpected-entry");
     fleet.check(rewritten(157, b"/etc/passwd"), "unexpected-entry");
+    fleet.check(rewritten(156, &[0]), "unexpected-entry");
     fleet.check(rewritten(257, b"ustar  \0"), "malformed");
     let mut bundle = fleet.bundle();
     bundle[148] ^= 1;
@@ -136,7 +170,8 @@ fn a_header_that_lies_is_refused() {
 fn an_artifact_is_the_one_that_the_release_names() {
     let fleet = fleet();
     let envelope = genuine_envelope(&fleet);
-    let with_component = |bytes: &[u8]| archive(&[(RELEASE, &envelope), (&component_name(), bytes)]);
+    let with_component =
+        |bytes: &[u8]| archive(&[(RELEASE, &envelope), (&component_name(), bytes)]);
     let mut damaged = COMPONENT.to_vec();
     damaged[3] ^= 1;
     fleet.check(with_component(&damaged), "digest-mismatch");
@@ -146,7 +181,12 @@ fn an_artifact_is_the_one_that_the_release_names() {
     // The author's tool would not write it, either.
     let error = seal(&release(), &[&damaged], &[&fleet.publishers[0]]).unwrap_err();
     assert_eq!(error.reason(), "digest-mismatch");
-    assert_eq!(seal(&release(), &[], &[&fleet.publishers[0]]).unwrap_err().reason(), "missing-entry");
+    assert_eq!(
+        seal(&release(), &[], &[&fleet.publishers[0]])
+            .unwrap_err()
+            .reason(),
+        "missing-entry"
+    );
 }
 
 #[test]
@@ -155,17 +195,43 @@ fn precompiled_code_comes_out_for_its_own_machine_only() {
     let root = VerifiedRoot::open(&fleet.signed_root()).unwrap();
     let code: [&[u8]; 2] = [b"code for arm", b"code for x86"];
     let mut release = release();
-    for (target, code) in ["aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"].into_iter().zip(code) {
-        let kind = ArtifactKind::Precompiled { target: target.to_owned(), engine: "engine-1".to_owned() };
+    for (target, code) in ["aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"]
+        .into_iter()
+        .zip(code)
+    {
+        let kind = ArtifactKind::Precompiled {
+            target: target.to_owned(),
+            engine: "engine-1".to_owned(),
+        };
         release.artifacts.push(Artifact::of(kind, code));
     }
-    let sealed = seal(&release, &[COMPONENT, code[0], code[1]], &[&fleet.publishers[0]]).unwrap();
-    let bundle = UnverifiedBundle::open(sealed).unwrap().verify(&root).unwrap();
+    let sealed = seal(
+        &release,
+        &[COMPONENT, code[0], code[1]],
+        &[&fleet.publishers[0]],
+    )
+    .unwrap();
+    let bundle = UnverifiedBundle::open(sealed)
+        .unwrap()
+        .verify(&root)
+        .unwrap();
     assert_eq!(bundle.component(), COMPONENT);
-    assert_eq!(bundle.precompiled("aarch64-unknown-linux-gnu", "engine-1"), Some(code[0]));
-    assert_eq!(bundle.precompiled("x86_64-unknown-linux-gnu", "engine-1"), Some(code[1]));
-    assert_eq!(bundle.precompiled("x86_64-unknown-linux-gnu", "engine-2"), None);
-    assert_eq!(bundle.precompiled("riscv64gc-unknown-linux-gnu", "engine-1"), None);
+    assert_eq!(
+        bundle.precompiled("aarch64-unknown-linux-gnu", "engine-1"),
+        Some(code[0])
+    );
+    assert_eq!(
+        bundle.precompiled("x86_64-unknown-linux-gnu", "engine-1"),
+        Some(code[1])
+    );
+    assert_eq!(
+        bundle.precompiled("x86_64-unknown-linux-gnu", "engine-2"),
+        None
+    );
+    assert_eq!(
+        bundle.precompiled("riscv64gc-unknown-linux-gnu", "engine-1"),
+        None
+    );
 }
 
 #[test]

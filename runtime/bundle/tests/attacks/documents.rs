@@ -8,7 +8,11 @@ use crate::fixture::{bundle_of, component_name, envelope, fleet, release, releas
 fn check_body(body: &str, reason: &str) {
     let fleet = fleet();
     let result = fleet.verify(fleet.bundle_of_body(body));
-    assert_eq!(result.map_or_else(|error| error.reason(), |()| "accepted"), reason, "{body}");
+    assert_eq!(
+        result.map_or_else(|error| error.reason(), |()| "accepted"),
+        reason,
+        "{body}"
+    );
 }
 
 fn check_edit(edit: impl FnOnce(&mut Value), reason: &str) {
@@ -21,9 +25,15 @@ fn check_edit(edit: impl FnOnce(&mut Value), reason: &str) {
 fn a_release_reads_back_as_it_was_written() {
     let fleet = fleet();
     let root = VerifiedRoot::open(&fleet.signed_root()).unwrap();
-    let bundle = UnverifiedBundle::open(fleet.bundle()).unwrap().verify(&root).unwrap();
+    let bundle = UnverifiedBundle::open(fleet.bundle())
+        .unwrap()
+        .verify(&root)
+        .unwrap();
     assert_eq!(*bundle.release(), release());
-    assert_eq!(bundle.digest(), tidegate_bundle::Digest::of(release_body().as_bytes()));
+    assert_eq!(
+        bundle.digest(),
+        tidegate_bundle::Digest::of(release_body().as_bytes())
+    );
 }
 
 #[test]
@@ -45,12 +55,27 @@ fn a_field_that_stands_twice_is_refused_everywhere() {
 #[test]
 fn an_unknown_field_is_refused_unless_it_is_a_note() {
     check_edit(|body| body["priority"] = json!(1), "unknown-field");
-    check_edit(|body| body["artifacts"][0]["url"] = json!("http://example.com"), "unknown-field");
-    check_edit(|body| body["artifacts"][0]["target"] = json!("any"), "unknown-field");
-    check_edit(|body| body["capabilities"]["network"] = json!([]), "unknown-field");
+    check_edit(
+        |body| body["artifacts"][0]["url"] = json!("http://example.com"),
+        "unknown-field",
+    );
+    check_edit(
+        |body| body["artifacts"][0]["target"] = json!("any"),
+        "unknown-field",
+    );
+    check_edit(
+        |body| body["capabilities"]["network"] = json!([]),
+        "unknown-field",
+    );
     check_edit(|body| body["limits"]["cpu"] = json!(1), "unknown-field");
-    check_edit(|body| body["streams"][0]["x-owner"] = json!(null), "accepted");
-    check_edit(|body| body["x-build"] = json!({"commit": "abc", "dirty": false, "load": 0.5}), "accepted");
+    check_edit(
+        |body| body["streams"][0]["x-owner"] = json!(null),
+        "accepted",
+    );
+    check_edit(
+        |body| body["x-build"] = json!({"commit": "abc", "dirty": false, "load": 0.5}),
+        "accepted",
+    );
 
     let fleet = fleet();
     let genuine = envelope(&fleet.bundle()).to_string();
@@ -60,34 +85,77 @@ fn an_unknown_field_is_refused_unless_it_is_a_note() {
 
 #[test]
 fn a_release_says_what_the_format_wants_and_nothing_else() {
-    for field in ["module", "version", "counter", "artifacts", "capabilities", "limits", "streams", "config", "created"] {
+    for field in [
+        "module",
+        "version",
+        "counter",
+        "artifacts",
+        "capabilities",
+        "limits",
+        "streams",
+        "config",
+        "created",
+    ] {
         let remove = |body: &mut Value| drop(body.as_object_mut().unwrap().remove(field));
         check_edit(remove, "malformed");
         check_edit(|body| body[field] = json!(null), "malformed");
     }
-    for name in ["", "../alarm", "/etc/passwd", "a/b", "a\0b", "Alarm", "a_b", &"a".repeat(65)] {
+    for name in [
+        "",
+        "../alarm",
+        "/etc/passwd",
+        "a/b",
+        "a\0b",
+        "Alarm",
+        "a_b",
+        &"a".repeat(65),
+    ] {
         check_edit(|body| body["module"] = json!(name), "malformed");
         check_edit(|body| body["streams"][0]["name"] = json!(name), "malformed");
     }
-    check_edit(|body| body["world"] = json!("tidegate:module/processor@9.0.0"), "unsupported-world");
+    check_edit(
+        |body| body["world"] = json!("tidegate:module/processor@9.0.0"),
+        "unsupported-world",
+    );
     check_edit(|body| body["version"] = json!("1.2"), "malformed");
     for counter in [json!(0), json!(-1), json!(1.5), json!("7"), json!(1e30)] {
         check_edit(|body| body["counter"] = counter, "malformed");
     }
     check_edit(|body| body["artifacts"] = json!([]), "malformed");
-    check_edit(|body| body["artifacts"][0]["kind"] = json!("script"), "malformed");
-    check_edit(|body| body["artifacts"][0]["sha256"] = json!("../../etc/passwd"), "malformed");
+    check_edit(
+        |body| body["artifacts"][0]["kind"] = json!("script"),
+        "malformed",
+    );
+    check_edit(
+        |body| body["artifacts"][0]["sha256"] = json!("../../etc/passwd"),
+        "malformed",
+    );
     let repeat = |list: &mut Value| {
         let first = list[0].clone();
         list.as_array_mut().unwrap().push(first);
     };
     check_edit(|body| repeat(&mut body["artifacts"]), "malformed");
     check_edit(|body| repeat(&mut body["streams"]), "malformed");
-    check_edit(|body| repeat(&mut body["capabilities"]["publish"]), "malformed");
-    check_edit(|body| body["capabilities"]["publish"] = json!(["alarms/#/x"]), "malformed");
-    check_edit(|body| body["capabilities"]["actuate"] = json!(["valve\u{1b}[2J"]), "malformed");
-    check_edit(|body| body["limits"]["memory_bytes"] = json!(0), "malformed");
-    check_edit(|body| body["streams"][0]["class"] = json!("urgent"), "malformed");
+    check_edit(
+        |body| repeat(&mut body["capabilities"]["publish"]),
+        "malformed",
+    );
+    check_edit(
+        |body| body["capabilities"]["publish"] = json!(["alarms/#/x"]),
+        "malformed",
+    );
+    check_edit(
+        |body| body["capabilities"]["actuate"] = json!(["valve\u{1b}[2J"]),
+        "malformed",
+    );
+    check_edit(
+        |body| body["limits"]["memory_bytes"] = json!(0),
+        "malformed",
+    );
+    check_edit(
+        |body| body["streams"][0]["class"] = json!("urgent"),
+        "malformed",
+    );
     check_edit(|body| body["config"] = json!({"high": 80}), "malformed");
 }
 
@@ -100,7 +168,10 @@ fn a_document_is_json_to_its_last_byte() {
 
     let fleet = fleet();
     let genuine = envelope(&fleet.bundle()).to_string();
-    fleet.check(bundle_of(format!("{genuine}{{}}").as_bytes()), "trailing-data");
+    fleet.check(
+        bundle_of(format!("{genuine}{{}}").as_bytes()),
+        "trailing-data",
+    );
     fleet.check(bundle_of(b""), "malformed");
     fleet.check(bundle_of(&[0xff; 40]), "malformed");
 }
@@ -111,13 +182,24 @@ fn a_document_is_bounded_before_it_is_read() {
     let genuine = envelope(&fleet.bundle()).to_string();
     let padded = |length: usize| format!("{genuine}{}", " ".repeat(length - genuine.len()));
     fleet.check(bundle_of(padded(DOCUMENT_BYTES_MAX).as_bytes()), "accepted");
-    fleet.check(bundle_of(padded(DOCUMENT_BYTES_MAX + 1).as_bytes()), "too-large");
+    fleet.check(
+        bundle_of(padded(DOCUMENT_BYTES_MAX + 1).as_bytes()),
+        "too-large",
+    );
     // Deep nesting within the bound.
-    fleet.check(bundle_of("[".repeat(DOCUMENT_BYTES_MAX).as_bytes()), "malformed");
+    fleet.check(
+        bundle_of("[".repeat(DOCUMENT_BYTES_MAX).as_bytes()),
+        "malformed",
+    );
     let one = json!({"keyid": "0".repeat(64), "sig": "A".repeat(86) + "=="});
     let many = json!({"payload": "", "payloadType": RELEASE_TYPE, "signatures": vec![one; 17]});
     fleet.check(bundle_of(many.to_string().as_bytes()), "malformed");
-    assert_eq!(VerifiedRoot::open(&[b' '; DOCUMENT_BYTES_MAX + 1]).unwrap_err().reason(), "too-large");
+    assert_eq!(
+        VerifiedRoot::open(&[b' '; DOCUMENT_BYTES_MAX + 1])
+            .unwrap_err()
+            .reason(),
+        "too-large"
+    );
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tidegate_bundle::{
-    Artifact, ArtifactKind, Capabilities, Class, Envelope, Error, KeyId, Limits, PublicKey, RELEASE_TYPE, Release,
-    ReleaseRole, Role, Roles, Root, SigningKey, Stream, UnverifiedBundle, VerifiedRoot, WORLD, seal,
+    Artifact, ArtifactKind, Capabilities, Class, Envelope, Error, KeyId, Limits, PublicKey,
+    RELEASE_TYPE, Release, ReleaseRole, Role, Roles, Root, SigningKey, Stream, UnverifiedBundle,
+    VerifiedRoot, WORLD, seal,
 };
 
 pub(crate) const COMPONENT: &[u8] = b"\0asm, as far as a bundle cares";
@@ -20,12 +21,22 @@ pub(crate) struct Fleet {
 
 pub(crate) fn fleet() -> Fleet {
     let key = |seed| SigningKey::from_seed(&[seed; 32]);
-    Fleet { roots: [key(1), key(2)], publishers: [key(3), key(4)], deployer: key(5), stranger: key(9) }
+    Fleet {
+        roots: [key(1), key(2)],
+        publishers: [key(3), key(4)],
+        deployer: key(5),
+        stranger: key(9),
+    }
 }
 
 impl Fleet {
     pub(crate) fn root(&self) -> Root {
-        let keys = self.roots.iter().chain(&self.publishers).chain([&self.deployer]).map(SigningKey::public_key);
+        let keys = self
+            .roots
+            .iter()
+            .chain(&self.publishers)
+            .chain([&self.deployer])
+            .map(SigningKey::public_key);
         let ids = |keys: &[SigningKey]| keys.iter().map(id).collect::<Vec<_>>();
         let role = |key_ids, threshold| Role { key_ids, threshold };
         let [first, second] = [id(&self.publishers[0]), id(&self.publishers[1])];
@@ -58,13 +69,19 @@ impl Fleet {
     /// Verifies a bundle under this fleet's root.
     pub(crate) fn verify(&self, bundle: Vec<u8>) -> Result<(), Error> {
         let root = VerifiedRoot::open(&self.signed_root())?;
-        UnverifiedBundle::open(bundle)?.verify(&root).map(|bundle| assert_eq!(bundle.component(), COMPONENT))
+        UnverifiedBundle::open(bundle)?
+            .verify(&root)
+            .map(|bundle| assert_eq!(bundle.component(), COMPONENT))
     }
 
     /// Asserts the reason for which a bundle is refused, or `accepted`.
     #[track_caller]
     pub(crate) fn check(&self, bundle: Vec<u8>, reason: &str) {
-        assert_eq!(self.verify(bundle).map_or_else(|error| error.reason(), |()| "accepted"), reason);
+        assert_eq!(
+            self.verify(bundle)
+                .map_or_else(|error| error.reason(), |()| "accepted"),
+            reason
+        );
     }
 
     pub(crate) fn bundle(&self) -> Vec<u8> {
@@ -73,7 +90,9 @@ impl Fleet {
 
     /// The genuine body of the release, changed and signed again.
     pub(crate) fn bundle_of_body(&self, body: &str) -> Vec<u8> {
-        let envelope = Envelope::sign("release", RELEASE_TYPE, body.into(), &[&self.publishers[0]]).write().unwrap();
+        let envelope = Envelope::sign("release", RELEASE_TYPE, body.into(), &[&self.publishers[0]])
+            .write()
+            .unwrap();
         bundle_of(&envelope)
     }
 }
@@ -89,8 +108,14 @@ pub(crate) fn release() -> Release {
         counter: 7,
         world: WORLD.to_owned(),
         artifacts: vec![Artifact::of(ArtifactKind::Component, COMPONENT)],
-        capabilities: Capabilities { publish: vec!["alarms/#".to_owned()], ..Capabilities::default() },
-        limits: Limits { memory_bytes: 16 << 20, state_bytes: 256 << 10 },
+        capabilities: Capabilities {
+            publish: vec!["alarms/#".to_owned()],
+            ..Capabilities::default()
+        },
+        limits: Limits {
+            memory_bytes: 16 << 20,
+            state_bytes: 256 << 10,
+        },
         streams: vec![Stream {
             name: "alarms".to_owned(),
             class: Class::Alarm,
@@ -116,7 +141,10 @@ pub(crate) fn envelope(bundle: &[u8]) -> Value {
 
 /// A bundle of this envelope and the genuine component, packed by an archiver of another make.
 pub(crate) fn bundle_of(envelope: &[u8]) -> Vec<u8> {
-    archive(&[("release.dsse.json", envelope), (&component_name(), COMPONENT)])
+    archive(&[
+        ("release.dsse.json", envelope),
+        (&component_name(), COMPONENT),
+    ])
 }
 
 pub(crate) fn component_name() -> String {
@@ -124,7 +152,10 @@ pub(crate) fn component_name() -> String {
 }
 
 pub(crate) fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
-    let files: Vec<_> = entries.iter().map(|(name, body)| (tar::EntryType::Regular, *name, *body)).collect();
+    let files: Vec<_> = entries
+        .iter()
+        .map(|(name, body)| (tar::EntryType::Regular, *name, *body))
+        .collect();
     archive_of(&files)
 }
 
