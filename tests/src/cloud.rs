@@ -96,9 +96,8 @@ impl Cloud {
         }
         let value: Value = serde_json::from_str(&answer.body)
             .with_context(|| format!("not JSON: {}", answer.body))?;
-        value["rows"]
-            .as_u64()
-            .with_context(|| format!("no number of rows in {value}"))
+        let rows = value.pointer("/rows").and_then(Value::as_u64);
+        rows.with_context(|| format!("no number of rows in {value}"))
     }
 
     /// Gives every row of a stream to `each`, page by page.
@@ -116,13 +115,12 @@ impl Cloud {
             let path =
                 format!("/v1/gateways/{gateway}/streams/{stream}/rows?limit={PAGE_ROWS}{after}");
             let page = http::get_json(self.address, &path)?;
-            let rows = page["rows"]
-                .as_array()
-                .with_context(|| format!("no rows in {page}"))?;
+            let rows = page.pointer("/rows").and_then(Value::as_array);
+            let rows = rows.with_context(|| format!("no rows in {page}"))?;
             for row in rows {
                 each(row)?;
             }
-            match page["next"].as_str() {
+            match page.pointer("/next").and_then(Value::as_str) {
                 Some(cursor) => after = format!("&after={cursor}"),
                 None => return Ok(()),
             }

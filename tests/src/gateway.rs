@@ -154,7 +154,7 @@ impl Gateway {
     /// When it does not answer, or has no such module.
     pub fn module(&self, name: &str) -> Result<Value> {
         let status = self.status()?;
-        let modules = status["modules"].as_array();
+        let modules = status.pointer("/modules").and_then(Value::as_array);
         let module =
             modules.and_then(|modules| modules.iter().find(|module| module["name"] == name));
         module
