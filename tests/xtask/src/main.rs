@@ -1,2 +1,65 @@
-//! Set-up, demo, tests and benches of the whole product.
-fn main() {}
+//! `cargo xtask`: set-up, demo, tests and benches of the whole product. It drives the product's programs as processes
+//! and links none of it, so that it is built in seconds.
+//!
+//! # Layout
+//! - [`setup`]: what a fresh machine lacks.
+//! - [`test`]: all tests, with one line of result.
+//! - [`demo`]: the whole path on real input, with kills and a cut link, and a table of what came out.
+//! - [`kill`]: kills the gateway under load, many times, and looks for what was lost.
+//! - [`bench`]: ours against a reference, both measured in one run.
+//! - [`steps`]: what the user sees meanwhile.
+
+#![allow(clippy::print_stdout, reason = "a program for the terminal")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it times real processes, by the real clock"
+)]
+
+mod kill;
+mod setup;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use steps::Steps;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Set-up, demo, tests and benches of Tidegate"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Installs what this machine lacks: broker, browser, tracer, and a compiler for modules
+    Setup,
+    /// Runs all tests, with real brokers, guests for both targets and a browser
+    Test,
+    /// Kills the gateway under load and looks for what was lost, counted twice, or acknowledged too early
+    Kill(kill::Arguments),
+}
+
+fn main() -> ExitCode {
+    let steps = Steps::start();
+    let result = match Arguments::parse().command {
+        Command::Setup => setup::run(&steps),
+        Command::Test => test::run(&steps),
+        Command::Kill(arguments) => kill::run(&steps, &arguments),
+    };
+    if let Err(error) = &result {
+        println!("error: {error:#}");
+    }
+    println!("took {}", steps.elapsed());
+    if result.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,282 @@
+//! All tests: formats and lints, guests natively and for both Wasm targets, the host workspace with the whole-product
+//! tests. Everything runs, whatever fails; the last line sums up.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tidegate_tests::binaries::{Binaries, repository};
+use tidegate_tests::tools::SKIPPED;
+
+use crate::setup;
+use crate::steps::Steps;
+
+/// Workspaces whose crates are guests.
+const GUESTS: [&str; 2] = ["guest-examples", "tests/guests"];
+
+/// The targets for which every guest is built.
+const TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-unknown-unknown"];
+
+/// What was counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Tally {
+    const fn of(passed: bool) -> Self {
+        Self {
+            passed: passed as u64,
+            failed: !passed as u64,
+            skipped: 0,
+        }
+    }
+
+    const fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+/// Runs everything.
+pub(crate) fn run(steps: &Steps) -> Result<()> {
+    setup::run(steps)?;
+    let mut tally = Tally::default();
+    tally.add(formats_and_lints(steps)?);
+    steps.say("building the gateway, the centre and tide");
+    let binaries = Binaries::built()?;
+    tally.add(guests(steps, binaries)?);
+    steps.say("testing the host workspace and the whole product");
+    tally.add(cargo_test(
+        steps,
+        repository(),
+        &["test", "--workspace", "--no-fail-fast"],
+    )?);
+    steps.say("done");
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed, tally.failed, tally.skipped
+    );
+    ensure!(tally.failed == 0, "{} failed", tally.failed);
+    Ok(())
+}
+
+fn formats_and_lints(steps: &Steps) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for folder in [".", GUESTS[0], GUESTS[1]] {
+        steps.say(&format!("format and lints of {folder}"));
+        let folder = repository().join(folder);
+        tally.add(check(&folder, "cargo", &["fmt", "--all", "--check"])?);
+        tally.add(check(
+            &folder,
+            "cargo",
+            &[
+                "clippy",
+                "--quiet",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        )?);
+    }
+    Ok(tally)
+}
+
+fn guests(steps: &Steps, binaries: &Binaries) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for workspace in GUESTS {
+        steps.say(&format!("testing {workspace} natively"));
+        let folder = repository().join(workspace);
+        tally.add(cargo_test(
+            steps,
+            &folder,
+            &["test", "--workspace", "--no-fail-fast"],
+        )?);
+    }
+    let tide = binaries.tide().display().to_string();
+    for guest in guest_folders()? {
+        let name = guest
+            .strip_prefix(repository())
+            .unwrap_or(&guest)
+            .display()
+            .to_string();
+        for target in TARGETS {
+            steps.say(&format!("building {name} for {target}"));
+            tally.add(check(&guest, &tide, &["build", "--target", target, "."])?);
+        }
+        if guest.join("recorded").exists() {
+            steps.say(&format!("tide test {name}"));
+            tally.add(check(&guest, &tide, &["test", "."])?);
+        }
+    }
+    Ok(tally)
+}
+
+/// Folders with a module.
+fn guest_folders() -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for workspace in GUESTS {
+        let entries = repository()
+            .join(workspace)
+            .read_dir()
+            .with_context(|| format!("no {workspace}"))?;
+        for entry in entries {
+            let folder = entry?.path();
+            if folder.join("tide.toml").exists() {
+                found.push(folder);
+            }
+        }
+    }
+    found.sort();
+    ensure!(!found.is_empty(), "no guests found");
+    Ok(found)
+}
+
+/// One command that must succeed; what it says is shown when it does not.
+fn check(folder: &Path, program: &str, arguments: &[&str]) -> Result<Tally> {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.with_context(|| format!("cannot start {program}"))?;
+    if !output.status.success() {
+        println!(
+            "FAILED `{program} {}` in {}",
+            arguments.join(" "),
+            folder.display()
+        );
+        println!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(Tally::of(output.status.success()))
+}
+
+/// `cargo test`: counts its results, shows skips and failures as they come.
+fn cargo_test(steps: &Steps, folder: &Path, arguments: &[&str]) -> Result<Tally> {
+    let mut command = Command::new("cargo");
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().context("cannot start cargo")?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let errors = std::thread::spawn(move || {
+        let mut lines = Vec::new();
+        for line in BufReader::new(stderr?).lines().map_while(Result::ok) {
+            if line.starts_with(SKIPPED) {
+                println!("{line}");
+            }
+            lines.push(line);
+        }
+        Some(lines)
+    });
+    let mut reader = Reader::default();
+    for line in BufReader::new(stdout.context("no output of cargo")?).lines() {
+        let line = line.context("malformed output of cargo")?;
+        if let Some(name) = line.strip_prefix("test ") {
+            steps.show(name);
+        }
+        reader.read(&line);
+    }
+    let errors = errors.join().ok().flatten().unwrap_or_default();
+    let succeeded = child.wait()?.success();
+    for line in &reader.failures {
+        println!("{line}");
+    }
+    let mut tally = reader.tally;
+    tally.skipped += count(
+        errors
+            .iter()
+            .filter(|line| line.starts_with(SKIPPED))
+            .count(),
+    );
+    tally.passed -= count(
+        errors
+            .iter()
+            .filter(|line| line.starts_with(SKIPPED))
+            .count(),
+    )
+    .min(tally.passed);
+    if !succeeded && tally.failed == 0 {
+        println!(
+            "FAILED `cargo {}` in {}\n{}",
+            arguments.join(" "),
+            folder.display(),
+            errors.join("\n")
+        );
+        tally.failed += 1;
+    }
+    Ok(tally)
+}
+
+/// Reads the output of Rust's test harness.
+#[derive(Debug, Default)]
+struct Reader {
+    tally: Tally,
+    in_failures: bool,
+    failures: Vec<String>,
+}
+
+impl Reader {
+    fn read(&mut self, line: &str) {
+        if line == "failures:" {
+            self.in_failures = true;
+        }
+        if let Some(result) = line.strip_prefix("test result: ") {
+            self.in_failures = false;
+            let number = |word: &str| {
+                let part = result
+                    .split(['.', ';'])
+                    .find_map(|part| part.trim().strip_suffix(word));
+                part.and_then(|number| number.trim().parse::<u64>().ok())
+                    .unwrap_or_default()
+            };
+            self.tally.add(Tally {
+                passed: number("passed"),
+                failed: number("failed"),
+                skipped: number("ignored"),
+            });
+        } else if self.in_failures {
+            self.failures.push(line.to_owned());
+        }
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_summed_and_failures_kept() {
+        let mut reader = Reader::default();
+        let output = "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nbroken\n\n\
+            test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+            running 3 tests\ntest result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s";
+        output.lines().for_each(|line| reader.read(line));
+        assert_eq!(
+            reader.tally,
+            Tally {
+                passed: 4,
+                failed: 1,
+                skipped: 1
+            }
+        );
+        assert!(reader.failures.contains(&"broken".to_owned()));
+    }
+}
