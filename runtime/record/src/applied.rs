@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Ack, MessageId, Name, Publication, Row, WallTime};
+use crate::{Ack, BootTime, MessageId, Name, Publication, Row, WallTime};
 
 /// What one call of a module changed, from the sandbox to the buffer.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Applied {
     pub rejections: Vec<Rejection>,
     /// Ids of the messages in this call, for those that carry one.
     pub seen: Vec<MessageId>,
+    /// When the first of its messages was received; none when the module was only woken.
+    pub received: Option<BootTime>,
     /// Fired after the commit, in this order.
     pub acks: Vec<Ack>,
 }

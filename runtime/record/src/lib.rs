@@ -14,10 +14,12 @@
 //! - [`name`]: the names that operators give to things.
 //! - [`seen`]: the window of message ids by which a repeated delivery is known.
 //! - [`clock`]: wall time, boot time, and how far to trust them.
+//! - [`backoff`]: how long to wait after a failure.
 //! - [`limits`]: the bound of every queue, payload, retry and timeout.
 
 pub mod ack;
 pub mod applied;
+pub mod backoff;
 pub mod clock;
 pub mod limits;
 pub mod name;
@@ -29,10 +31,11 @@ pub mod topic;
 
 pub use ack::{Ack, AckSink};
 pub use applied::{Applied, Rejection, StateChange};
+pub use backoff::Backoff;
 pub use clock::{BootId, BootTime, Clock, ClockQuality, SystemClock, WallTime};
 pub use limits::Limits;
 pub use name::{Name, NameError};
-pub use output::{Command, Delivery, Output, Postbox, Publication};
+pub use output::{Command, Delivery, Effects, Postbox, Publication};
 pub use record::{Body, Channel, DeliveryFlags, Quality, Record};
 pub use row::{Class, Content, Document, Epoch, Mark, NamedValue, Outbox, Row, Scalar, Stamp, StoredRow, StreamEpoch};
 pub use seen::{IdHasher, MessageId, Seen};

@@ -67,7 +67,7 @@ pub struct Limits {
 impl Limits {
     /// The defaults, as a constant, so that relations between them can be checked when compiling.
     pub const DEFAULT: Self = Self {
-        payload_bytes_max: 1 << 20,
+        payload_bytes_max: 256 << 10,
         inbox_records_max: 4096,
         batch_records_max: 1024,
         batch_bytes_max: 4 << 20,

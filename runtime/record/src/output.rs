@@ -5,18 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{BootTime, Name, Row, Scalar, Topic};
-
-/// One effect of a call, with the trace id of the message that caused it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// A message to a local broker.
-    Publish(Publication),
-    /// A row for the centre.
-    Keep(Row),
-    /// A device write.
-    Actuate(Command),
-}
+use crate::{BootTime, Name, Scalar, Topic};
 
 /// A message to a local broker.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,4 +63,12 @@ pub trait Postbox: Send + Sync {
 
     /// Resolves when publications may have been added since the last call of [`Postbox::next`].
     fn posted(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Effects that leave at once, before the commit. Neither call waits: what cannot leave now is counted and dropped.
+pub trait Effects: Send + Sync {
+    /// Sends an [`Delivery::AtOnce`] publication.
+    fn publish(&self, publication: Publication);
+    /// Writes to a device point, unless the command has expired.
+    fn actuate(&self, command: Command);
 }

@@ -1,0 +1,186 @@
+//! wasmtime's settings, the epoch ticker, and loading a module.
+//!
+//! Every setting that shapes compiled code is fixed here and part of the cache's fingerprint: a difference would make
+//! precompiled code refuse to load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tidegate_record::{Clock, Limits, Name};
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Config, Engine, EngineWeak};
+
+use crate::bindings::{Processor, ProcessorPre};
+use crate::cache::CodeCache;
+use crate::error::Error;
+use crate::host::{Host, Whole};
+use crate::module::Module;
+use crate::spec::ModuleSpec;
+use crate::wasi;
+
+/// How often a running guest can be interrupted.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// Ticks without a call after which the ticker sleeps until the next one.
+const IDLE_TICKS_MAX: u64 = 50;
+/// Stack of a guest. The thread's own stack is not used: calls run on fibers of [`ASYNC_STACK_BYTES`].
+const WASM_STACK_BYTES: usize = 256 << 10;
+/// Stack of a call's fiber: the guest's and what host functions need on top.
+const ASYNC_STACK_BYTES: usize = 1 << 20;
+/// What the contract itself lets a module import: by instance name, up to the version.
+const CONTRACT: [&str; 4] = ["tidegate:module/", "wasi:config/store", "wasi:keyvalue/store", "wasi:logging/logging"];
+
+/// The engine of this process, and all that its modules share.
+#[derive(Debug)]
+pub struct Sandbox {
+    engine: Engine,
+    cache: Option<CodeCache>,
+    limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
+    ticker: Arc<Ticker>,
+}
+
+impl Sandbox {
+    /// Makes the engine. Compiled code is kept in `cache`, where there is one.
+    ///
+    /// # Errors
+    /// When the engine cannot run on this machine.
+    pub fn new(limits: Arc<Limits>, clock: Arc<dyn Clock>, cache: Option<CodeCache>) -> Result<Self, Error> {
+        let engine = Engine::new(&settings()).map_err(|error| Error::Engine(error.into()))?;
+        let ticker = Ticker::start(&engine).map_err(|error| Error::Engine(error.into()))?;
+        Ok(Self { engine, cache, limits, clock, ticker: Arc::new(ticker) })
+    }
+
+    /// Compiles a module, or takes it from the cache, and checks that it fits the contract. Nothing of it runs yet.
+    ///
+    /// # Errors
+    /// When it is not a component, imports what is not granted (said by name), or does not fit the contract.
+    pub fn load(&self, spec: ModuleSpec) -> Result<Module, Error> {
+        let component = self.compile(&spec.name, &spec.component)?;
+        let pre = self.link(&spec.name, &component)?;
+        Ok(Module::new(pre, spec, self.limits.clone(), self.clock.clone(), self.ticker.clone()))
+    }
+
+    fn compile(&self, module: &Name, bytes: &[u8]) -> Result<Component, Error> {
+        if let Some(cache) = &self.cache
+            && let Some(component) = cache.load(&self.engine, bytes)?
+        {
+            return Ok(component);
+        }
+        let component = Component::from_binary(&self.engine, bytes)
+            .map_err(|source| Error::Compile { module: module.clone(), source: source.into() })?;
+        if let Some(cache) = &self.cache {
+            cache.store(&self.engine, bytes, &component)?;
+        }
+        Ok(component)
+    }
+
+    fn link(&self, module: &Name, component: &Component) -> Result<ProcessorPre<Host>, Error> {
+        refuse_ungranted(module, component, &self.engine)?;
+        let contract = |source: wasmtime::Error| Error::Contract { module: module.clone(), source: source.into() };
+        let mut linker = Linker::new(&self.engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(contract)?;
+        Processor::add_to_linker::<_, Whole>(&mut linker, |host| host).map_err(contract)?;
+        let pre: InstancePre<Host> = linker.instantiate_pre(component).map_err(contract)?;
+        ProcessorPre::new(pre).map_err(contract)
+    }
+}
+
+fn settings() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        // The same bits on every machine, so that a replay on a laptop is exact.
+        .cranelift_nan_canonicalization(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(ASYNC_STACK_BYTES)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
+    config
+}
+
+/// Refuses, by its name, the first import that is neither of the contract nor of the empty WASI baseline.
+fn refuse_ungranted(module: &Name, component: &Component, engine: &Engine) -> Result<(), Error> {
+    let granted = |import: &str| CONTRACT.iter().chain(&wasi::BASELINE).any(|prefix| import.starts_with(prefix));
+    let ty = component.component_type();
+    let refused = ty.imports(engine).map(|(name, _)| name.to_owned()).find(|name| !granted(name));
+    match refused {
+        Some(import) => Err(Error::Import { module: module.clone(), import }),
+        None => Ok(()),
+    }
+}
+
+/// Advances the engine's epoch while calls are made, from a thread of its own: guests run on the thread that would
+/// otherwise have to interrupt them. Sleeps when no module is called, so that an idle gateway wakes nobody.
+#[derive(Debug)]
+pub(crate) struct Ticker {
+    calls: Arc<AtomicU64>,
+    asleep: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: &Engine) -> std::io::Result<Self> {
+        let (calls, asleep, stop) = <(Arc<AtomicU64>, Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let engine = engine.weak();
+        let thread = {
+            let ticker = (calls.clone(), asleep.clone(), stop.clone());
+            let tick = move || Self::tick(&engine, &ticker.0, &ticker.1, &ticker.2);
+            std::thread::Builder::new().name("epoch".into()).spawn(tick)?
+        };
+        Ok(Self { calls, asleep, stop, thread: Some(thread) })
+    }
+
+    fn tick(engine: &EngineWeak, calls: &AtomicU64, asleep: &AtomicBool, stop: &AtomicBool) {
+        let (mut known, mut idle) = (0, 0);
+        while !stop.load(Ordering::SeqCst) {
+            match engine.upgrade() {
+                Some(engine) => engine.increment_epoch(),
+                None => return,
+            }
+            let now = calls.load(Ordering::SeqCst);
+            idle = if now == known { idle + 1 } else { 0 };
+            known = now;
+            if idle < IDLE_TICKS_MAX {
+                std::thread::park_timeout(TICK);
+                continue;
+            }
+            asleep.store(true, Ordering::SeqCst);
+            // A call that began in between has not seen `asleep`; it is seen here instead.
+            if calls.load(Ordering::SeqCst) == known && !stop.load(Ordering::SeqCst) {
+                std::thread::park();
+            }
+            asleep.store(false, Ordering::SeqCst);
+            idle = 0;
+        }
+    }
+
+    /// A call begins: the epoch must advance.
+    pub(crate) fn call(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.asleep.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.wake();
+        if let Some(thread) = self.thread.take() {
+            // The thread holds nothing that outlives it, and a panic in it has no message for us.
+            drop(thread.join());
+        }
+    }
+}

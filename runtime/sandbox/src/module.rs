@@ -1,0 +1,324 @@
+//! One module: its instance, its state, and a call.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_record::{Ack, Applied, BootTime, Clock, Command, Limits, MessageId, Name, Publication, Record, Seen};
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::bindings::exports::tidegate::module::entry::Start;
+use crate::bindings::tidegate::module::types::{Fault, Outcome};
+use crate::bindings::{Processor, ProcessorPre};
+use crate::budget::Budget;
+use crate::convert::{BatchParts, Rules};
+use crate::engine::{TICK, Ticker};
+use crate::error::Failure;
+use crate::guest_log::GuestLog;
+use crate::host::{Host, State};
+use crate::spec::{Grants, ModuleSpec, StreamSpec};
+
+/// Bytes that guest and host may pass each other in one call: a full batch and full outputs, encoded.
+const CALL_BYTES_MAX: usize = 32 << 20;
+/// Handles of one instance in the component model's own tables.
+const COMPONENT_HANDLES_MAX: usize = 256;
+/// A call may wait in a host function (a sleep) for this many deadlines before it is given up.
+const WAIT_DEADLINES: u32 = 20;
+
+/// A loaded module. Not running between calls; its instance may be dropped at any time.
+pub struct Module {
+    pre: ProcessorPre<Host>,
+    live: Option<Live>,
+    /// The state while no instance holds it.
+    state: BTreeMap<String, Bytes>,
+    state_bytes_max: usize,
+    state_written_by: Option<String>,
+    memory_bytes_max: usize,
+    name: Name,
+    version: String,
+    generation: u64,
+    config: Arc<BTreeMap<String, String>>,
+    grants: Grants,
+    streams: Vec<StreamSpec>,
+    seen: Seen,
+    limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
+    ticker: Arc<Ticker>,
+    log: Arc<GuestLog>,
+}
+
+struct Live {
+    store: Store<Host>,
+    processor: Processor,
+}
+
+/// What a call led to, to be passed on in this order: effects that leave at once, then the commit.
+#[derive(Debug)]
+pub struct Called {
+    /// To be sent right away.
+    pub at_once: Vec<Publication>,
+    /// Device writes, to be done right away.
+    pub commands: Vec<Command>,
+    /// To be committed.
+    pub applied: Applied,
+    /// When the module wants to be called next, at the latest; replaces its last wish.
+    pub wake_at: Option<BootTime>,
+}
+
+/// A call that failed: nothing of it is applied, and here are its records again.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) failure: Failure,
+    pub(crate) records: Vec<Record>,
+}
+
+impl Module {
+    pub(crate) fn new(
+        pre: ProcessorPre<Host>,
+        spec: ModuleSpec,
+        limits: Arc<Limits>,
+        clock: Arc<dyn Clock>,
+        ticker: Arc<Ticker>,
+    ) -> Self {
+        Self {
+            pre,
+            live: None,
+            state: spec.state,
+            state_bytes_max: spec.state_bytes_max,
+            state_written_by: spec.state_written_by,
+            memory_bytes_max: spec.memory_bytes_max,
+            log: Arc::new(GuestLog::new(spec.name.clone(), &limits)),
+            name: spec.name,
+            version: spec.version,
+            generation: spec.generation,
+            config: Arc::new(spec.config),
+            grants: spec.grants,
+            streams: spec.streams,
+            seen: spec.seen,
+            limits,
+            clock,
+            ticker,
+        }
+    }
+
+    /// The module's name on this gateway.
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Starts an instance, unless one lives: configuration is checked and state migrated. Says when to wake the module.
+    ///
+    /// # Errors
+    /// When the guest faults, traps or does not answer in time.
+    pub async fn start(&mut self) -> Result<Option<BootTime>, Failure> {
+        if self.live.is_some() {
+            return Ok(None);
+        }
+        let mut store = self.store();
+        self.open_call(&mut store);
+        let started = {
+            let (pre, version) = (&self.pre, self.state_written_by.as_deref());
+            let starting = async {
+                let processor = pre.instantiate_async(&mut store).await?;
+                let start = Start { state_written_by: version };
+                let answer = processor.tidegate_module_entry().call_init(&mut store, start).await?;
+                Ok((processor, answer))
+            };
+            tokio::time::timeout(self.wait_max(), starting).await
+        };
+        match started {
+            Ok(Ok((processor, Ok(wake_at)))) => {
+                self.live = Some(Live { store, processor });
+                Ok(wake_at.map(BootTime))
+            }
+            Ok(Ok((_, Err(fault)))) => Err(self.drop_instance(store, Some(said(fault)))),
+            Ok(Err(error)) => Err(self.trapped(store, &error)),
+            Err(_) => Err(self.drop_instance(store, None)),
+        }
+    }
+
+    /// Gives the module a batch, or none when it is to be woken. Messages that it has seen are acknowledged with the
+    /// others and not shown to it again.
+    pub(crate) async fn call(&mut self, records: Vec<Record>) -> Result<Called, Failed> {
+        let (new, repeated, ids) = self.apart(records);
+        match self.process(&new).await {
+            Err(failure) => Err(Failed { failure, records: new.into_iter().chain(repeated).collect() }),
+            Ok(mut called) => {
+                for id in &ids {
+                    self.seen.insert(*id);
+                }
+                called.applied.seen = ids;
+                called.applied.received = new.first().map(|record| record.received);
+                called.applied.acks = acks(new, repeated);
+                Ok(called)
+            }
+        }
+    }
+
+    /// An outcome that sets `records` aside without asking the module.
+    pub(crate) fn reject(&mut self, records: Vec<Record>, reason: &str) -> Applied {
+        let (new, repeated, ids) = self.apart(records);
+        for id in &ids {
+            self.seen.insert(*id);
+        }
+        let rejections = new.iter().map(|record| crate::convert::rejection(record, reason.to_owned())).collect();
+        Applied { rejections, seen: ids, acks: acks(new, repeated), ..self.nothing() }
+    }
+
+    /// Records that are new to the module, those that it has seen, and the new ones' ids.
+    fn apart(&self, records: Vec<Record>) -> (Vec<Record>, Vec<Record>, Vec<MessageId>) {
+        if records.iter().all(|record| record.id.is_none()) {
+            return (records, Vec::new(), Vec::new());
+        }
+        let (mut ids, mut in_batch) = (Vec::new(), HashSet::new());
+        let (new, repeated) = records.into_iter().partition(|record| match record.id {
+            None => true,
+            Some(id) if self.seen.contains(id) || !in_batch.insert(id) => false,
+            Some(id) => {
+                ids.push(id);
+                true
+            }
+        });
+        (new, repeated, ids)
+    }
+
+    async fn process(&mut self, records: &[Record]) -> Result<Called, Failure> {
+        let mut wake_at = self.start().await?;
+        let Some(mut live) = self.live.take() else {
+            return Err(Failure::Trap("instance is gone".to_owned()));
+        };
+        let now = self.open_call(&mut live.store);
+        let parts = BatchParts::new(records);
+        let batch = parts.batch(self.clock.as_ref(), now);
+        let answer = {
+            let calling = live.processor.tidegate_module_entry().call_process(&mut live.store, batch);
+            tokio::time::timeout(self.wait_max(), calling).await
+        };
+        let outcome = match answer {
+            Ok(Ok(Ok(outcome))) => outcome,
+            Ok(Ok(Err(fault))) => return Err(self.drop_instance(live.store, Some(said(fault)))),
+            Ok(Err(error)) => return Err(self.trapped(live.store, &error)),
+            Err(_) => return Err(self.drop_instance(live.store, None)),
+        };
+        if outcome.wake_at.is_some() || !records.is_empty() {
+            wake_at = outcome.wake_at.map(BootTime);
+        }
+        match self.apply(&mut live.store, records, outcome, now.1) {
+            Ok(called) => {
+                self.live = Some(live);
+                self.state_written_by = Some(self.version.clone());
+                Ok(Called { wake_at, ..called })
+            }
+            Err(failure) => Err(self.drop_instance(live.store, Some(failure))),
+        }
+    }
+
+    fn apply(
+        &self,
+        store: &mut Store<Host>,
+        records: &[Record],
+        outcome: Outcome,
+        now_boot: BootTime,
+    ) -> Result<Called, Failure> {
+        let rules = Rules { grants: &self.grants, streams: &self.streams, limits: &self.limits, now_boot };
+        let effects = rules.effects(records, outcome)?;
+        let applied = Applied {
+            rows: effects.rows,
+            publications: effects.durable,
+            rejections: effects.rejections,
+            state: store.data_mut().state.merge(),
+            ..self.nothing()
+        };
+        Ok(Called { at_once: effects.at_once, commands: effects.commands, applied, wake_at: None })
+    }
+
+    fn nothing(&self) -> Applied {
+        Applied {
+            module: self.name.clone(),
+            generation: self.generation,
+            rows: Vec::new(),
+            publications: Vec::new(),
+            state: Vec::new(),
+            rejections: Vec::new(),
+            seen: Vec::new(),
+            received: None,
+            acks: Vec::new(),
+        }
+    }
+
+    fn store(&mut self) -> Store<Host> {
+        let state = State::new(std::mem::take(&mut self.state), self.state_bytes_max);
+        let budget = Budget::new(self.memory_bytes_max);
+        let host = Host::new(self.config.clone(), self.log.clone(), budget, state, &self.limits);
+        let mut store = Store::new(self.pre.engine(), host);
+        store.limiter(|host| &mut host.budget);
+        store.set_hostcall_fuel(CALL_BYTES_MAX);
+        store.set_max_component_handles(COMPONENT_HANDLES_MAX);
+        store.epoch_deadline_callback(|mut context| {
+            let ticks_left = &mut context.data_mut().ticks_left;
+            match ticks_left.checked_sub(1) {
+                None => Ok(UpdateDeadline::Interrupt),
+                Some(left) => {
+                    *ticks_left = left;
+                    // The other tasks of this thread go on between two ticks of a slow guest.
+                    Ok(UpdateDeadline::Yield(1))
+                }
+            }
+        });
+        store
+    }
+
+    /// Sets the time and the deadline of the call that begins.
+    fn open_call(&self, store: &mut Store<Host>) -> (tidegate_record::WallTime, BootTime) {
+        let now = (self.clock.wall_time(), self.clock.boot_time());
+        let ticks = self.limits.call_deadline.as_nanos().div_ceil(TICK.as_nanos());
+        let host = store.data_mut();
+        host.now.set(now.0, now.1);
+        host.ticks_left = u64::try_from(ticks).unwrap_or(u64::MAX);
+        store.set_epoch_deadline(1);
+        self.ticker.call();
+        now
+    }
+
+    fn wait_max(&self) -> Duration {
+        self.limits.call_deadline * WAIT_DEADLINES
+    }
+
+    fn trapped(&mut self, store: Store<Host>, error: &wasmtime::Error) -> Failure {
+        let host = store.data();
+        let failure = if host.ticks_left == 0 {
+            None
+        } else if let Some(wanted) = host.budget.refused_bytes {
+            let limit = host.budget.memory_bytes_max();
+            Some(Failure::Memory { wanted_mib: wanted.div_ceil(1 << 20), limit_mib: limit >> 20 })
+        } else {
+            Some(Failure::Trap(error.root_cause().to_string()))
+        };
+        self.drop_instance(store, failure)
+    }
+
+    /// Takes the state back out of the instance. Without a failure of its own, the call was stopped for its time.
+    fn drop_instance(&mut self, store: Store<Host>, failure: Option<Failure>) -> Failure {
+        self.state = store.into_data().state.discard();
+        failure.unwrap_or(Failure::Deadline(self.limits.call_deadline.as_millis()))
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module").field("name", &self.name).field("live", &self.live.is_some()).finish_non_exhaustive()
+    }
+}
+
+fn said(fault: Fault) -> Failure {
+    match fault {
+        Fault::Transient(reason) => Failure::Transient(reason),
+        Fault::Permanent(reason) => Failure::Permanent(reason),
+    }
+}
+
+fn acks(new: Vec<Record>, repeated: Vec<Record>) -> Vec<Ack> {
+    new.into_iter().chain(repeated).map(|record| record.ack).collect()
+}

@@ -1,0 +1,259 @@
+//! The loop that feeds one module and passes its effects on: at-once effects first, then the outcome to the buffer.
+//!
+//! Ends when the inbox closes and is empty; what was taken from it has then been passed on. A failing module is told
+//! apart from a failing message by halving the batch; one that keeps failing is parked, and its messages are set aside
+//! so that neither the broker's window nor a neighbour waits for it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tidegate_record::{Applied, BootTime, Clock, Effects, Limits, Record};
+use tokio::sync::mpsc;
+
+use crate::error::Failure;
+use crate::module::{Called, Failed, Module};
+
+/// Where a module's effects go.
+#[derive(Clone)]
+pub struct Outlets {
+    /// What leaves before the commit.
+    pub effects: Arc<dyn Effects>,
+    /// What is committed. Closed means that the buffer has failed: the module stops.
+    pub applied: mpsc::Sender<Applied>,
+}
+
+impl std::fmt::Debug for Outlets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outlets").finish_non_exhaustive()
+    }
+}
+
+/// What a module has done since the start.
+#[derive(Debug, Default)]
+pub struct ModuleCounters {
+    /// Messages given to it.
+    pub messages: AtomicU64,
+    /// Calls that ended well.
+    pub calls: AtomicU64,
+    /// Rows that it kept.
+    pub rows: AtomicU64,
+    /// Messages set aside.
+    pub rejected: AtomicU64,
+    /// Messages that it had seen already.
+    pub duplicates: AtomicU64,
+    /// Calls that failed.
+    pub faults: AtomicU64,
+    state: Mutex<(ModuleState, Option<String>)>,
+}
+
+impl ModuleCounters {
+    /// Whether it runs, and its last fault in words.
+    pub fn state(&self) -> (ModuleState, Option<String>) {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut (ModuleState, Option<String>))) {
+        change(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+}
+
+/// Whether a module runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModuleState {
+    /// It is given messages.
+    #[default]
+    Running,
+    /// It failed too often, or said that it cannot work: its messages are set aside until the gateway restarts.
+    Parked,
+}
+
+impl ModuleState {
+    /// The word for it in status and pages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Parked => "parked",
+        }
+    }
+}
+
+/// Runs `module` until `inbox` closes.
+pub async fn run(
+    module: Module,
+    inbox: mpsc::Receiver<Record>,
+    outlets: Outlets,
+    counters: Arc<ModuleCounters>,
+    limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
+) {
+    let feeder = Feeder { module, outlets, counters, limits, clock, wake_at: None, faults: VecDeque::new() };
+    feeder.run(inbox).await;
+}
+
+struct Feeder {
+    module: Module,
+    outlets: Outlets,
+    counters: Arc<ModuleCounters>,
+    limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
+    wake_at: Option<BootTime>,
+    /// When the module failed lately.
+    faults: VecDeque<BootTime>,
+}
+
+/// The buffer has gone; nothing more can be committed.
+struct Closed;
+
+impl Feeder {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Record>) {
+        match self.module.start().await {
+            Ok(wake_at) => self.wake_at = wake_at,
+            Err(failure) => self.note(&failure),
+        }
+        let mut records = Vec::new();
+        loop {
+            let due = self.wake_at.map(|at| at.since(self.clock.boot_time()));
+            let taken = tokio::select! {
+                biased;
+                taken = inbox.recv_many(&mut records, self.limits.batch_records_max) => Some(taken),
+                () = sleep(due) => None,
+            };
+            let done = match taken {
+                Some(0) => return,
+                Some(_) => self.feed(std::mem::take(&mut records)).await,
+                None => self.wake().await,
+            };
+            if let Err(Closed) = done {
+                return;
+            }
+        }
+    }
+
+    /// Gives the module what has arrived, in calls that keep the bound on bytes.
+    async fn feed(&mut self, records: Vec<Record>) -> Result<(), Closed> {
+        count(&self.counters.messages, records.len());
+        let (mut batch, mut bytes) = (Vec::with_capacity(records.len()), 0);
+        for record in records {
+            let size = record.size_bytes();
+            if bytes + size > self.limits.batch_bytes_max && !batch.is_empty() {
+                self.batch(std::mem::take(&mut batch)).await?;
+                bytes = 0;
+            }
+            bytes += size;
+            batch.push(record);
+        }
+        self.batch(batch).await
+    }
+
+    /// Works through a batch, halving what fails, in order.
+    async fn batch(&mut self, records: Vec<Record>) -> Result<(), Closed> {
+        let mut retries = 0;
+        let mut todo = vec![records];
+        while let Some(records) = todo.pop() {
+            if self.counters.state().0 == ModuleState::Parked {
+                self.set_aside(records, "module is parked").await?;
+                continue;
+            }
+            let Failed { failure, mut records } = match self.module.call(records).await {
+                Ok(called) => {
+                    self.pass_on(called).await?;
+                    continue;
+                }
+                Err(failed) => failed,
+            };
+            match failure {
+                Failure::Transient(_) if retries < self.limits.transient_retries_max => {
+                    retries += 1;
+                    tokio::time::sleep(self.limits.backoff_min * 2_u32.saturating_pow(retries)).await;
+                    todo.push(records);
+                }
+                Failure::Permanent(_) => {
+                    self.note(&failure);
+                    todo.push(records);
+                }
+                _ if records.len() > 1 => {
+                    let second = records.split_off(records.len() / 2);
+                    todo.push(second);
+                    todo.push(records);
+                }
+                _ => {
+                    self.note(&failure);
+                    self.set_aside(records, &failure.to_string()).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls the module without messages, because it asked for it.
+    async fn wake(&mut self) -> Result<(), Closed> {
+        self.wake_at = None;
+        if self.counters.state().0 == ModuleState::Parked {
+            return Ok(());
+        }
+        match self.module.call(Vec::new()).await {
+            Ok(called) => self.pass_on(called).await,
+            Err(Failed { failure, .. }) => {
+                self.note(&failure);
+                // A new instance says again when it wants to be woken.
+                self.wake_at = self.module.start().await.ok().flatten();
+                Ok(())
+            }
+        }
+    }
+
+    async fn pass_on(&mut self, called: Called) -> Result<(), Closed> {
+        for publication in called.at_once {
+            self.outlets.effects.publish(publication);
+        }
+        for command in called.commands {
+            self.outlets.effects.actuate(command);
+        }
+        self.wake_at = called.wake_at;
+        count(&self.counters.calls, 1);
+        self.commit(called.applied).await
+    }
+
+    async fn set_aside(&mut self, records: Vec<Record>, reason: &str) -> Result<(), Closed> {
+        let applied = self.module.reject(records, reason);
+        self.commit(applied).await
+    }
+
+    async fn commit(&self, applied: Applied) -> Result<(), Closed> {
+        count(&self.counters.rows, applied.rows.len());
+        count(&self.counters.rejected, applied.rejections.len());
+        self.outlets.applied.send(applied).await.map_err(|_| Closed)
+    }
+
+    /// Counts a fault, and parks the module after too many, or when it says that it cannot work.
+    fn note(&mut self, failure: &Failure) {
+        let (now, name) = (self.clock.boot_time(), self.module.name());
+        tracing::warn!(module = %name, "module {name} {failure}");
+        count(&self.counters.faults, 1);
+        self.faults.push_back(now);
+        self.faults.retain(|at| now.since(*at) < self.limits.fault_window);
+        let limit = usize::try_from(self.limits.faults_before_parking).unwrap_or(usize::MAX);
+        let park = self.faults.len() >= limit || matches!(failure, Failure::Permanent(_));
+        if park {
+            tracing::error!(module = %name, "module {name} is parked: its messages are set aside until the next start");
+        }
+        self.counters.set(|(state, last)| {
+            *last = Some(failure.to_string());
+            if park {
+                *state = ModuleState::Parked;
+            }
+        });
+    }
+}
+
+async fn sleep(due: Option<std::time::Duration>) {
+    match due {
+        Some(due) => tokio::time::sleep(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn count(counter: &AtomicU64, more: usize) {
+    counter.fetch_add(u64::try_from(more).unwrap_or(u64::MAX), Ordering::Relaxed);
+}

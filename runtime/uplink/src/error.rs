@@ -1,0 +1,51 @@
+//! Why an exchange with the centre failed. None of them loses a row.
+
+use thiserror::Error;
+
+/// Why an exchange with the centre failed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The certificate authorities cannot be read.
+    #[error("cannot read the certificate authorities in {path}")]
+    Authorities {
+        /// The file, or `the system's store`.
+        path: String,
+        /// The reason.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS")]
+    Tls(#[source] rustls::Error),
+    /// The request cannot be made.
+    #[error("cannot make the request")]
+    Request(#[source] http::Error),
+    /// The centre cannot be reached.
+    #[error("cannot reach the centre")]
+    Connect(#[source] hyper_util::client::legacy::Error),
+    /// The centre did not answer in time.
+    #[error("the centre did not answer within {0} s")]
+    Timeout(u64),
+    /// The centre refused.
+    #[error("the centre answered {status}: {text}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The start of its answer.
+        text: String,
+        /// How long it wants the gateway to wait, in seconds.
+        retry_after: Option<u64>,
+    },
+    /// The reply cannot be read.
+    #[error("cannot read the centre's reply")]
+    Reply(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A message is too large or malformed.
+    #[error("message to or from the centre")]
+    Message(#[from] tidegate_wire::codec::Error),
+    /// The centre speaks another version.
+    #[error("the centre speaks version {0} of the exchange, this gateway speaks {ours}", ours = tidegate_wire::VERSION)]
+    Version(u32),
+    /// The centre took nothing of what it was sent.
+    #[error("the centre took none of {0} rows")]
+    NoProgress(usize),
+}

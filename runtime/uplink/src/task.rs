@@ -1,0 +1,200 @@
+//! The loop: take rows, send them, move the marks, wait.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidegate_record::{Backoff, Clock, Epoch, Limits, Name, Outbox, StoredRow, StreamEpoch};
+use tidegate_wire::{GatewayStatus, StreamRows, SyncReply, SyncRequest};
+use tokio::sync::watch;
+
+use crate::client::Client;
+use crate::error::Error;
+
+/// What the uplink has done since the start.
+#[derive(Debug, Default)]
+pub struct UplinkCounters {
+    /// Whether the last exchange succeeded.
+    pub connected: AtomicBool,
+    /// Exchanges that succeeded.
+    pub syncs: AtomicU64,
+    /// Rows sent, those sent again included.
+    pub rows_sent: AtomicU64,
+    /// Bytes of request bodies sent.
+    pub bytes_up: AtomicU64,
+    error: Mutex<Option<String>>,
+}
+
+impl UplinkCounters {
+    /// Why the last exchange failed; none when it succeeded.
+    pub fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn outcome(&self, error: Option<String>) {
+        self.connected.store(error.is_none(), Ordering::Relaxed);
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+}
+
+/// Sends what waits in an outbox.
+pub struct Uplink<O> {
+    /// How to reach the centre.
+    pub client: Client,
+    /// Whose rows.
+    pub gateway: Name,
+    /// The gateway's epoch.
+    pub epoch: Epoch,
+    /// The rows.
+    pub outbox: O,
+    /// What the gateway says of itself.
+    pub status: Arc<dyn Fn() -> GatewayStatus + Send + Sync>,
+    /// What it has done.
+    pub counters: Arc<UplinkCounters>,
+    /// Bounds.
+    pub limits: Arc<Limits>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl<O> std::fmt::Debug for Uplink<O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uplink").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+/// What waits in the outbox.
+type Waiting = Vec<(StreamEpoch, Vec<StoredRow>)>;
+
+/// Whether the centre's marks are known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    Unknown,
+    Known,
+}
+
+impl<O: Outbox> Uplink<O> {
+    /// Syncs until `stop` is true; then sends what still waits, once, and ends.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut backoff = Backoff::new(self.limits.backoff_min, self.limits.backoff_max);
+        let mut marks = Marks::Unknown;
+        let mut rows_max = self.limits.sync_rows_max;
+        loop {
+            let last = *stop.borrow_and_update();
+            let pause = match self.exchange(marks, rows_max).await {
+                Ok((drained, poll)) => {
+                    self.counters.outcome(None);
+                    backoff.reset();
+                    rows_max = self.limits.sync_rows_max;
+                    let first = std::mem::replace(&mut marks, Marks::Known) == Marks::Unknown;
+                    match drained && !first {
+                        true if last => return,
+                        true => Some((poll, true)),
+                        false => None,
+                    }
+                }
+                Err(_) if last => return,
+                Err(Error::Message(tidegate_wire::codec::Error::TooLarge { .. })) if rows_max > 1 => {
+                    rows_max /= 2;
+                    None
+                }
+                Err(error) => {
+                    marks = Marks::Unknown;
+                    Some((self.failed(&error, &mut backoff), false))
+                }
+            };
+            if let Some((pause, wake)) = pause {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = self.outbox.changed(), if wake => {}
+                    _ = stop.changed() => {}
+                }
+            }
+        }
+    }
+
+    /// One exchange. Says whether nothing waits any more, and when the centre wants to hear again.
+    async fn exchange(&self, marks: Marks, rows_max: usize) -> Result<(bool, Duration), Error> {
+        let waiting = match self.outbox.next(rows_max).await {
+            Ok(waiting) => waiting,
+            Err(error) => return Err(Error::Reply(Box::new(error))),
+        };
+        let sent: usize = match marks {
+            Marks::Unknown => 0,
+            Marks::Known => waiting.iter().map(|(_, rows)| rows.len()).sum(),
+        };
+        let drained = waiting.is_empty();
+        let known: BTreeSet<_> = waiting.iter().map(|(of, _)| of.clone()).collect();
+        let request = self.request(marks, waiting, known.into_iter().collect());
+        let (reply, bytes) = self.client.sync(&request).await?;
+        self.count(sent, bytes);
+        let poll = Duration::from_millis(reply.next_poll_ms.into());
+        self.settle(reply, &request, sent).await?;
+        Ok((drained, poll))
+    }
+
+    fn request(&self, marks: Marks, waiting: Waiting, known: Vec<StreamEpoch>) -> SyncRequest {
+        let rows = match marks {
+            Marks::Unknown => Vec::new(),
+            Marks::Known => waiting.into_iter().map(|(of, rows)| StreamRows { of, rows }).collect(),
+        };
+        SyncRequest {
+            version: tidegate_wire::VERSION,
+            gateway: self.gateway.clone(),
+            epoch: self.epoch,
+            sent: self.clock.wall_time(),
+            known,
+            rows,
+            status: (self.status)(),
+        }
+    }
+
+    /// Moves the marks. A centre that takes nothing is not asked again at once.
+    async fn settle(&self, reply: SyncReply, request: &SyncRequest, sent: usize) -> Result<(), Error> {
+        let moved = request.rows.iter().any(|rows| {
+            let first = rows.rows.first().map_or(0, |row| row.seq);
+            reply.marks.iter().any(|mark| mark.of == rows.of && mark.seq >= first)
+        });
+        if !reply.marks.is_empty() {
+            self.outbox.acknowledged(&reply.marks).await.map_err(|error| Error::Reply(Box::new(error)))?;
+        }
+        match sent > 0 && !moved {
+            true => Err(Error::NoProgress(sent)),
+            false => Ok(()),
+        }
+    }
+
+    fn failed(&self, error: &Error, backoff: &mut Backoff) -> Duration {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(source) = cause {
+            text.push_str(": ");
+            text.push_str(&source.to_string());
+            cause = source.source();
+        }
+        if self.counters.connected.load(Ordering::Relaxed) || self.counters.error().is_none() {
+            tracing::warn!("{text}");
+        } else {
+            tracing::debug!("{text}");
+        }
+        self.counters.outcome(Some(text));
+        let wait = backoff.next(random());
+        match error {
+            Error::Refused { retry_after: Some(seconds), .. } => wait.max(Duration::from_secs(*seconds)),
+            _ => wait,
+        }
+    }
+
+    fn count(&self, rows: usize, bytes: usize) {
+        let counters = &self.counters;
+        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.rows_sent.fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
+        counters.bytes_up.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// A random share. Without a random source all gateways wait the whole time, which is safe.
+fn random() -> f64 {
+    getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
+}
