@@ -29,7 +29,7 @@
 //! - [`outcome`]: what a module answers
 //! - [`processor`]: the trait behind every module
 //! - [`operators`]: what the attributes [`macro@map`], [`macro@filter`] and [`macro@window`] stand on
-
+//! - [`aggregate`]: what a window counts
 //! - [`state`]: what must last
 //! - [`config`], [`template`]: typed configuration
 //! - [`log`], [`metrics`], [`time`]: lines and numbers for the operator; the two clocks
@@ -39,6 +39,7 @@
 
 extern crate self as tidegate_sdk;
 
+pub mod aggregate;
 pub mod config;
 pub mod field;
 pub mod log;
@@ -50,6 +51,8 @@ pub mod payload;
 pub mod processor;
 pub mod state;
 pub mod template;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 pub mod time;
 
 mod host;
@@ -74,8 +77,10 @@ pub mod bindings {
     });
 }
 
+pub use aggregate::{Aggregate, Count, Moments, Sketch, Summary};
 pub use field::Field;
 pub use message::{Batch, Body, Channel, ClockQuality, Message, Property, Quality};
+pub use operators::Window;
 pub use outcome::{
     Class, Command, Content, Delivery, Effect, Fault, Outcome, Output, Publication, Rejection, Row, Scalar, Values,
 };

@@ -4,6 +4,7 @@
 //! measures and may not. No function here fails on overflow: times saturate.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,20 @@ macro_rules! arithmetic {
 arithmetic!(WallTime);
 arithmetic!(BootTime);
 
+/// A duration as people say it: `12 ms`, `3.2 s`, `5.0 h`.
+pub(crate) struct Span(pub(crate) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs_f64();
+        match seconds {
+            ..1.0 => write!(f, "{:.0} ms", seconds * 1e3),
+            1.0..3600.0 => write!(f, "{seconds:.1} s"),
+            _ => write!(f, "{:.1} h", seconds / 3600.0),
+        }
+    }
+}
+
 /// RFC 3339 in UTC with as many of 0, 3, 6 or 9 decimals as the time needs: `2026-03-01T08:00:00.250Z`.
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,6 +81,51 @@ impl fmt::Display for WallTime {
         }
         f.write_str("Z")
     }
+}
+
+/// Reads RFC 3339 in UTC: `2026-03-01T08:00:00Z`, with up to nine decimals.
+impl FromStr for WallTime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_rfc_3339(text).ok_or_else(|| format!("{text:?} is not a time such as 2026-03-01T08:00:00.000Z"))
+    }
+}
+
+fn parse_rfc_3339(text: &str) -> Option<WallTime> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+    let is_fraction = (1..=9).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_fraction || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = days_since_1970(year, month, day)? * 86_400 + hour * 3600 + minute * 60 + second;
+    let ns: u64 = format!("{fraction:0<9}").parse().ok()?;
+    seconds.checked_mul(NS_PER_SECOND)?.checked_add(ns).map(WallTime)
+}
+
+/// Three numbers of so many digits each.
+fn numbers(text: &str, separator: char, digits: [usize; 3]) -> Option<[u64; 3]> {
+    let mut parts = text.split(separator);
+    let mut numbers = [0; 3];
+    for (number, digits) in numbers.iter_mut().zip(digits) {
+        let part = parts.next().filter(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        *number = part.parse().ok()?;
+    }
+    parts.next().is_none().then_some(numbers)
+}
+
+/// The inverse of [`date`]; none for a date that does not exist or lies before 1970.
+fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    let shifted_year = year.checked_sub(u64::from(month <= 2))?;
+    let shifted_month = (month + 9) % 12;
+    let year_of_era = shifted_year % 400;
+    let day_of_year = (153 * shifted_month + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (shifted_year / 400 * 146_097 + day_of_era).checked_sub(719_468)?;
+    (date(days) == (year, month, day)).then_some(days)
 }
 
 /// Year, month and day of a number of days since 1970 (the civil calendar in eras of 400 years, starting in March).
@@ -127,6 +187,32 @@ mod tests {
             (4_102_444_799 * NS_PER_SECOND, "2099-12-31T23:59:59Z"),
         ] {
             assert_eq!(WallTime(ns).to_string(), text);
+            assert_eq!(text.parse(), Ok(WallTime(ns)));
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_time_is_refused() {
+        for text in [
+            "",
+            "2026-03-01",
+            "2026-03-01T08:00:00",
+            "2026-03-01T08:00:00+01:00",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2026-03-01T24:00:00Z",
+            "2026-03-01T08:00:60Z",
+            "2026-03-01T08:00:00.Z",
+            "2026-03-01T08:00:00.1234567890Z",
+            "2026-03-01T08:00:00.-1Z",
+            "9999-12-31T23:59:59Z",
+            "2026-3-1T8:0:0Z",
+            "2026-03-01-01T08:00:00Z",
+        ] {
+            assert!(text.parse::<WallTime>().is_err(), "{text}");
         }
     }
 

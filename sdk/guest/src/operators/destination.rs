@@ -1,9 +1,12 @@
 //! Where an operator's results go.
 
+use serde_json::{Map, Value, json};
+
 use crate::config::{self, FromConfig};
 use crate::message::Message;
-use crate::outcome::{Class, Content, Delivery, Fault, Outcome, Publication, Row};
+use crate::outcome::{Class, Content, Delivery, Fault, Outcome, Publication, Row, Values};
 use crate::template::Template;
+use crate::time::WallTime;
 
 /// Where an operator's results go: a local topic, a stream of kept rows, or both.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +24,14 @@ pub(crate) struct Payload {
     pub(crate) content_type: Option<&'static str>,
 }
 
+/// What is kept of a window.
+pub(crate) struct Summary<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) start: WallTime,
+    pub(crate) end: WallTime,
+    pub(crate) values: Values,
+}
+
 impl Destination {
     /// As configured; see [`operators`](crate::operators).
     ///
@@ -32,10 +43,7 @@ impl Destination {
             delivery: config::get_or("output.delivery", Delivery::Durable)?,
             retain: config::get_or("output.retain", false)?,
             stream: config::optional("output.stream")?,
-            key: match config::optional("output.key")? {
-                Some(key) => key,
-                None => Template::topic(),
-            },
+            key: config::get_or("output.key", Template::topic())?,
         };
         if destination.topic.is_none() && destination.stream.is_none() {
             return Err(Fault::permanent("results go nowhere: configure output.topic, output.stream or both"));
@@ -51,16 +59,29 @@ impl Destination {
         content: impl FnOnce() -> Result<Content, String>,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
-        let payload = self.topic.as_ref().map(|topic| payload().map(|payload| (topic, payload))).transpose()?;
-        let content = self.stream.as_ref().map(|stream| content().map(|content| (stream, content))).transpose()?;
-        if let Some((topic, payload)) = payload {
+        let published = self.topic.as_ref().map(|topic| payload().map(|payload| (topic, payload))).transpose()?;
+        let kept = self.stream.as_ref().map(|stream| content().map(|content| (stream, content))).transpose()?;
+        if let Some((topic, payload)) = published {
             outcome.publish(message.cause(), self.publication(topic.render(&message.channel), payload));
         }
-        if let Some((stream, content)) = content {
+        if let Some((stream, content)) = kept {
             let key = self.key.render(&message.channel);
             outcome.keep(message.cause(), Row::new(stream, Class::Raw, key, message.time, content));
         }
         Ok(())
+    }
+
+    /// Sends what is kept of a window. Placeholders take their parts from its key, as if that were the topic.
+    pub(crate) fn send_summary(&self, cause: Option<u32>, summary: Summary<'_>, outcome: &mut Outcome) {
+        if let Some(topic) = &self.topic {
+            let payload = Payload { bytes: summary.json(), content_type: Some("application/json") };
+            outcome.publish(cause, self.publication(topic.render_key(summary.key), payload));
+        }
+        if let Some(stream) = &self.stream {
+            let key = self.key.render_key(summary.key);
+            let row = Row::new(stream, Class::Summary, key, summary.start, summary.values);
+            outcome.keep(cause, row.lasting(summary.end.since(summary.start)));
+        }
     }
 
     fn publication(&self, topic: String, payload: Payload) -> Publication {
@@ -71,6 +92,20 @@ impl Destination {
             retain: self.retain,
             delivery: self.delivery,
         }
+    }
+}
+
+impl Summary<'_> {
+    fn json(&self) -> Vec<u8> {
+        let values: Map<String, Value> =
+            self.values.0.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let summary = json!({
+            "key": self.key,
+            "start": self.start.to_string(),
+            "end": self.end.to_string(),
+            "values": values,
+        });
+        summary.to_string().into_bytes()
     }
 }
 

@@ -14,14 +14,19 @@
 //! At least one of `output.topic` and `output.stream` must be there. Placeholders are those of
 //! [`Template`](crate::Template).
 //!
+//! A window also reads `window` (its length, instead of the attribute's), `window.key` and `window.keys`; see
+//! [`Tumbling`].
+//!
 //! An operator rejects a message of quality `bad`: it says that there was no reading, so there is nothing to compute.
 
 mod destination;
 mod filter;
 mod input;
 mod map;
+mod window;
 
 pub use destination::Destination;
 pub use filter::{Filter, FilterResult};
 pub use input::Input;
 pub use map::{Map, MapResult};
+pub use window::{Tumbling, Window, WindowResult, WindowType};
