@@ -37,10 +37,12 @@
 
 pub mod binaries;
 pub mod broker;
+pub mod bundles;
 pub mod cloud;
 pub mod counter;
 pub mod gateway;
 pub mod http;
+pub mod kill;
 pub mod link;
 pub mod listener;
 pub mod meter;
@@ -48,6 +50,7 @@ pub mod mqtt;
 pub mod page;
 pub mod process;
 pub mod publisher;
+pub mod site;
 pub mod tap;
 pub mod tools;
 pub mod trace;

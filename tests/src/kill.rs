@@ -1,0 +1,341 @@
+//! The kill drill: a gateway under load is killed with SIGKILL again and again, at moments that a seed decides, part of
+//! them while it drains a long backlog. Then everything is counted from outside.
+//!
+//! What must hold: each message that the broker accepted has exactly one row at the centre; the counts of all windows
+//! add up to the number of messages; and no PUBACK left before an fsync that began after its message came. The same
+//! drill against a gateway that acknowledges before it commits must find fault, or it proves nothing.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::binaries::{Binaries, repository};
+use crate::bundles::Workshop;
+use crate::publisher::{Load, Publisher};
+use crate::site::{GATEWAY, Module, Plan, Site};
+use crate::trace::{self, Fsync, Verdict};
+use crate::wait::{pace, wait_until};
+
+/// The topic of the load.
+const TOPIC: &str = "machines/press-7/temperature";
+
+/// Message ids make a repeated delivery count once.
+const MESSAGE_ID: &str = "message-id = { field = \"seq\" }";
+
+/// How long draining may take in the end.
+const DRAIN: Duration = Duration::from_secs(600);
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct Drill {
+    /// Number of kills.
+    pub kills: u32,
+    /// How many of them while a backlog is drained.
+    pub saturated: u32,
+    /// Messages of a backlog.
+    pub backlog: u64,
+    /// Messages a second otherwise.
+    pub per_second: f64,
+    /// Decides when each kill falls.
+    pub seed: u64,
+    /// The negative control: acknowledges before it commits.
+    pub ack_before_commit: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// Messages that the broker accepted.
+    pub messages: u64,
+    /// Kills, and how many of them while saturated.
+    pub kills: (u32, u32),
+    /// Messages without a row at the centre.
+    pub missing: u64,
+    /// Rows beyond one of a message.
+    pub doubled: u64,
+    /// Sum of the counts of all windows.
+    pub counted: u64,
+    /// Acks against fsyncs.
+    pub acks: Verdict,
+}
+
+impl Finding {
+    /// Whether nothing was lost, doubled or acknowledged too early.
+    pub fn holds(&self) -> bool {
+        self.missing == 0 && self.doubled == 0 && self.counted == self.messages && self.acks.holds()
+    }
+
+    /// For people, one fact a line.
+    pub fn lines(&self) -> Vec<String> {
+        vec![
+            format!(
+                "kills                         {} ({} while saturated)",
+                self.kills.0, self.kills.1
+            ),
+            format!("messages the broker accepted  {}", self.messages),
+            format!("missing at the centre         {}", self.missing),
+            format!("doubled at the centre         {}", self.doubled),
+            format!("sum of window counts          {}", self.counted),
+            format!(
+                "PUBACKs traced                {} against {} fsyncs",
+                self.acks.acknowledged, self.acks.fsyncs
+            ),
+            format!("PUBACKs before their fsync    {}", self.acks.too_early),
+        ]
+    }
+}
+
+/// Runs the drill with all files in `directory`; `say` is told of each kill.
+///
+/// # Errors
+/// When the drill itself fails; what it finds is not an error.
+pub fn run(
+    drill: &Drill,
+    binaries: &Binaries,
+    directory: &Path,
+    say: &mut dyn FnMut(&str),
+) -> Result<Finding> {
+    let mut site = site(drill, binaries, directory)?;
+    let mut random = Random(drill.seed);
+    site.gateway.start()?;
+    site.broker.wait_for_subscriber(GATEWAY)?;
+    let mut source = Source {
+        publisher: Some(connect(&site)?),
+        load: None,
+        per_second: drill.per_second,
+    };
+    for (number, saturated) in order(drill, &mut random).into_iter().enumerate() {
+        let moment = if saturated {
+            kill_saturated(&mut site, &mut source, drill.backlog, &mut random)?
+        } else {
+            kill_loaded(&mut site, &mut source, &mut random)?
+        };
+        say(&format!("kill {} of {}: {moment}", number + 1, drill.kills));
+        site.gateway.launch()?;
+    }
+    let messages = source.pause()?.published();
+    site.gateway.await_ready()?;
+    say(&format!(
+        "draining; the broker accepted {messages} messages"
+    ));
+    let (missing, doubled, counted) = settle(&site, messages, drill.ack_before_commit)?;
+    site.gateway.stop()?;
+    let acks = judge(&site)?;
+    Ok(Finding {
+        messages,
+        kills: (drill.kills, drill.saturated),
+        missing,
+        doubled,
+        counted,
+        acks,
+    })
+}
+
+fn site(drill: &Drill, binaries: &Binaries, directory: &Path) -> Result<Site> {
+    let workshop = Workshop::open(binaries, directory)?;
+    let input = format!("inputs = [{{ from = \"plant\", topic = \"{TOPIC}\" }}]");
+    let modules = vec![
+        Module {
+            bundle: workshop.bundle(&repository().join("tests/guests/journal"))?,
+            settings: input.clone(),
+        },
+        Module {
+            bundle: workshop.bundle(&repository().join("guest-examples/rolling-summary"))?,
+            settings: format!("{input}\nconfig = {{ window = \"1s\" }}"),
+        },
+    ];
+    let program = if drill.ack_before_commit {
+        binaries.tidegate_faulty()?
+    } else {
+        binaries.tidegate()
+    };
+    let plan = Plan {
+        directory,
+        binaries,
+        program: Some(program),
+        modules,
+        broker: MESSAGE_ID,
+        sections: "",
+        tapped: true,
+    };
+    let mut site = Site::start(&plan, &workshop)?;
+    site.gateway.trace_fsyncs();
+    if drill.ack_before_commit {
+        site.gateway
+            .set_variable("TIDEGATE_FAULT", "ack-before-commit");
+    }
+    Ok(site)
+}
+
+fn connect(site: &Site) -> Result<Publisher> {
+    Publisher::connect(site.broker.port(), "press-7", 1000)
+}
+
+/// Which kills fall into a backlog, spread by the seed.
+fn order(drill: &Drill, random: &mut Random) -> Vec<bool> {
+    let mut order: Vec<bool> = (0..drill.kills)
+        .map(|number| number < drill.saturated)
+        .collect();
+    for last in (1..order.len()).rev() {
+        let other = random.below(u64::try_from(last + 1).unwrap_or(1));
+        order.swap(last, usize::try_from(other).unwrap_or(0));
+    }
+    order
+}
+
+/// Kills it up to 0.8 s after its start was begun, ready or not, while messages come at their rate.
+fn kill_loaded(site: &mut Site, source: &mut Source, random: &mut Random) -> Result<String> {
+    source.resume()?;
+    let wait = Duration::from_millis(50 + random.below(750));
+    pace(Instant::now() + wait);
+    site.gateway.kill9()?;
+    Ok(format!("{} ms after its start", wait.as_millis()))
+}
+
+/// Stops it, lets a backlog grow in the broker, starts it, and kills it in the middle of draining.
+fn kill_saturated(
+    site: &mut Site,
+    source: &mut Source,
+    backlog: u64,
+    random: &mut Random,
+) -> Result<String> {
+    site.gateway.await_ready()?;
+    site.gateway.stop()?;
+    let publisher = source.pause()?;
+    for _ in 0..backlog {
+        let number = publisher.published();
+        publisher.publish(TOPIC, &payload(number))?;
+    }
+    publisher.finish()?;
+    let tap = site.tap.as_ref().context("the drill has a tap")?;
+    let (before, sent) = (tap.passed(), tap.messages());
+    let until = backlog / 100 * (5 + random.below(70));
+    site.gateway.launch()?;
+    wait_until("the backlog to flow", Duration::from_secs(120), || {
+        Ok(tap.messages() - sent >= until)
+    })?;
+    site.gateway.kill9()?;
+    let acknowledged = u64::try_from(tap.passed() - before)?;
+    ensure!(
+        acknowledged < backlog,
+        "the backlog was drained before the kill: not saturated"
+    );
+    Ok(format!(
+        "saturated, {acknowledged} of {backlog} acknowledged"
+    ))
+}
+
+fn payload(number: u64) -> Vec<u8> {
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    let value = 60.0 + (number % 97) as f64 / 4.0;
+    format!("{{\"seq\":{number},\"machine\":\"press-7\",\"value\":{value}}}").into_bytes()
+}
+
+/// The load: either paused, with the publisher at hand, or running.
+#[derive(Debug)]
+struct Source {
+    publisher: Option<Publisher>,
+    load: Option<Load>,
+    per_second: f64,
+}
+
+impl Source {
+    fn resume(&mut self) -> Result<()> {
+        if let Some(publisher) = self.publisher.take() {
+            let first = publisher.published();
+            self.load = Some(Load::start(publisher, self.per_second, move |number| {
+                (TOPIC.into(), payload(first + number))
+            }));
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<&mut Publisher> {
+        if let Some(load) = self.load.take() {
+            self.publisher = Some(load.stop()?);
+        }
+        self.publisher
+            .as_mut()
+            .context("the load has neither stopped nor started")
+    }
+}
+
+/// Waits until the centre has what is to come, and counts it. A gateway with a fault may have lost messages: then this
+/// waits until nothing more comes.
+fn settle(site: &Site, messages: u64, faulty: bool) -> Result<(u64, u64, u64)> {
+    let mut last = (Instant::now(), 0);
+    wait_until("the centre to have every message", DRAIN, || {
+        let rows = site.cloud.count(GATEWAY, "journal")?;
+        let complete = rows >= messages && window_sum(site)? >= messages;
+        if last.1 != rows {
+            last = (Instant::now(), rows);
+        }
+        let patience = if faulty { 8 } else { 60 };
+        Ok(complete || last.0.elapsed() > Duration::from_secs(patience))
+    })?;
+    let mut seen = vec![0_u8; usize::try_from(messages)?];
+    let mut unknown = 0;
+    site.cloud.rows(GATEWAY, "journal", |row| {
+        let number = value(row, "seq")
+            .and_then(Value::as_u64)
+            .and_then(|number| usize::try_from(number).ok());
+        match number.and_then(|number| seen.get_mut(number)) {
+            Some(times) => *times = times.saturating_add(1),
+            None => unknown += 1,
+        }
+        Ok(())
+    })?;
+    let missing = seen.iter().filter(|times| **times == 0).count();
+    let doubled: u64 = seen
+        .iter()
+        .map(|times| u64::from(times.saturating_sub(1)))
+        .sum();
+    Ok((
+        u64::try_from(missing)?,
+        doubled + unknown,
+        window_sum(site)?,
+    ))
+}
+
+/// Sum of the counts of all windows at the centre.
+fn window_sum(site: &Site) -> Result<u64> {
+    let mut sum = 0;
+    site.cloud.rows(GATEWAY, "summary", |row| {
+        sum += value(row, "count")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        Ok(())
+    })?;
+    Ok(sum)
+}
+
+/// A value of a row.
+fn value<'a>(row: &'a Value, name: &str) -> Option<&'a Value> {
+    row.pointer(&format!("/values/{name}"))
+}
+
+fn judge(site: &Site) -> Result<Verdict> {
+    let tap = site.tap.as_ref().context("the drill has a tap")?;
+    let mut fsyncs: Vec<Fsync> = Vec::new();
+    for file in site.gateway.traces() {
+        fsyncs.extend(trace::fsyncs(&file, "-wal")?);
+    }
+    fsyncs.sort_unstable();
+    Ok(trace::judge(&tap.take()?, &fsyncs))
+}
+
+/// SplitMix64: the same numbers for the same seed, for ever.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
