@@ -47,7 +47,7 @@ mod keys;
 mod release;
 mod root;
 mod tar;
-mod text;
+pub mod text;
 
 pub use bundle::{BUNDLE_BYTES_MAX, UnverifiedBundle, VerifiedBundle, seal};
 pub use digest::Digest;

@@ -25,6 +25,9 @@ pub struct Release {
     pub module: String,
     /// Version, for people.
     pub version: semver::Version,
+    /// One line for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Orders the releases of a module, from 1.
     pub counter: u64,
     /// The contract, [`WORLD`].
@@ -188,6 +191,10 @@ fn read(payload: &[u8]) -> Result<Release, Error> {
     let release = Release {
         module: fields.required("module")?.checked_text(text::check_name)?,
         version: fields.required("version")?.parsed(semver::Version::parse)?,
+        description: fields
+            .optional("description")
+            .map(|item| item.checked_text(text::check_line))
+            .transpose()?,
         counter: read_positive(fields.required("counter")?)?,
         world,
         artifacts: read_artifacts(fields.required("artifacts")?)?,

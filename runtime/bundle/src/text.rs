@@ -1,6 +1,7 @@
 //! What names, topic filters and other texts in documents may be.
 //!
-//! Each function answers with the problem, to be read after the place where the text stands.
+//! A problem is said in words to be read after the place where the text stands. Tools that write documents use the
+//! same checks, to say it where the author can still see the line.
 
 /// Longest name of a module, stream or fleet.
 const NAME_BYTES_MAX: usize = 64;
@@ -10,7 +11,11 @@ const LINE_BYTES_MAX: usize = 1024;
 const FILTER_BYTES_MAX: usize = 1024;
 
 /// Names become file names, table keys and words in logs: `[a-z0-9-]`, 1 to 64 of them.
-pub(crate) fn check_name(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn check_name(text: &str) -> Result<(), &'static str> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed) {
         return Ok(());
@@ -19,7 +24,11 @@ pub(crate) fn check_name(text: &str) -> Result<(), &'static str> {
 }
 
 /// A name, or the beginning of names followed by `*`.
-pub(crate) fn check_pattern(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn check_pattern(text: &str) -> Result<(), &'static str> {
     match text.strip_suffix('*') {
         Some("") => Ok(()),
         Some(start) => check_name(start),
@@ -37,7 +46,11 @@ pub(crate) fn pattern_covers(pattern: &str, name: &str) -> bool {
 }
 
 /// One line of text that cannot disturb a terminal or a log.
-pub(crate) fn check_line(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn check_line(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > LINE_BYTES_MAX {
         return Err("must be 1 to 1024 bytes long");
     }
@@ -48,7 +61,11 @@ pub(crate) fn check_line(text: &str) -> Result<(), &'static str> {
 }
 
 /// An MQTT topic filter: `+` alone in a level, `#` alone in the last.
-pub(crate) fn check_filter(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn check_filter(text: &str) -> Result<(), &'static str> {
     if text.len() > FILTER_BYTES_MAX {
         return Err("must be 1 to 1024 bytes long");
     }

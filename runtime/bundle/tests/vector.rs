@@ -89,6 +89,7 @@ fn release(component: &[u8]) -> Release {
     Release {
         module: "example".to_owned(),
         version: semver::Version::new(1, 0, 0),
+        description: None,
         counter: 1,
         world: WORLD.to_owned(),
         artifacts: vec![Artifact::of(ArtifactKind::Component, component)],

@@ -105,6 +105,7 @@ pub(crate) fn release() -> Release {
     Release {
         module: "threshold-alarm".to_owned(),
         version: semver::Version::new(1, 2, 0),
+        description: None,
         counter: 7,
         world: WORLD.to_owned(),
         artifacts: vec![Artifact::of(ArtifactKind::Component, COMPONENT)],

@@ -1,0 +1,60 @@
+//! The command line.
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::commands::{build, inspect, keygen, new, root, sign, verify};
+use crate::error::Error;
+use crate::report::Report;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   failed: a file could not be written, a compiler is missing, cargo failed
+  2   the module's outputs are not the expected ones
+  3   a signed file is refused
+  64  wrong usage
+  65  an input is not what it must be: tide.toml, a component, a key, a recording
+  66  an input cannot be read";
+
+/// Makes, builds, tests, signs and checks Tidegate modules.
+#[derive(Debug, Parser)]
+#[command(name = "tide", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// What stdout gets: text for people, or one JSON object.
+    #[arg(short, long, global = true, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    New(new::Args),
+    Build(build::Args),
+    Keygen(keygen::Args),
+    #[command(subcommand)]
+    Root(root::Command),
+    Sign(sign::Args),
+    Verify(verify::Args),
+    Inspect(inspect::Args),
+}
+
+impl Command {
+    pub(crate) fn run(&self) -> Result<Report, Error> {
+        match self {
+            Self::New(args) => args.run(),
+            Self::Build(args) => args.run(),
+            Self::Keygen(args) => args.run(),
+            Self::Root(root::Command::Init(args)) => args.run(),
+            Self::Sign(args) => args.run(),
+            Self::Verify(args) => args.run(),
+            Self::Inspect(args) => args.run(),
+        }
+    }
+}

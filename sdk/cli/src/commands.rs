@@ -1,0 +1,9 @@
+//! One file per subcommand.
+
+pub(crate) mod build;
+pub(crate) mod inspect;
+pub(crate) mod keygen;
+pub(crate) mod new;
+pub(crate) mod root;
+pub(crate) mod sign;
+pub(crate) mod verify;

@@ -1,0 +1,149 @@
+//! Everything that can end a command, and the one place that turns it into an exit code.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::cli::Output;
+use crate::{component, manifest, toolchain};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{} is larger than {limit} bytes", path.display())]
+    TooLarge { path: PathBuf, limit: u64 },
+    #[error("the secret key {} can be read by others: chmod 600 {}", path.display(), path.display())]
+    OpenKey { path: PathBuf },
+    /// A key or document that the user works with is not of its form.
+    #[error("{} cannot be used", path.display())]
+    Document {
+        path: PathBuf,
+        source: tidegate_bundle::Error,
+    },
+    /// A signed file that was to be checked is refused.
+    #[error("{} is refused", path.display())]
+    Refused {
+        path: PathBuf,
+        source: tidegate_bundle::Error,
+    },
+    #[error("cannot sign module {module}")]
+    Sign {
+        module: String,
+        source: tidegate_bundle::Error,
+    },
+    #[error("cannot make a key")]
+    Keygen(#[source] tidegate_bundle::Error),
+    #[error("cannot make the root document")]
+    Root(#[source] tidegate_bundle::Error),
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    #[error("{} does not fit", path.display())]
+    Component {
+        path: PathBuf,
+        source: component::Error,
+    },
+    #[error("{} is neither a bundle nor a WebAssembly component", path.display())]
+    UnknownFile { path: PathBuf },
+    #[error(transparent)]
+    Toolchain(#[from] toolchain::Error),
+    #[error("cannot start {program}")]
+    Start {
+        program: &'static str,
+        source: io::Error,
+    },
+    #[error("{command} failed with {status}")]
+    Child {
+        command: &'static str,
+        status: std::process::ExitStatus,
+    },
+    #[error("{} is no module: {problem}", path.display())]
+    Project { path: PathBuf, problem: String },
+    #[error("{} is not built yet: run tide build", path.display())]
+    NotBuilt { path: PathBuf },
+    #[error("{what} {text:?} {problem}")]
+    Argument {
+        what: &'static str,
+        text: String,
+        problem: String,
+    },
+}
+
+impl Error {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Write { .. }
+            | Self::Keygen(_)
+            | Self::Toolchain(_)
+            | Self::Start { .. }
+            | Self::Child { .. }
+            | Self::NotBuilt { .. } => 1,
+            Self::Refused { .. } => 3,
+            Self::Argument { .. } => 64,
+            Self::TooLarge { .. }
+            | Self::OpenKey { .. }
+            | Self::Document { .. }
+            | Self::Sign { .. }
+            | Self::Root(_)
+            | Self::Manifest(_)
+            | Self::Component { .. }
+            | Self::UnknownFile { .. }
+            | Self::Project { .. } => 65,
+            Self::Read { .. } => 66,
+        }
+    }
+
+    /// The stable code of a refusal.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Document { source, .. }
+            | Self::Refused { source, .. }
+            | Self::Sign { source, .. } => Some(source.reason()),
+            Self::Root(source) => Some(source.reason()),
+            _ => None,
+        }
+    }
+
+    /// The sentence on the first line, each cause on one of its own.
+    pub(crate) fn print(&self, output: Output) -> ExitCode {
+        let mut causes = Vec::new();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            causes.push(error.to_string().trim_end().to_owned());
+            cause = error.source();
+        }
+        let mut text = format!("tide: {self}\n");
+        for cause in &causes {
+            text.push_str(&format!("  because {cause}\n"));
+        }
+        if let Some(reason) = self.reason() {
+            text.push_str(&format!("  reason code {reason}\n"));
+        }
+        // With nobody left to read either stream, the exit code is what remains.
+        io::stderr().write_all(text.as_bytes()).ok();
+        if output == Output::Json {
+            let object = json!({
+                "ok": false, "error": self.to_string(), "causes": causes,
+                "reason": self.reason(), "exit_code": self.exit_code(),
+            });
+            io::stdout()
+                .write_all(format!("{object}\n").as_bytes())
+                .ok();
+        }
+        ExitCode::from(self.exit_code())
+    }
+}
+
+/// Shows what clap has to say: help and versions are no errors.
+pub(crate) fn usage(shown: &clap::Error) -> ExitCode {
+    shown.print().ok();
+    if shown.use_stderr() {
+        ExitCode::from(64)
+    } else {
+        ExitCode::SUCCESS
+    }
+}

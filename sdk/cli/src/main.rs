@@ -1,0 +1,42 @@
+//! `tide`, the developer's and the central team's tool.
+//!
+//! Each subcommand is one file under `commands`: its arguments, and a `run` that gives a [`report::Report`] or an
+//! [`error::Error`]. Progress goes to stderr; the report, and nothing else, to stdout.
+//!
+//! # Layout
+//!
+//! - `cli`: the command line
+//! - `commands`: one file per subcommand
+//! - `manifest`: tide.toml
+//! - `project`: a module's folder, as cargo sees it
+//! - `component`: what a built component imports and exports, and whether that is allowed
+//! - `toolchain`: finds or fetches what builds WebAssembly
+//! - `files`: reading and writing, bounded; key files
+//! - `sdk`: the module SDK and templates inside this program
+//! - `report`, `error`: the two ways in which a command ends, and the exit codes
+
+mod cli;
+mod commands;
+mod component;
+mod error;
+mod files;
+mod manifest;
+mod project;
+mod report;
+mod sdk;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(shown) => return error::usage(&shown),
+    };
+    match cli.command.run() {
+        Ok(report) => report.print(cli.output),
+        Err(error) => error.print(cli.output),
+    }
+}
