@@ -70,19 +70,22 @@ impl Broker {
     /// # Errors
     /// When it has not within 30 s.
     pub fn wait_for_subscriber(&self, client_id: &str) -> Result<()> {
-        let line = format!(" {client_id} ");
         wait_until(
             &format!("a subscription of {client_id}"),
             Duration::from_secs(30),
-            || {
-                // mosquitto logs a subscription as "<time>: <client> <qos> <topic>".
-                Ok(self
-                    .process
-                    .stderr()?
-                    .lines()
-                    .any(|logged| logged.contains(&line) && !logged.contains(" as ")))
-            },
+            || Ok(self.subscriptions(client_id)? > 0),
         )
+    }
+
+    /// How often a client with this id has subscribed to something, over all starts.
+    ///
+    /// # Errors
+    /// When the broker's log cannot be read.
+    pub fn subscriptions(&self, client_id: &str) -> Result<usize> {
+        // mosquitto logs a subscription as "<time>: <client> <qos> <filter>".
+        let start = format!(": {client_id} ");
+        let log = self.process.stderr()?;
+        Ok(log.lines().filter(|line| line.contains(&start)).count())
     }
 
     /// Kills it and starts it again: its sessions and queues are gone.

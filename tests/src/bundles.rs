@@ -1,8 +1,11 @@
 //! Keys, the root document and signed modules, made with `tide` as a module author makes them.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::process::{Outcome, run, run_well};
@@ -15,31 +18,37 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// Makes a key and a root document in `folder`.
+    /// Makes a key and a root document in a folder `workshop` of `folder`.
     ///
     /// # Errors
     /// When `tide` fails.
     pub fn open(binaries: &Binaries, folder: &Path) -> Result<Self> {
+        let folder = folder.join("workshop");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let workshop = Self {
             tide: binaries.tide(),
-            folder: folder.to_owned(),
+            folder,
         };
         let (key, root) = (workshop.key(), workshop.root());
-        run_well(
-            &workshop.tide,
-            ["keygen".as_ref(), "--out".as_ref(), key.as_os_str()],
-        )?;
-        let init = ["root", "init", "--key"].map(AsRef::as_ref).into_iter();
-        run_well(
-            &workshop.tide,
-            init.chain([key.as_os_str(), "--out".as_ref(), root.as_os_str()]),
-        )?;
+        let public = key.with_extension("key.pub");
+        workshop.tide(&["keygen".as_ref(), key.as_ref()])?;
+        workshop.tide(&[
+            "root".as_ref(),
+            "init".as_ref(),
+            root.as_ref(),
+            "--fleet".as_ref(),
+            "plant".as_ref(),
+            "--root-key".as_ref(),
+            key.as_ref(),
+            "--release-key".as_ref(),
+            public.as_ref(),
+        ])?;
         Ok(workshop)
     }
 
     /// The secret key.
     pub fn key(&self) -> PathBuf {
-        self.folder.join("release.key")
+        self.folder.join("publisher.key")
     }
 
     /// The root document.
@@ -52,42 +61,28 @@ impl Workshop {
     /// # Errors
     /// When `tide` fails.
     pub fn bundle(&self, source: &Path) -> Result<PathBuf> {
-        let component = self.component(source)?;
-        self.sign(source, &component)
+        self.component(source)?;
+        let (key, folder) = (self.key(), &self.folder);
+        let signed = self.tide(&[
+            "sign".as_ref(),
+            source.as_ref(),
+            "--key".as_ref(),
+            key.as_ref(),
+            "--to".as_ref(),
+            folder.as_ref(),
+        ])?;
+        path(&signed, "/bundle")
     }
 
-    /// Builds the module in `source`.
+    /// Builds the module in `source`; gives the component.
     ///
     /// # Errors
     /// When `tide` fails.
     pub fn component(&self, source: &Path) -> Result<PathBuf> {
-        let printed = run_well(&self.tide, ["build".as_ref(), source.as_os_str()])?;
-        last_path(&printed, "component")
-    }
-
-    /// Signs a component with the manifest in `source`.
-    ///
-    /// # Errors
-    /// When `tide` fails.
-    pub fn sign(&self, source: &Path, component: &Path) -> Result<PathBuf> {
-        let name = source.file_name().context("a module's folder has a name")?;
-        let bundle = self.folder.join(name).with_extension("tidegate");
-        let (key, root) = (self.key(), self.root());
-        let arguments = [
-            "sign".as_ref(),
-            source.as_os_str(),
-            "--component".as_ref(),
-            component.as_os_str(),
-            "--key".as_ref(),
-            key.as_os_str(),
-            "--root".as_ref(),
-            root.as_os_str(),
-            "--out".as_ref(),
-            bundle.as_os_str(),
-        ];
-        run_well(&self.tide, arguments)?;
-        ensure!(bundle.is_file(), "tide sign made no {}", bundle.display());
-        Ok(bundle)
+        path(
+            &self.tide(&["build".as_ref(), source.as_ref()])?,
+            "/component",
+        )
     }
 
     /// Asks `tide` whether a bundle is trusted.
@@ -100,20 +95,30 @@ impl Workshop {
             &self.tide,
             [
                 "verify".as_ref(),
+                bundle.as_os_str(),
                 "--root".as_ref(),
                 root.as_os_str(),
-                bundle.as_os_str(),
             ],
         )
     }
+
+    fn tide(&self, arguments: &[&OsStr]) -> Result<Value> {
+        let json = ["-o".as_ref(), "json".as_ref()];
+        let printed = run_well(&self.tide, arguments.iter().copied().chain(json))?;
+        serde_json::from_str(&printed).with_context(|| format!("tide printed no JSON: {printed}"))
+    }
 }
 
-fn last_path(printed: &str, what: &str) -> Result<PathBuf> {
-    let path = printed
-        .lines()
-        .last()
-        .and_then(|line| line.split_whitespace().last())
+fn path(facts: &Value, pointer: &str) -> Result<PathBuf> {
+    let path = facts
+        .pointer(pointer)
+        .and_then(Value::as_str)
         .map(PathBuf::from);
-    path.filter(|path| path.is_file())
-        .with_context(|| format!("tide named no {what}: {printed}"))
+    let path = path.with_context(|| format!("no {pointer} in {facts}"))?;
+    ensure!(
+        path.is_file(),
+        "tide named {}, which is not there",
+        path.display()
+    );
+    Ok(path)
 }
