@@ -3,7 +3,8 @@
 use std::hint::black_box;
 
 use tidegate_sdk::{
-    Batch, Body, Class, Fault, Message, Outcome, Processor, Publication, Rejection, Row, Start, Values, log, state,
+    Batch, Body, Class, Fault, Message, Outcome, Processor, Publication, Rejection, Row, Start,
+    Values, state,
 };
 
 struct Hostile;
@@ -23,7 +24,9 @@ impl Processor for Hostile {
 }
 
 fn obey(message: &Message, outcome: &mut Outcome) -> Result<(), Fault> {
-    let Body::Payload(payload) = &message.body else { return Ok(()) };
+    let Body::Payload(payload) = &message.body else {
+        return Ok(());
+    };
     let word = String::from_utf8_lossy(payload).into_owned();
     let row = |stream: &str, values| Row::new(stream, Class::Raw, "", message.time, values);
     match word.as_str() {
@@ -42,9 +45,17 @@ fn obey(message: &Message, outcome: &mut Outcome) -> Result<(), Fault> {
         }
         "transient" => return Err(Fault::transient("the moon is wrong")),
         "reject" => outcome.reject(message, "I do not like it"),
-        "reject-another" => outcome.rejected.push(Rejection { message: 4711, reason: "not mine".into() }),
-        "blame-another" => outcome.keep(Some(4711), row("hostile", Values::new().with("word", "cause"))),
-        "undeclared-stream" => outcome.keep(None, row("secrets", Values::new().with("word", "stream"))),
+        "reject-another" => outcome.rejected.push(Rejection {
+            message: 4711,
+            reason: "not mine".into(),
+        }),
+        "blame-another" => outcome.keep(
+            Some(4711),
+            row("hostile", Values::new().with("word", "cause")),
+        ),
+        "undeclared-stream" => {
+            outcome.keep(None, row("secrets", Values::new().with("word", "stream")))
+        }
         "foreign-topic" => outcome.publish(None, Publication::new("commands/stop", "now")),
         "wildcard-topic" => outcome.publish(None, Publication::new("hostile/#", "all")),
         "fill-state" => {
@@ -53,7 +64,10 @@ fn obey(message: &Message, outcome: &mut Outcome) -> Result<(), Fault> {
             }
         }
         "flood" => loop {
-            outcome.keep(None, row("hostile", Values::new().with("word", "x".repeat(1 << 16))));
+            outcome.keep(
+                None,
+                row("hostile", Values::new().with("word", "x".repeat(1 << 16))),
+            );
             if outcome.outputs.len() > 200 {
                 break;
             }
@@ -63,7 +77,10 @@ fn obey(message: &Message, outcome: &mut Outcome) -> Result<(), Fault> {
                 tidegate_sdk::info!("line {line}");
             }
         }
-        other => outcome.keep(message.cause(), row("hostile", Values::new().with("word", other))),
+        other => outcome.keep(
+            message.cause(),
+            row("hostile", Values::new().with("word", other)),
+        ),
     }
     Ok(())
 }

@@ -14,7 +14,8 @@ impl Processor for SocketOpener {
 
     fn process(&mut self, batch: &Batch) -> Result<Outcome, Fault> {
         for _ in &batch.messages {
-            TcpStream::connect("192.0.2.1:80").map_err(|error| Fault::transient(error.to_string()))?;
+            TcpStream::connect("192.0.2.1:80")
+                .map_err(|error| Fault::transient(error.to_string()))?;
         }
         Ok(Outcome::default())
     }
