@@ -1,1 +1,52 @@
-//! Placeholder.
+//! The plant side, both directions: brokers and sensors to records, publications to brokers.
+//!
+//! Each broker and each sensor is one task (a broker has a second one for its durable publications), spawned into a
+//! `JoinSet` of the caller's. They share the [`Surroundings`] that the caller gives: where records go, the clock, the
+//! limits, and the [`Phase`] by which they are told to stop.
+//!
+//! # Invariants
+//! - A message is acknowledged to its broker only after its [`Ack`] fired, in the order of receipt, and only on the
+//!   connection that delivered it (module `acks`).
+//! - A durable publication is marked as delivered only after the broker acknowledged it (`courier`, `inflight`).
+//! - Nothing waits for a stage behind: a full inbox stops neither pings nor acknowledgements nor publications, and what
+//!   is then held is bounded by the broker's window (`session`).
+//! - A message that cannot be taken (too large, malformed) is counted, acknowledged and skipped: it stops no other.
+//!
+//! # Layout
+//! - [`config`]: brokers and sensors as the operator describes them.
+//! - [`surroundings`]: what every task gets, and the phases of a run.
+//! - [`broker`]: the handle on a broker, and the task that connects and reconnects.
+//! - `session`: one connection, from the subscription to its end.
+//! - `inbound`: an MQTT message becomes a record.
+//! - `acks`, `inflight`: packet ids that we owe an acknowledgement, and that we are owed one.
+//! - `courier`: durable publications, from the postbox to the session and back.
+//! - `mqtt`: bytes: sockets, packets of a protocol version. Another version is another file there.
+//! - [`sensor`]: a driver's readings become records.
+//! - [`counters`], `backoff`, `causes`, `channels`, `json_field`: small parts.
+//!
+//! [`Ack`]: tidegate_record::Ack
+
+mod acks;
+mod backoff;
+pub mod broker;
+mod causes;
+mod channels;
+pub mod config;
+pub mod counters;
+mod courier;
+mod inbound;
+mod inflight;
+mod json_field;
+mod mqtt;
+pub mod sensor;
+mod session;
+pub mod surroundings;
+
+pub use broker::{Broker, BrokerHandle};
+pub use config::{
+    BrokerConfig, BrokerUrl, ClientId, ClientIdError, Credentials, FieldError, MessageIdFrom,
+    SensorConfig, UrlError,
+};
+pub use counters::{BrokerCounters, SensorCounters};
+pub use sensor::{Sensor, SensorHandle};
+pub use surroundings::{Phase, Surroundings};

@@ -1,0 +1,339 @@
+//! The handle on a broker, and the task that connects to it and connects again.
+//!
+//! A link that fails or ends is tried again after a jittered back-off, for ever: a broker that is down, refuses us or
+//! speaks nonsense is the operator's to mend, and shows in the counters with the last error. While there is no
+//! connection `at-once` publications are dropped and counted (a late actuation is worse than none) and durable ones wait.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::ClientConfig;
+use thiserror::Error;
+use tidegate_record::{Name, Postbox, Publication, TopicFilter};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::acks::AckDesk;
+use crate::causes::with_causes;
+use crate::courier::{Letter, Route, courier};
+use crate::inbound::Inbound;
+use crate::mqtt::connection::{Connection, ProtocolError, Reading};
+use crate::mqtt::socket::Socket;
+use crate::mqtt::{DecodeError, Hello, Incoming, Welcome, tls, v5};
+use crate::session::{End, Session};
+use crate::surroundings::{now, reached};
+use crate::{
+    BrokerConfig, BrokerCounters, BrokerUrl, FieldError, Phase, Surroundings, backoff, counters,
+};
+
+/// How long connecting may take, from the name's look-up to the broker's answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the broker hears from us at least; a dead link shows after twice this.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// What a packet may have besides its payload: a topic and the properties, each of up to 64 KiB.
+const PACKET_OVERHEAD_MAX: usize = 128 << 10;
+
+/// A broker that can be connected to: its files were read and its settings fit together.
+#[derive(Debug)]
+pub struct Broker {
+    config: BrokerConfig,
+    password: Option<Bytes>,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Broker {
+    /// Reads the password and the authorities. Does not connect.
+    ///
+    /// # Errors
+    /// When a file cannot be read or holds no authority.
+    pub fn new(config: BrokerConfig) -> Result<Self, FieldError> {
+        let password_file = config
+            .credentials
+            .as_ref()
+            .and_then(|credentials| credentials.password_file.as_ref());
+        let password = password_file.map(|path| {
+            std::fs::read_to_string(path).map_err(|source| FieldError::Password {
+                broker: config.name.clone(),
+                path: path.clone(),
+                source,
+            })
+        });
+        let password = password
+            .transpose()?
+            .map(|text| Bytes::copy_from_slice(text.trim_end_matches(['\r', '\n']).as_bytes()));
+        let tls = match config.url.tls {
+            true => Some(tls::client_config(&config)?),
+            false => None,
+        };
+        Ok(Self {
+            config,
+            password,
+            tls,
+        })
+    }
+
+    /// Starts the broker's tasks: messages that match `filters` become records, durable publications come from `postbox`.
+    pub fn spawn<P: Postbox + 'static>(
+        self,
+        filters: Vec<TopicFilter>,
+        postbox: Arc<P>,
+        surroundings: &Surroundings,
+        tasks: &mut JoinSet<()>,
+    ) -> BrokerHandle {
+        let limits = &surroundings.limits;
+        let counters = Arc::new(BrokerCounters::default());
+        let (at_once_in, at_once) = mpsc::channel(limits.publish_queue_max.max(1));
+        let handle = BrokerHandle {
+            name: self.config.name.clone(),
+            at_once: at_once_in,
+            counters: counters.clone(),
+        };
+        let (courier, Route { letters, receipts }) = courier(self.config.name.clone(), limits);
+        tasks.spawn(courier.run(postbox));
+        let link = Link {
+            name: self.config.name.clone(),
+            inbound: Inbound::new(
+                self.config.name.clone(),
+                self.config.message_id.clone(),
+                surroundings,
+            ),
+            records: Some(surroundings.records.clone()),
+            held: VecDeque::new(),
+            desk: Arc::default(),
+            next_delivery: 0,
+            at_once,
+            letters,
+            receipts,
+            to_send: VecDeque::new(),
+            phase: surroundings.phase.clone(),
+            limits: limits.clone(),
+            counters,
+        };
+        let dial = Dial::new(self, filters, limits.payload_bytes_max);
+        tasks.spawn(link.run(Arc::new(dial)));
+        handle
+    }
+}
+
+/// The handle on a running broker.
+#[derive(Debug, Clone)]
+pub struct BrokerHandle {
+    name: Name,
+    at_once: mpsc::Sender<Publication>,
+    counters: Arc<BrokerCounters>,
+}
+
+impl BrokerHandle {
+    /// The broker's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Sends an `at-once` publication. Never waits: when the queue is full or the link down, it is dropped and counted.
+    pub fn publish(&self, publication: Publication) {
+        if self.at_once.try_send(publication).is_err() {
+            counters::count(&self.counters.publish_dropped);
+        }
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &BrokerCounters {
+        &self.counters
+    }
+}
+
+/// What of a broker outlives its connections.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) name: Name,
+    pub(crate) inbound: Inbound,
+    /// Gone when no more records are taken.
+    pub(crate) records: Option<mpsc::Sender<tidegate_record::Record>>,
+    /// Received, and not yet forwarded because the inbox is full. Bounded by the broker's window.
+    pub(crate) held: VecDeque<tidegate_record::Record>,
+    pub(crate) desk: Arc<AckDesk>,
+    /// Number of the next delivery; never one that was used before.
+    pub(crate) next_delivery: u64,
+    pub(crate) at_once: mpsc::Receiver<Publication>,
+    pub(crate) letters: mpsc::Receiver<Letter>,
+    pub(crate) receipts: mpsc::Sender<u64>,
+    /// Durable publications to be sent next: first those that were in flight when a connection ended.
+    pub(crate) to_send: VecDeque<Letter>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) limits: Arc<tidegate_record::Limits>,
+    pub(crate) counters: Arc<BrokerCounters>,
+}
+
+impl Link {
+    /// Connects, serves the connection, and connects again, until the run drains.
+    async fn run(mut self, dial: Arc<Dial>) {
+        let mut failed_attempts = 0;
+        loop {
+            let opening = dial.clone();
+            let Some(opened) = self.offline(async move { opening.open().await }).await else {
+                return;
+            };
+            let (lived, error) = match opened {
+                Err(error) => (Duration::ZERO, error),
+                Ok((connection, welcome)) => {
+                    let since = Instant::now();
+                    match self.serve(connection, welcome, &dial).await {
+                        End::Stopped => return,
+                        End::Lost(error) => (since.elapsed(), error),
+                    }
+                }
+            };
+            // A connection that ends soon counts as a failed attempt, whatever ended it: else a broker that takes us and
+            // then throws us out, or a message that is abandoned each time, would make us busy for ever.
+            failed_attempts = if lived < self.limits.backoff_max {
+                failed_attempts + 1
+            } else {
+                1
+            };
+            let wait = backoff::delay(
+                failed_attempts,
+                backoff::random(),
+                self.limits.backoff_min,
+                self.limits.backoff_max,
+            );
+            self.report(&error, wait);
+            if self.offline(sleep(wait)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn serve(&mut self, connection: Connection, welcome: Welcome, dial: &Dial) -> End {
+        counters::count(&self.counters.connections);
+        tracing::info!(broker = %self.name, url = %dial.broker.config.url, welcome.session_present, "connected");
+        let mut session = Session::new(connection, welcome, dial.receive_maximum(), self);
+        let end = session.run(self, &dial.filters).await;
+        self.counters.connected.store(false, Ordering::Relaxed);
+        session.close(self);
+        end
+    }
+
+    /// Waits for `done` without a connection; none when the run no longer goes on.
+    async fn offline<T>(&mut self, done: impl Future<Output = T>) -> Option<T> {
+        let mut done = std::pin::pin!(done);
+        loop {
+            if now(&self.phase) != Phase::Running {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                () = reached(&mut self.phase, Phase::Draining) => return None,
+                Some(_) = self.at_once.recv() => counters::count(&self.counters.publish_dropped),
+                output = &mut done => return Some(output),
+            }
+        }
+    }
+
+    fn report(&self, error: &LinkError, wait: Duration) {
+        let text = with_causes(error);
+        tracing::warn!(broker = %self.name, error = text, wait_ms = wait.as_millis(), "not connected");
+        self.counters.set_last_error(text);
+    }
+}
+
+/// What is needed to connect.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    broker: Broker,
+    hello: Hello,
+    filters: Vec<TopicFilter>,
+}
+
+impl Dial {
+    fn new(broker: Broker, filters: Vec<TopicFilter>, payload_bytes_max: usize) -> Self {
+        let config = &broker.config;
+        let keep_alive = u16::try_from(KEEP_ALIVE.as_secs()).unwrap_or(u16::MAX);
+        let hello = Hello {
+            client_id: config.client_id.as_str().to_owned(),
+            credentials: config
+                .credentials
+                .as_ref()
+                .map(|given| (given.username.clone(), broker.password.clone())),
+            keep_alive_seconds: keep_alive,
+            session_expiry_seconds: u32::try_from(config.session_expiry.as_secs())
+                .unwrap_or(u32::MAX),
+            receive_maximum: config.receive_maximum.get(),
+            packet_bytes_max: payload_bytes_max.saturating_add(PACKET_OVERHEAD_MAX),
+        };
+        Self {
+            broker,
+            hello,
+            filters,
+        }
+    }
+
+    fn receive_maximum(&self) -> usize {
+        usize::from(self.hello.receive_maximum)
+    }
+
+    async fn open(&self) -> Result<(Connection, Welcome), LinkError> {
+        timeout(CONNECT_TIMEOUT, self.open_unbounded())
+            .await
+            .unwrap_or(Err(LinkError::Timeout))
+    }
+
+    async fn open_unbounded(&self) -> Result<(Connection, Welcome), LinkError> {
+        let url = &self.broker.config.url;
+        let socket = Socket::connect(url, self.broker.tls.clone()).await;
+        let socket = socket.map_err(|source| LinkError::Connect {
+            url: url.clone(),
+            source,
+        })?;
+        let mut connection = Connection::new(socket, self.hello.packet_bytes_max);
+        v5::write_connect(&self.hello, connection.output()).map_err(LinkError::Encode)?;
+        loop {
+            connection
+                .exchange(Reading::Yes)
+                .await
+                .map_err(LinkError::Broken)?;
+            match connection.next()? {
+                None => {}
+                Some(Incoming::Welcome(welcome)) => return Ok((connection, welcome)),
+                Some(Incoming::Refused(reason)) => return Err(LinkError::Refused(reason)),
+                Some(Incoming::Disconnected(reason)) => return Err(LinkError::Closed(reason)),
+                Some(_) => {
+                    return Err(ProtocolError::Unexpected("something before its CONNACK").into());
+                }
+            }
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+pub(crate) enum LinkError {
+    #[error("cannot connect to {url}")]
+    Connect {
+        url: BrokerUrl,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the broker did not answer within {} s", CONNECT_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("the broker refused the connection: {0}")]
+    Refused(String),
+    #[error("the broker closed the connection: {0}")]
+    Closed(String),
+    #[error("the connection broke")]
+    Broken(#[source] io::Error),
+    #[error("the broker was silent for {} s", 2 * KEEP_ALIVE.as_secs())]
+    Silent,
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error("cannot encode a packet")]
+    Encode(#[source] DecodeError),
+    #[error(
+        "a message was given up by a later stage; connecting again, so that the broker delivers it again"
+    )]
+    Abandoned,
+}

@@ -1,0 +1,409 @@
+//! One connection, from the subscription to its end.
+//!
+//! One loop moves everything: acknowledgements and publications out, messages in and on to the inbox. It waits for
+//! nobody: when the inbox is full, records are held here while everything else goes on. What is held is bounded, because
+//! the broker sends no more than its window before the first acknowledgement; messages without acknowledgement (QoS 0)
+//! are dropped then, and counted. Beyond a bound of bytes that wait for their commit the socket is left unread.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tidegate_record::{Ack, Publication, Record, TopicFilter};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
+
+use crate::acks::{AckQueue, Settled};
+use crate::broker::{KEEP_ALIVE, Link, LinkError};
+use crate::counters::{add, count};
+use crate::courier::Letter;
+use crate::inbound::Moment;
+use crate::inflight::{Inflight, Sent};
+use crate::mqtt::connection::{Connection, ProtocolError, Reading};
+use crate::mqtt::{Incoming, Message, Unusable, Welcome, v5};
+use crate::surroundings::{now, reached};
+use crate::{BrokerCounters, Phase};
+
+/// Bytes that wait for their commit before the socket is left unread, in full batches: two in work, two on the way.
+const UNCOMMITTED_BATCHES_MAX: usize = 4;
+/// How long the last packets may take to leave.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How a session ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The run is over.
+    Stopped,
+    /// The connection is; another may follow.
+    Lost(LinkError),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: Connection,
+    welcome: Welcome,
+    receive_maximum: usize,
+    uncommitted_bytes_max: usize,
+    acks: AckQueue,
+    /// Taken from the desk; kept to be used again.
+    settled: Vec<(u64, Settled)>,
+    inflight: Inflight,
+    keep_alive: Interval,
+    /// Whether something was read since the last tick of `keep_alive`.
+    heard: bool,
+    /// When draining must be over.
+    deadline: Option<Instant>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        connection: Connection,
+        welcome: Welcome,
+        receive_maximum: usize,
+        link: &Link,
+    ) -> Self {
+        let wanted = welcome.keep_alive_seconds.filter(|seconds| *seconds > 0);
+        let period = wanted.map_or(KEEP_ALIVE, |seconds| {
+            KEEP_ALIVE.min(Duration::from_secs(seconds.into()))
+        });
+        let mut keep_alive = interval_at(Instant::now() + period, period);
+        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            connection,
+            receive_maximum,
+            uncommitted_bytes_max: link
+                .limits
+                .batch_bytes_max
+                .saturating_mul(UNCOMMITTED_BATCHES_MAX),
+            acks: AckQueue::new(link.next_delivery),
+            settled: Vec::new(),
+            inflight: Inflight::new(welcome.receive_maximum, link.limits.publish_window),
+            keep_alive,
+            heard: true,
+            deadline: None,
+            welcome,
+        }
+    }
+
+    /// Subscribes to `filters` and serves the connection to its end.
+    pub(crate) async fn run(&mut self, link: &mut Link, filters: &[TopicFilter]) -> End {
+        let subscribed = match filters.is_empty() {
+            true => {
+                link.counters.connected.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            false => {
+                v5::write_subscribe(filters, self.connection.output()).map_err(LinkError::Encode)
+            }
+        };
+        let served = match subscribed {
+            Ok(()) => self.serve(link, filters).await,
+            Err(error) => Err(error),
+        };
+        match served {
+            Err(error) => End::Lost(error),
+            Ok(()) => {
+                self.say_goodbye(link).await;
+                End::Stopped
+            }
+        }
+    }
+
+    /// Hands back what the next connection needs.
+    pub(crate) fn close(self, link: &mut Link) {
+        link.next_delivery = self.acks.next_number();
+        // The broker delivers these again; forwarding them now would only double them.
+        link.held.clear();
+        let (durable, at_once) = self.inflight.lost();
+        for letter in durable.into_iter().rev() {
+            link.to_send.push_front(letter);
+        }
+        add(&link.counters.publish_dropped, at_once);
+    }
+
+    /// The loop; ends without an error when the run has ended.
+    async fn serve(&mut self, link: &mut Link, filters: &[TopicFilter]) -> Result<(), LinkError> {
+        loop {
+            self.receive(link, filters)?;
+            self.acknowledge(link);
+            self.publish_waiting(link);
+            forward(link);
+            match now(&link.phase) {
+                Phase::Ended => return Ok(()),
+                Phase::Draining => self.start_draining(link),
+                Phase::Running if self.acks.is_blocked() => return Err(LinkError::Abandoned),
+                Phase::Running => {}
+            }
+            let next_phase = if self.deadline.is_some() {
+                Phase::Ended
+            } else {
+                Phase::Draining
+            };
+            let reading = match self.acks.bytes() < self.uncommitted_bytes_max {
+                true => Reading::Yes,
+                false => Reading::Paused,
+            };
+            let holding = !link.held.is_empty();
+            let room = self.inflight.has_room() && self.connection.has_room();
+            let room_for_durable =
+                self.inflight.has_room_for_durable() && self.connection.has_room();
+            tokio::select! {
+                biased;
+                () = reached(&mut link.phase, next_phase) => {}
+                () = until(self.deadline) => return Ok(()),
+                _ = self.keep_alive.tick() => self.ping(reading)?,
+                () = link.desk.changed() => {}
+                permit = room_in_inbox(link.records.as_ref(), holding) => {
+                    if let Some(record) = link.held.pop_front() {
+                        permit.send(record);
+                    }
+                }
+                Some(publication) = link.at_once.recv(), if room => self.publish(publication, link),
+                Some(letter) = link.letters.recv(), if room_for_durable => link.to_send.push_back(letter),
+                result = self.connection.exchange(reading) => {
+                    result.map_err(LinkError::Broken)?;
+                    self.heard = true;
+                }
+            }
+        }
+    }
+
+    /// Takes every packet that has arrived.
+    fn receive(&mut self, link: &mut Link, filters: &[TopicFilter]) -> Result<(), LinkError> {
+        let mut received = None;
+        while let Some(incoming) = self.connection.next()? {
+            match incoming {
+                Incoming::Message(message) => {
+                    let received = *received.get_or_insert_with(|| link.inbound.now());
+                    self.take(message, received, link)?;
+                }
+                Incoming::Unusable(packet_id, reason) => {
+                    self.skip(packet_id, reason, &link.counters)
+                }
+                Incoming::Published(packet_id, refused) => self.published(packet_id, refused, link),
+                Incoming::Subscribed(refused) => {
+                    for (position, reason) in refused {
+                        let filter = filters.get(position).map(TopicFilter::as_str);
+                        tracing::error!(broker = %link.name, filter, reason, "subscription refused");
+                        count(&link.counters.subscriptions_refused);
+                    }
+                    link.counters.connected.store(true, Ordering::Relaxed);
+                }
+                Incoming::Pong => {}
+                Incoming::Disconnected(reason) => return Err(LinkError::Closed(reason)),
+                Incoming::Welcome(_) | Incoming::Refused(_) => {
+                    return Err(ProtocolError::Unexpected("a second CONNACK").into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a record of `message` and holds it for the inbox.
+    fn take(
+        &mut self,
+        message: Message,
+        received: Moment,
+        link: &mut Link,
+    ) -> Result<(), LinkError> {
+        if link.records.is_none() {
+            // Draining: the broker keeps what wants an acknowledgement.
+            return Ok(());
+        }
+        let bytes = message.payload.len();
+        if bytes > link.limits.payload_bytes_max {
+            self.skip(message.packet_id, Unusable::TooLarge, &link.counters);
+            return Ok(());
+        }
+        let ack = match message.packet_id {
+            None if link.held.len() >= self.receive_maximum => {
+                count(&link.counters.dropped);
+                return Ok(());
+            }
+            None => Ack::none(),
+            Some(_) if self.acks.len() >= self.receive_maximum => {
+                return Err(ProtocolError::Unexpected("more messages at once than we take").into());
+            }
+            Some(packet_id) => Ack::new(link.desk.clone(), self.acks.push(packet_id, bytes)),
+        };
+        add(&link.counters.redelivered, u64::from(message.redelivered));
+        if let Some(record) = link.inbound.record(message, received, ack) {
+            count(&link.counters.received);
+            add(
+                &link.counters.received_bytes,
+                u64::try_from(bytes).unwrap_or(u64::MAX),
+            );
+            link.held.push_back(record);
+        }
+        Ok(())
+    }
+
+    /// Acknowledges, in its turn, a message that cannot be taken: else the broker would deliver it for ever.
+    fn skip(&mut self, packet_id: Option<u16>, reason: Unusable, counters: &BrokerCounters) {
+        match reason {
+            Unusable::TooLarge => count(&counters.oversized),
+            Unusable::Malformed => count(&counters.malformed),
+        }
+        if let Some(packet_id) = packet_id {
+            let number = self.acks.push(packet_id, 0);
+            self.acks.settle(number, Settled::Acknowledged);
+        }
+    }
+
+    /// Acknowledges what was committed, as far as the order allows.
+    fn acknowledge(&mut self, link: &Link) {
+        link.desk.take(&mut self.settled);
+        let mut abandoned = 0;
+        for (number, settled) in self.settled.drain(..) {
+            abandoned += u64::from(settled == Settled::Abandoned);
+            self.acks.settle(number, settled);
+        }
+        let mut acknowledged = 0;
+        while let Some(packet_id) = self.acks.pop() {
+            v5::write_ack(packet_id, self.connection.output());
+            acknowledged += 1;
+        }
+        add(&link.counters.abandoned, abandoned);
+        add(&link.counters.acknowledged, acknowledged);
+    }
+
+    /// Sends what waits, as far as there is room; actuations first.
+    fn publish_waiting(&mut self, link: &mut Link) {
+        while self.inflight.has_room() && self.connection.has_room() {
+            let Ok(publication) = link.at_once.try_recv() else {
+                break;
+            };
+            self.publish(publication, link);
+        }
+        while self.inflight.has_room_for_durable() && self.connection.has_room() {
+            let Some(letter) = link
+                .to_send
+                .pop_front()
+                .or_else(|| link.letters.try_recv().ok())
+            else {
+                break;
+            };
+            self.post(letter, link);
+        }
+    }
+
+    fn publish(&mut self, publication: Publication, link: &Link) {
+        match self.inflight.insert(Sent::AtOnce) {
+            None => count(&link.counters.publish_dropped),
+            Some(packet_id) => self.send(packet_id, &publication, link),
+        }
+    }
+
+    fn post(&mut self, (id, publication): Letter, link: &mut Link) {
+        match self.inflight.insert(Sent::Durable(id, publication.clone())) {
+            None => link.to_send.push_front((id, publication)),
+            Some(packet_id) => self.send(packet_id, &publication, link),
+        }
+    }
+
+    /// Encodes a publication. One that the broker is known not to take counts as refused by it.
+    fn send(&mut self, packet_id: u16, publication: &Publication, link: &Link) {
+        let written = match publication.retain && !self.welcome.retain_available {
+            true => Err("the broker keeps no retained messages".into()),
+            false => {
+                let packet_bytes_max = self.welcome.packet_bytes_max;
+                v5::write_publish(
+                    publication,
+                    packet_id,
+                    packet_bytes_max,
+                    self.connection.output(),
+                )
+            }
+        };
+        if let Err(error) = written {
+            self.published(packet_id, Some(error.to_string()), link);
+        }
+    }
+
+    /// The broker has a publication, or refused it; either way it is not sent again.
+    fn published(&mut self, packet_id: u16, refused: Option<String>, link: &Link) {
+        let Some(sent) = self.inflight.remove(packet_id) else {
+            return;
+        };
+        match refused {
+            None => count(&link.counters.published),
+            Some(reason) => {
+                tracing::error!(broker = %link.name, reason, "publication refused");
+                count(&link.counters.publish_refused);
+            }
+        }
+        if let Sent::Durable(id, _) = sent {
+            // There is room for every letter that the courier handed out; it is gone only when the run is over.
+            link.receipts.try_send(id).ok();
+        }
+    }
+
+    /// Keeps the connection alive, and notices when it is dead. While the socket is left unread nothing can be heard.
+    fn ping(&mut self, reading: Reading) -> Result<(), LinkError> {
+        if !std::mem::take(&mut self.heard) && reading == Reading::Yes {
+            return Err(LinkError::Silent);
+        }
+        self.heard = reading == Reading::Paused;
+        v5::write_ping(self.connection.output());
+        Ok(())
+    }
+
+    /// Takes no more records; what is held goes back to the broker's queue.
+    fn start_draining(&mut self, link: &mut Link) {
+        if self.deadline.is_none() {
+            self.deadline = Some(Instant::now() + link.limits.shutdown_grace);
+            link.records = None;
+            link.held.clear();
+        }
+    }
+
+    /// Sends what is left, and says that we go.
+    async fn say_goodbye(&mut self, link: &mut Link) {
+        self.acknowledge(link);
+        self.publish_waiting(link);
+        if v5::write_disconnect(self.connection.output()).is_ok() {
+            // An error or a broker that does not read: it finds out by itself.
+            timeout(GOODBYE_TIMEOUT, self.connection.flush()).await.ok();
+        }
+    }
+}
+
+/// Moves held records to the inbox, as many as there is room for.
+fn forward(link: &mut Link) {
+    let Some(records) = &link.records else {
+        return;
+    };
+    while !link.held.is_empty() {
+        let room = records.capacity().min(link.held.len());
+        match records.try_reserve_many(room) {
+            Ok(permits) if room > 0 => {
+                for (permit, record) in permits.zip(link.held.drain(..room)) {
+                    permit.send(record);
+                }
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Resolves when one record can be forwarded; never when nothing is held. The permit must be used: given back, it would
+/// go to another that waits, who gives it back to us, and so for ever.
+async fn room_in_inbox(
+    records: Option<&mpsc::Sender<Record>>,
+    holding: bool,
+) -> mpsc::Permit<'_, Record> {
+    if let Some(records) = records.filter(|_| holding)
+        && let Ok(permit) = records.reserve().await
+    {
+        return permit;
+    }
+    // Nothing to forward; or the inbox is gone, and the end of the run is on its way.
+    std::future::pending().await
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
