@@ -3,7 +3,7 @@
 //! Statements have fixed shapes (64 rows or one), so that they are prepared once: a statement costs a round trip to
 //! sqlx's worker thread, and row by row would be 50 times slower.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
@@ -44,6 +44,8 @@ pub(crate) struct Commits {
     pub(crate) ids: Ids,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Arc<Limits>,
+    /// Which release has written each module's state, as far as it is on disk.
+    pub(crate) writers: HashMap<i64, Arc<str>>,
 }
 
 /// A row with its place, ready to be bound.
@@ -163,6 +165,9 @@ impl Commits {
         let mut last: BTreeMap<(i64, String), Option<Bytes>> = BTreeMap::new();
         for applied in &mut group.applied {
             let module = self.ids.intern(&applied.module, &mut self.connection).await?;
+            if !applied.state.is_empty() && self.writers.get(&module) != Some(&applied.version) {
+                self.name_writer(module, &applied.version).await?;
+            }
             for StateChange { key, value } in applied.state.drain(..) {
                 last.insert((module, key), value);
             }
@@ -181,6 +186,14 @@ impl Commits {
             self.execute(query.bind(module).bind(key)).await?;
         }
         Ok(())
+    }
+
+    async fn name_writer(&mut self, module: i64, version: &Arc<str>) -> Result<(), sqlx::Error> {
+        self.writers.insert(module, version.clone());
+        let query = sqlx::query(
+            "INSERT INTO writer (module, version) VALUES (?, ?) ON CONFLICT (module) DO UPDATE SET version = excluded.version",
+        );
+        self.execute(query.bind(module).bind(version.to_string())).await
     }
 
     /// Appends the ids of a call, and forgets chunks that are certainly out of the window.

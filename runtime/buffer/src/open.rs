@@ -80,6 +80,8 @@ impl Ids {
 pub struct Restored {
     /// Its committed state.
     pub state: BTreeMap<String, Bytes>,
+    /// Version of the release that wrote it last; none without state.
+    pub state_written_by: Option<String>,
     /// Ids of messages that it has taken.
     pub seen: Seen,
 }
@@ -158,7 +160,13 @@ impl Buffer {
             let (whole, _) = bytes.as_chunks::<8>();
             ids.extend(whole.iter().map(|bytes| MessageId(u64::from_le_bytes(*bytes))));
         }
-        Ok(Restored { state, seen: Seen::new(self.limits.seen_ids_max, ids) })
+        let written = sqlx::query("SELECT version FROM writer WHERE module = ?")
+            .bind(id)
+            .fetch_optional(&mut self.writer)
+            .await
+            .and_then(|row| row.map(|row| row.try_get(0)).transpose())
+            .map_err(Error::Read)?;
+        Ok(Restored { state, state_written_by: written, seen: Seen::new(self.limits.seen_ids_max, ids) })
     }
 
     /// Takes the buffer apart into what runs.
@@ -166,7 +174,7 @@ impl Buffer {
         let (applied, queue) = mpsc::channel(self.limits.applied_queue_max);
         let (requests, waiting) = mpsc::channel(self.limits.applied_queue_max);
         let handle = BufferHandle::new(self.shared.clone(), requests);
-        let commits = Commits { connection: self.writer, ids: self.ids, clock: self.clock, limits: self.limits.clone() };
+        let commits = Commits { connection: self.writer, ids: self.ids, clock: self.clock, limits: self.limits.clone(), writers: HashMap::new() };
         let writer = Writer { commits, shared: self.shared, queue, waiting, profile: self.profile, limits: self.limits, _lock: self.lock };
         Opened { writer, applied, handle }
     }

@@ -71,6 +71,14 @@ impl BufferHandle {
         self.shared.sequence().rows_waiting()
     }
 
+    /// Resolves when everything that was sent to the writer before is on disk.
+    ///
+    /// # Errors
+    /// When the writer has ended.
+    pub async fn flushed(&self) -> Result<(), Error> {
+        self.request(|done| Request::Marks(Vec::new(), done)).await
+    }
+
     async fn request(&self, request: impl FnOnce(oneshot::Sender<()>) -> Request) -> Result<(), Error> {
         let (done, committed) = oneshot::channel();
         self.requests.send(request(done)).await.map_err(|_| Error::Closed)?;

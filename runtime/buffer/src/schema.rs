@@ -18,7 +18,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// `row` has no index besides its key: rows of a stream lie in order, inserts go to the end of a stream's range, and a
 /// random-key index would write 10 kB of flash a row.
-pub(crate) const SCHEMA: [&str; 9] = [
+pub(crate) const SCHEMA: [&str; 10] = [
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE epoch (ordinal INTEGER PRIMARY KEY, random INTEGER NOT NULL, boot INTEGER NOT NULL, opened INTEGER NOT NULL)",
     "CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
@@ -29,6 +29,8 @@ pub(crate) const SCHEMA: [&str; 9] = [
      PRIMARY KEY (stream, epoch)) WITHOUT ROWID",
     "CREATE TABLE state (module INTEGER NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (module, key)) \
      WITHOUT ROWID",
+    // Which release wrote a module's state last, so that a newer one can migrate it.
+    "CREATE TABLE writer (module INTEGER PRIMARY KEY, version TEXT NOT NULL)",
     "CREATE TABLE publication (id INTEGER PRIMARY KEY AUTOINCREMENT, broker TEXT NOT NULL, topic TEXT NOT NULL, \
      payload BLOB NOT NULL, content_type TEXT, retain INTEGER NOT NULL)",
     "CREATE TABLE dead_letter (id INTEGER PRIMARY KEY AUTOINCREMENT, module INTEGER NOT NULL, source TEXT NOT NULL, \

@@ -13,6 +13,8 @@ pub struct Applied {
     pub module: Name,
     /// Which activation of the module on this gateway.
     pub generation: u64,
+    /// Version of the release that ran: the one that has written the state, if there are changes to it.
+    pub version: Arc<str>,
     /// Rows for the centre, in the order in which the module asked for them, each with the trace id of its cause.
     pub rows: Vec<(Row, Option<[u8; 16]>)>,
     /// Publications to be sent until the broker acknowledges them. (`at-once` ones have left already.)

@@ -37,6 +37,6 @@ mod wasi;
 pub use cache::CodeCache;
 pub use engine::Sandbox;
 pub use error::{Error, Failure};
-pub use module::{Called, Module};
+pub use module::{Called, Failed, Module};
 pub use spec::{Grants, ModuleSpec, StreamSpec};
 pub use task::{ModuleCounters, ModuleState, Outlets, run};

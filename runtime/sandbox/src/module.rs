@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_record::{Ack, Applied, BootTime, Clock, Command, Limits, MessageId, Name, Publication, Record, Seen};
+use tidegate_record::{Ack, Applied, BootTime, Clock, Command, Limits, MessageId, Name, Publication, Record, Seen, TopicFilter};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::exports::tidegate::module::entry::Start;
@@ -34,10 +34,10 @@ pub struct Module {
     /// The state while no instance holds it.
     state: BTreeMap<String, Bytes>,
     state_bytes_max: usize,
-    state_written_by: Option<String>,
+    state_written_by: Option<Arc<str>>,
     memory_bytes_max: usize,
     name: Name,
-    version: String,
+    version: Arc<str>,
     generation: u64,
     config: Arc<BTreeMap<String, String>>,
     grants: Grants,
@@ -69,9 +69,11 @@ pub struct Called {
 
 /// A call that failed: nothing of it is applied, and here are its records again.
 #[derive(Debug)]
-pub(crate) struct Failed {
-    pub(crate) failure: Failure,
-    pub(crate) records: Vec<Record>,
+pub struct Failed {
+    /// Why.
+    pub failure: Failure,
+    /// The records of the call, the repeated ones last.
+    pub records: Vec<Record>,
 }
 
 impl Module {
@@ -87,11 +89,11 @@ impl Module {
             live: None,
             state: spec.state,
             state_bytes_max: spec.state_bytes_max,
-            state_written_by: spec.state_written_by,
+            state_written_by: spec.state_written_by.map(Arc::from),
             memory_bytes_max: spec.memory_bytes_max,
             log: Arc::new(GuestLog::new(spec.name.clone(), &limits)),
             name: spec.name,
-            version: spec.version,
+            version: spec.version.into(),
             generation: spec.generation,
             config: Arc::new(spec.config),
             grants: spec.grants,
@@ -106,6 +108,11 @@ impl Module {
     /// The module's name on this gateway.
     pub const fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// What it is fed.
+    pub fn inputs(&self) -> &[(Name, TopicFilter)] {
+        &self.grants.inputs
     }
 
     /// Starts an instance, unless one lives: configuration is checked and state migrated. Says when to wake the module.
@@ -141,7 +148,10 @@ impl Module {
 
     /// Gives the module a batch, or none when it is to be woken. Messages that it has seen are acknowledged with the
     /// others and not shown to it again.
-    pub(crate) async fn call(&mut self, records: Vec<Record>) -> Result<Called, Failed> {
+    ///
+    /// # Errors
+    /// When the guest faults, traps, does not answer in time, or asks for an effect that is refused.
+    pub async fn call(&mut self, records: Vec<Record>) -> Result<Called, Failed> {
         let (new, repeated, ids) = self.apart(records);
         match self.process(&new).await {
             Err(failure) => Err(Failed { failure, records: new.into_iter().chain(repeated).collect() }),
@@ -208,7 +218,9 @@ impl Module {
         match self.apply(&mut live.store, records, outcome, now.1) {
             Ok(called) => {
                 self.live = Some(live);
-                self.state_written_by = Some(self.version.clone());
+                if !called.applied.state.is_empty() {
+                    self.state_written_by = Some(self.version.clone());
+                }
                 Ok(Called { wake_at, ..called })
             }
             Err(failure) => Err(self.drop_instance(live.store, Some(failure))),
@@ -238,6 +250,7 @@ impl Module {
         Applied {
             module: self.name.clone(),
             generation: self.generation,
+            version: self.version.clone(),
             rows: Vec::new(),
             publications: Vec::new(),
             state: Vec::new(),

@@ -220,7 +220,7 @@ impl Feeder {
         self.commit(applied).await
     }
 
-    async fn commit(&self, applied: Applied) -> Result<(), Closed> {
+    async fn commit(&mut self, applied: Applied) -> Result<(), Closed> {
         count(&self.counters.rows, applied.rows.len());
         count(&self.counters.rejected, applied.rejections.len());
         self.outlets.applied.send(applied).await.map_err(|_| Closed)

@@ -1,0 +1,113 @@
+//! The commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Settings;
+use crate::error::Error;
+use crate::{control, install, run};
+
+/// Runs signed WebAssembly modules over sensor and MQTT streams, and keeps their results while the link is down.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, after_help = "Exit codes: 0 done, 1 failed, 64 wrong usage or configuration, \
+    69 no gateway answers, 74 storage failed.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until it is stopped.
+    Run(Common),
+    /// Check the configuration, the root document and every bundle, without running anything.
+    Check(Common),
+    /// Show what the running gateway is doing.
+    Status(Common),
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The gateway's configuration.
+    #[arg(short, long, default_value = "/etc/tidegate/gateway.toml")]
+    config: PathBuf,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Cli {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<(), Error> {
+        match self.command {
+            Command::Run(common) => {
+                log_to_stderr();
+                let settings = Settings::read(&common.config)?;
+                block_on(run::run(settings))
+            }
+            Command::Check(common) => check(&common),
+            Command::Status(common) => {
+                let settings = Settings::read(&common.config)?;
+                let status = block_on(control::ask_status(&settings.control_socket()))?;
+                print(common.output, &status, || crate::status::text(&status));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn check(common: &Common) -> Result<(), Error> {
+    let settings = Settings::read(&common.config)?;
+    let root = install::read_root(&settings.root)?;
+    let checked: Vec<_> = settings.modules.iter().map(|module| install::check(module, &root)).collect();
+    let refused = checked.iter().filter(|outcome| outcome.is_err()).count();
+    let report = settings.modules.iter().zip(&checked).map(|(module, outcome)| {
+        let bundle = module.bundle.display().to_string();
+        match outcome {
+            Ok(accepted) => serde_json::json!({"bundle": bundle, "module": accepted.name.as_str(), "version": accepted.version}),
+            Err(refusal) => serde_json::json!({"bundle": bundle, "refused": refusal.to_string()}),
+        }
+    });
+    let report = serde_json::Value::Array(report.collect());
+    print(common.output, &report, || {
+        let lines = checked.iter().zip(&settings.modules).map(|(outcome, module)| match outcome {
+            Ok(accepted) => format!("module {} {} can run here\n", accepted.name, accepted.version),
+            Err(refusal) => format!("{}: {refusal}\n", module.bundle.display()),
+        });
+        lines.chain([format!("configuration {} is valid\n", common.config.display())]).collect()
+    });
+    match refused {
+        0 => Ok(()),
+        refused => Err(Error::Modules(refused)),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "what the operator asked for")]
+fn print(output: Output, json: &serde_json::Value, text: impl FnOnce() -> String) {
+    match output {
+        Output::Text => print!("{}", text()),
+        Output::Json => println!("{json}"),
+    }
+}
+
+/// One thread for everything but SQLite: on small machines, hand-overs between threads cost more than they win.
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|source| Error::System { what: "start the runtime", source })?.block_on(work)
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

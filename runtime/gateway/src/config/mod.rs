@@ -1,0 +1,290 @@
+//! `gateway.toml`: from text to [`Settings`], all problems at once.
+//!
+//! Nothing is opened or bound while reading. A setting that is left out has the default of the stage that it belongs to.
+
+mod reader;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tidegate_buffer::Profile;
+use tidegate_field::{BrokerConfig, ClientId, Credentials, MessageIdFrom, SensorConfig};
+use tidegate_hardware::{DriverConfig, HostConfig, ReplayConfig, RowShape, Speed};
+use tidegate_record::{Limits, Name, Topic, TopicFilter};
+use toml::de::DeTable;
+
+use crate::error::Error;
+use reader::{Problem, Problems, Section, duration};
+
+/// How often the host driver reads, unless said otherwise.
+const SENSOR_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest line of a recording.
+const RECORDING_LINE_BYTES_MAX: usize = Limits::DEFAULT.payload_bytes_max;
+
+/// A gateway, as its operator wants it.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The gateway's name.
+    pub(crate) name: Name,
+    /// Folder of everything that must last.
+    pub(crate) state: PathBuf,
+    /// The root document.
+    pub(crate) root: PathBuf,
+    /// When the buffer commits.
+    pub(crate) profile: Profile,
+    /// Where the centre is.
+    pub(crate) uplink: Option<tidegate_uplink::Config>,
+    /// Brokers.
+    pub(crate) brokers: Vec<BrokerConfig>,
+    /// Sensors.
+    pub(crate) sensors: Vec<SensorConfig>,
+    /// Modules.
+    pub(crate) modules: Vec<ModuleSettings>,
+}
+
+/// One module, as its operator wants it.
+#[derive(Debug)]
+pub(crate) struct ModuleSettings {
+    /// Its bundle.
+    pub(crate) bundle: PathBuf,
+    /// Its name here, where the release's own is taken or does not say enough.
+    pub(crate) name: Option<Name>,
+    /// What it is fed.
+    pub(crate) inputs: Vec<(Name, TopicFilter)>,
+    /// What it may publish.
+    pub(crate) publish: Vec<(Name, TopicFilter)>,
+    /// Device points that it may write.
+    pub(crate) actuate: Vec<String>,
+    /// Configuration over the release's defaults.
+    pub(crate) config: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// The database, the cache and the socket are in the state folder.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.state.join("control.sock")
+    }
+
+    /// Reads the file at `path`. Paths in it are relative to it.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::ReadFile { what: "configuration", path: path.to_owned(), source })?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        Self::parse(&text, base).map_err(|problems| Error::Config {
+            path: path.to_owned(),
+            problems: problems.iter().map(|problem| format!("\n  {problem}")).collect(),
+        })
+    }
+
+    fn parse(text: &str, base: &Path) -> Result<Self, Vec<Problem>> {
+        let problems = Problems::new(text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            problems.add(error.span().map_or(0, |span| span.start), error.message());
+        }
+        let mut top = Section::new(document.get_ref(), 0, "the file", problems.clone());
+        let mut file = File { base, sources: BTreeMap::new() };
+        let settings = file.read(&mut top);
+        top.end();
+        match (settings, problems.take()) {
+            (Some(settings), none) if none.is_empty() => Ok(settings),
+            (_, problems) => Err(problems),
+        }
+    }
+}
+
+/// What can be named by `from` and `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Broker,
+    Sensor,
+}
+
+/// One file while it is read.
+struct File<'a> {
+    base: &'a Path,
+    sources: BTreeMap<Name, Source>,
+}
+
+impl File<'_> {
+    /// None when something that is needed is missing; the problem is noted.
+    fn read(&mut self, top: &mut Section<'_>) -> Option<Settings> {
+        let gateway = self.gateway(top);
+        let root = top.section("trust").and_then(|mut trust| {
+            let root = trust.required_as("root", |text| Ok(self.base.join(text)));
+            trust.end();
+            root
+        });
+        let profile = top.section("buffer").and_then(|mut buffer| {
+            let profile = buffer.optional_as("profile", |text| match text {
+                "latency" => Ok(Profile::Latency),
+                "flash" => Ok(Profile::Flash),
+                other => Err(format!("{other:?} is neither \"latency\" nor \"flash\"")),
+            });
+            buffer.end();
+            profile
+        });
+        let uplink = top.section("uplink").and_then(|section| self.uplink(section));
+        let name = gateway.as_ref().map(|(name, _)| name.clone());
+        let brokers = top.sections("broker").into_iter().filter_map(|section| self.broker(section, name.as_ref())).collect();
+        let sensors = top.sections("sensor").into_iter().filter_map(|section| self.sensor(section)).collect();
+        let modules = top.sections("module").into_iter().filter_map(|section| self.module(section)).collect();
+        if root.is_none() && top.offset("trust") == 0 {
+            top.problem(0, "section [trust] is missing: it names the root document");
+        }
+        let ((name, state), root) = (gateway?, root?);
+        Some(Settings { name, state, root, profile: profile.unwrap_or_default(), uplink, brokers, sensors, modules })
+    }
+
+    fn gateway(&self, top: &mut Section<'_>) -> Option<(Name, PathBuf)> {
+        let Some(mut gateway) = top.section("gateway") else {
+            top.problem(0, "section [gateway] is missing: it names the gateway and its state folder");
+            return None;
+        };
+        let name = gateway.required("name");
+        let state = gateway.required_as("state", |text| Ok(self.base.join(text)));
+        gateway.end();
+        name.zip(state)
+    }
+
+    fn uplink(&self, mut section: Section<'_>) -> Option<tidegate_uplink::Config> {
+        let ca = section.optional_as("ca", |text| Ok(self.base.join(text)));
+        let config = section
+            .required_as("url", |text| tidegate_uplink::Config::new(text, ca).map_err(|error| error.to_string()));
+        section.end();
+        config
+    }
+
+    fn broker(&mut self, mut section: Section<'_>, gateway: Option<&Name>) -> Option<BrokerConfig> {
+        let name = self.source(&mut section, Source::Broker);
+        let url = section.required("url");
+        let given = section.optional_as("client-id", |text| ClientId::new(text).map_err(|error| error.to_string()));
+        let client_id = given.or_else(|| ClientId::new(gateway?.as_str()).ok());
+        let username = section.optional::<String>("username");
+        let password_file = section.optional_as("password-file", |text| Ok(self.base.join(text)));
+        if password_file.is_some() && username.is_none() {
+            section.problem(section.offset("password-file"), "password-file: there is no username with it");
+        }
+        let ca_file = section.optional_as("ca", |text| Ok(self.base.join(text)));
+        let session_expiry = section.optional_as("session-expiry", duration);
+        let message_id = section.section("message-id").and_then(message_id);
+        section.end();
+        Some(BrokerConfig {
+            credentials: username.map(|username| Credentials { username, password_file }),
+            ca_file,
+            message_id,
+            session_expiry: session_expiry.unwrap_or(BrokerConfig::SESSION_EXPIRY),
+            ..BrokerConfig::new(name?, url?, client_id?)
+        })
+    }
+
+    fn sensor(&mut self, mut section: Section<'_>) -> Option<SensorConfig> {
+        let name = self.source(&mut section, Source::Sensor);
+        let driver = section.required::<String>("driver");
+        let driver = match driver.as_deref() {
+            Some("host") => {
+                let interval = section.optional_as("interval", duration).unwrap_or(SENSOR_INTERVAL);
+                Some(DriverConfig::Host(HostConfig::new(interval)))
+            }
+            Some("replay") => self.replay(&mut section).map(DriverConfig::Replay),
+            Some(other) => {
+                let offset = section.offset("driver");
+                section.problem(offset, format!("driver: {other:?} is neither \"host\" nor \"replay\""));
+                return None;
+            }
+            None => None,
+        };
+        section.end();
+        Some(SensorConfig { name: name?, driver: driver? })
+    }
+
+    fn replay(&self, section: &mut Section<'_>) -> Option<ReplayConfig> {
+        let file = section.required_as("file", |text| Ok(self.base.join(text)));
+        let offset = section.offset("speed");
+        let speed = match section.number("speed").map(Speed::new) {
+            None => Speed::RECORDED,
+            Some(Ok(speed)) => speed,
+            Some(Err(error)) => {
+                section.problem(offset, format!("speed: {error}"));
+                return None;
+            }
+        };
+        // With a topic, a row of a CSV file is one message with all columns; without one, each column is a point.
+        let topic = section.optional_as("topic", |text| Topic::new(text).map_err(|error| error.to_string()));
+        Some(ReplayConfig {
+            file: file?,
+            speed,
+            rows: topic.map_or(RowShape::Points, RowShape::Objects),
+            line_bytes_max: RECORDING_LINE_BYTES_MAX,
+        })
+    }
+
+    fn module(&self, mut section: Section<'_>) -> Option<ModuleSettings> {
+        let bundle = section.required_as("bundle", |text| Ok(self.base.join(text)));
+        let name = section.optional("name");
+        let inputs = section.sections("inputs").into_iter();
+        let inputs = inputs.filter_map(|input| self.topics(input, "from")).collect();
+        let publish = section.sections("publish").into_iter();
+        let publish = publish.filter_map(|publish| self.topics(publish, "to")).collect();
+        let actuate = section.sections("actuate").into_iter();
+        let actuate = actuate.filter_map(|mut point| {
+            let name = point.required("point");
+            point.end();
+            name
+        });
+        let actuate = actuate.collect();
+        let config = section.section("config").map(Section::texts).unwrap_or_default();
+        section.end();
+        Some(ModuleSettings { bundle: bundle?, name, inputs, publish, actuate, config })
+    }
+
+    /// A broker or sensor and topics of it.
+    fn topics(&self, mut section: Section<'_>, key: &'static str) -> Option<(Name, TopicFilter)> {
+        let name: Option<Name> = section.required(key);
+        let topic = section.required_as("topic", |text| TopicFilter::new(text).map_err(|error| error.to_string()));
+        if let Some(name) = &name {
+            let offset = section.offset(key);
+            match (self.sources.get(name), key) {
+                (None, _) => section.problem(offset, format!("{key}: there is no broker or sensor named {name}")),
+                (Some(Source::Sensor), "to") => {
+                    section.problem(offset, format!("{key}: {name} is a sensor, and only a broker can be published to"));
+                }
+                _ => {}
+            }
+        }
+        section.end();
+        name.zip(topic)
+    }
+
+    /// The name of a broker or sensor, which no other has.
+    fn source(&mut self, section: &mut Section<'_>, source: Source) -> Option<Name> {
+        let name: Name = section.required("name")?;
+        if self.sources.insert(name.clone(), source).is_some() {
+            section.problem(section.offset("name"), format!("name: there is another broker or sensor named {name}"));
+        }
+        Some(name)
+    }
+}
+
+fn message_id(mut section: Section<'_>) -> Option<MessageIdFrom> {
+    let property = section.optional::<String>("property").map(MessageIdFrom::Property);
+    let field = section.optional::<String>("field").map(MessageIdFrom::Field);
+    if property.is_some() == field.is_some() {
+        section.problem(section.offset(""), "message-id has either a property or a field");
+    }
+    section.end();
+    property.or(field)
+}
+
+/// Topics that a source must deliver, for all modules together, without repetition.
+pub(crate) fn subscriptions(modules: &[&ModuleSettings], source: &Name) -> Vec<TopicFilter> {
+    let wanted = modules.iter().flat_map(|module| &module.inputs).filter(|(from, _)| from == source);
+    let wanted: BTreeSet<_> = wanted.map(|(_, filter)| filter.clone()).collect();
+    // One filter inside another would only make the broker deliver a message twice.
+    let covered = |filter: &TopicFilter| wanted.iter().any(|other| other != filter && other.covers(filter));
+    wanted.iter().filter(|filter| !covered(filter)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+use std::path::Path;
+
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    let problems = Settings::parse(text, Path::new("/etc/tidegate")).unwrap_err();
+    problems.iter().map(ToString::to_string).collect()
+}
+
+const MINIMAL: &str = "[gateway]\nname = \"gw\"\nstate = \"state\"\n[trust]\nroot = \"root.json\"\n";
+
+#[test]
+fn the_commented_example_is_valid() {
+    let settings = Settings::parse(include_str!("../../gateway.toml"), Path::new("/etc/tidegate")).unwrap();
+    assert_eq!(settings.name.as_str(), "gateway-1");
+    assert_eq!(settings.root, Path::new("/etc/tidegate/root.json"));
+    assert_eq!(settings.state, Path::new("/var/lib/tidegate"));
+    assert_eq!((settings.brokers.len(), settings.sensors.len(), settings.modules.len()), (1, 1, 2));
+    assert_eq!(settings.modules[0].config["limit"], "80");
+}
+
+#[test]
+fn all_problems_are_told_at_once_with_their_lines() {
+    let text = "[gateway]\nname = \"Gate Way\"\n[trust]\nroot = 5\n[uplink]\nurl = \"http://centre.example\"\n\
+                [[broker]]\nname = \"plant\"\nurl = \"tcp://x\"\n[[module]]\nbundle = \"m\"\n\
+                inputs = [{ from = \"plnt\", topic = \"a#\" }]\n";
+    let found = problems(text);
+    for expected in [
+        "line 1: state is missing in [gateway]",
+        "line 2: name: a name has only",
+        "line 4: root: integer where a text",
+        "line 6: url: \"http://centre.example\" is not encrypted",
+        "line 9: url: the url of a broker begins with mqtt://",
+        "line 12: from: there is no broker or sensor named plnt",
+        "line 12: topic: in topic filter \"a#\"",
+    ] {
+        assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected}\n{found:#?}");
+    }
+    assert_eq!(found.len(), 7, "{found:#?}");
+}
+
+#[test]
+fn unknown_keys_are_refused_with_a_hint() {
+    let found = problems(&format!("{MINIMAL}[bufer]\n[[broker]]\nname = \"p\"\nulr = \"mqtt://x\"\nurl = \"mqtt://x\"\n"));
+    assert_eq!(
+        found,
+        [
+            "line 6: unknown key bufer in [the file], did you mean buffer?",
+            "line 9: unknown key ulr in [broker], did you mean url?",
+        ]
+    );
+}
+
+#[test]
+fn broken_toml_is_told_with_its_line() {
+    let found = problems(&format!("{MINIMAL}[uplink\n"));
+    assert!(found[0].starts_with("line 6: "), "{found:?}");
+}
+
+#[test]
+fn a_sensor_cannot_be_published_to_and_names_are_used_once() {
+    let text = format!(
+        "{MINIMAL}[[sensor]]\nname = \"a\"\ndriver = \"host\"\n[[broker]]\nname = \"a\"\nurl = \"mqtt://x\"\n\
+         [[sensor]]\nname = \"b\"\ndriver = \"host\"\n[[module]]\nbundle = \"m\"\npublish = [{{ to = \"b\", topic = \"x\" }}]\n"
+    );
+    let found = problems(&text);
+    assert!(found.iter().any(|problem| problem.contains("another broker or sensor named a")), "{found:?}");
+    assert!(found.iter().any(|problem| problem.contains("b is a sensor")), "{found:?}");
+}
+
+#[test]
+fn a_filter_inside_another_is_not_subscribed_twice() {
+    let text = format!(
+        "{MINIMAL}[[broker]]\nname = \"p\"\nurl = \"mqtt://x\"\n[[module]]\nbundle = \"m\"\n\
+         inputs = [{{ from = \"p\", topic = \"a/#\" }}, {{ from = \"p\", topic = \"a/b\" }}, {{ from = \"p\", topic = \"c\" }}]\n"
+    );
+    let settings = Settings::parse(&text, Path::new("/")).unwrap();
+    let filters = subscriptions(&settings.modules.iter().collect::<Vec<_>>(), &Name::new("p").unwrap());
+    assert_eq!(filters.iter().map(TopicFilter::as_str).collect::<Vec<_>>(), ["a/#", "c"]);
+}

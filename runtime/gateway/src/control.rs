@@ -1,0 +1,102 @@
+//! The control socket: one JSON request a line, one JSON answer a line. A Unix socket with mode 0660; the gateway opens
+//! no TCP port.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+use crate::error::Error;
+use crate::status::Status;
+
+/// Requests answered at a time; further ones wait.
+const CONNECTIONS_MAX: usize = 8;
+/// Longest request, in bytes.
+const REQUEST_BYTES_MAX: u64 = 4096;
+/// Longest time for one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An open control socket. Its file goes when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Control {
+    /// Opens the socket. One that a killed gateway left is replaced; the buffer's lock has shown that none is running.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, Error> {
+        let open = || {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(&path)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+            Ok(listener)
+        };
+        match open() {
+            Ok(listener) => Ok(Self { listener, path }),
+            Err(source) => Err(Error::Listen { path, source }),
+        }
+    }
+
+    /// Answers until it is dropped.
+    pub(crate) async fn run(self, status: Arc<Status>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                    Ok((stream, _)) => {
+                        let status = status.clone();
+                        connections.spawn(async move {
+                            tokio::time::timeout(REQUEST_TIMEOUT, answer(stream, &status)).await
+                        });
+                    }
+                    Err(error) => tracing::warn!("cannot accept on the control socket: {error}"),
+                },
+                // What became of it, the other end has seen.
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // A file that stays is replaced at the next start.
+        let _removed = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(stream: UnixStream, status: &Status) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(reader.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    let answer = match serde_json::from_str::<Value>(&line) {
+        Ok(request) if request.get("command") == Some(&json!("status")) => status.json(),
+        Ok(_) => json!({"error": "unknown command, known is: status"}),
+        Err(error) => json!({"error": format!("request is not one line of JSON: {error}")}),
+    };
+    writer.write_all(format!("{answer}\n").as_bytes()).await
+}
+
+/// Asks the gateway on the socket at `path` for its status.
+pub(crate) async fn ask_status(path: &Path) -> Result<Value, Error> {
+    let ask = async {
+        let mut stream = UnixStream::connect(path).await?;
+        stream.write_all(b"{\"command\":\"status\"}\n").await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        serde_json::from_str(&text).map_err(io::Error::other)
+    };
+    let answered = tokio::time::timeout(REQUEST_TIMEOUT, ask).await;
+    let answered = answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    answered.map_err(|source| Error::NoAnswer { path: path.to_owned(), source })
+}

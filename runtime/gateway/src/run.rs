@@ -1,0 +1,287 @@
+//! Puts the stages together, runs them, and takes them apart in the order in which the data flows.
+//!
+//! Shutdown: the field takes no more records and drops its senders, each stage ends when its input closes, the buffer
+//! commits, the field sends the last acknowledgements, the uplink sends what it can, the database closes. All of it
+//! within `Limits::shutdown_grace`; what is not done by then comes again after the next start.
+
+use std::sync::Arc;
+
+use tidegate_buffer::{Buffer, BufferHandle, Opened, Writer};
+use tidegate_bundle::VerifiedRoot;
+use tidegate_field::{Broker, BrokerHandle, Phase, Sensor, SensorHandle, Surroundings};
+use tidegate_record::{Applied, Clock, Effects, Limits, Record, SystemClock};
+use tidegate_router::Router;
+use tidegate_sandbox::{CodeCache, Module, ModuleCounters, Outlets, Sandbox};
+use tidegate_uplink::{Client, Uplink, UplinkCounters};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::config::{ModuleSettings, Settings, subscriptions};
+use crate::control::Control;
+use crate::dispatch::{self, DispatchCounters};
+use crate::effects::Outward;
+use crate::error::Error;
+use crate::install::{self, Accepted, Refusal};
+use crate::status::{self, Status};
+
+/// Runs the gateway until it is stopped or a stage fails.
+pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
+    let limits = Arc::new(Limits::DEFAULT);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let mut stop = Stop::listen()?;
+    let root = install::read_root(&settings.root)?;
+    let config = tidegate_buffer::Config { path: settings.state.join("buffer.db"), profile: settings.profile };
+    let mut buffer = Buffer::open(&config, limits.clone(), clock.clone()).await?;
+    let control = Control::open(settings.control_socket())?;
+    let sandbox =
+        Sandbox::new(limits.clone(), clock.clone(), Some(CodeCache::open(&settings.state.join("compiled"))?))?;
+    let installed = install_all(&settings.modules, &root, &sandbox, &mut buffer).await?;
+    let ids = buffer.id_hasher();
+    let Opened { writer, applied, handle } = buffer.start();
+
+    let (records, arriving) = mpsc::channel(limits.inbox_records_max);
+    let (phase, phases) = watch::channel(Phase::Running);
+    let surroundings = Surroundings { records, phase: phases, clock: clock.clone(), ids, limits: limits.clone() };
+    let field = Field::start(&settings, &installed, &handle, &surroundings)?;
+    drop(surroundings);
+    let outward = Arc::new(Outward::new(&field.brokers));
+    let path = Path { limits: &limits, clock: &clock, outward: &outward };
+    let Running { stages, inboxes, router, modules } = path.start(installed, applied);
+    let uplink = settings.uplink.as_ref().map(|config| Client::new(config, limits.sync_timeout)).transpose()?;
+    let uplink_counters = uplink.is_some().then(Arc::<UplinkCounters>::default);
+    let status = Arc::new(Status {
+        gateway: settings.name.clone(),
+        started: clock.boot_time(),
+        clock: clock.clone(),
+        brokers: field.brokers,
+        sensors: field.sensors,
+        modules,
+        dispatch: DispatchCounters::default(),
+        outward,
+        buffer: handle.clone(),
+        uplink: uplink_counters.clone(),
+    });
+    let (stop_uplink, uplink_stopped) = watch::channel(false);
+    let mut tasks = Tasks { field: field.tasks, stages, uplink: JoinSet::new(), control: JoinSet::new() };
+    let dispatching = status.clone();
+    tasks.stages.spawn(async move { dispatch::run(arriving, router, inboxes, &dispatching.dispatch).await });
+    if let Some((client, counters)) = uplink.zip(uplink_counters) {
+        let (gateway, epoch, outbox) = (settings.name.clone(), handle.epoch(), handle.clone());
+        let told = status.clone();
+        let status = Arc::new(move || told.wire());
+        let uplink = Uplink { client, gateway, epoch, outbox, status, counters, limits: limits.clone(), clock };
+        tasks.uplink.spawn(uplink.run(uplink_stopped));
+    }
+    tasks.control.spawn(control.run(status));
+    tracing::info!("gateway {} runs, epoch {}", settings.name, handle.epoch().ordinal);
+    let shutdown = Shutdown { phase, stop_uplink, handle, limits };
+    supervise(writer, tasks, &mut stop, shutdown).await
+}
+
+/// The running tasks, by when they end.
+struct Tasks {
+    field: JoinSet<()>,
+    stages: JoinSet<()>,
+    uplink: JoinSet<()>,
+    control: JoinSet<()>,
+}
+
+/// What is needed to end.
+struct Shutdown {
+    phase: watch::Sender<Phase>,
+    stop_uplink: watch::Sender<bool>,
+    handle: BufferHandle,
+    limits: Arc<Limits>,
+}
+
+/// Runs the writer beside everything else until a signal or a failure, and then ends in order.
+async fn supervise(writer: Writer, mut tasks: Tasks, stop: &mut Stop, shutdown: Shutdown) -> Result<(), Error> {
+    let writing = writer.run();
+    tokio::pin!(writing);
+    tokio::select! {
+        outcome = &mut writing => {
+            // What is not committed is not acknowledged; dropping the tasks drops it.
+            outcome?;
+            return Err(Error::Task("buffer"));
+        }
+        () = failed(&mut tasks.field) => return Err(Error::Task("field")),
+        () = failed(&mut tasks.stages) => return Err(Error::Task("modules")),
+        () = failed(&mut tasks.uplink) => return Err(Error::Task("uplink")),
+        () = stop.signalled() => tracing::info!("stopping"),
+    }
+    let grace = shutdown.limits.shutdown_grace;
+    let ending = async {
+        let ended = end(&mut tasks, shutdown);
+        tokio::pin!(ended);
+        tokio::select! {
+            outcome = &mut writing => return outcome,
+            () = &mut ended => {}
+        }
+        writing.await
+    };
+    match tokio::time::timeout(grace, ending).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(_) => {
+            tracing::warn!("not everything ended within {} s: the rest comes again after the next start", grace.as_secs());
+            Ok(())
+        }
+    }
+}
+
+/// Ends in the order of the data. The buffer's writer ends by itself when the last handle is dropped.
+async fn end(tasks: &mut Tasks, shutdown: Shutdown) {
+    shutdown.phase.send_replace(Phase::Draining);
+    while tasks.stages.join_next().await.is_some() {}
+    if shutdown.handle.flushed().await.is_err() {
+        return;
+    }
+    shutdown.phase.send_replace(Phase::Ended);
+    while tasks.field.join_next().await.is_some() {}
+    shutdown.stop_uplink.send_replace(true);
+    while tasks.uplink.join_next().await.is_some() {}
+    tasks.control.shutdown().await;
+}
+
+/// Resolves when a task of the set has panicked. Those that end are at their end: a recording, for instance.
+async fn failed(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!("{error}");
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+/// A configured module: what it is fed, and the loaded module or why there is none.
+struct Installed {
+    settings_index: usize,
+    name: String,
+    version: String,
+    loaded: Result<Module, Refusal>,
+}
+
+async fn install_all(
+    settings: &[ModuleSettings],
+    root: &VerifiedRoot,
+    sandbox: &Sandbox,
+    buffer: &mut Buffer,
+) -> Result<Vec<Installed>, Error> {
+    let mut installed: Vec<Installed> = Vec::new();
+    for (settings_index, module) in settings.iter().enumerate() {
+        let checked = install::check(module, root);
+        let (name, version) = match &checked {
+            Ok(Accepted { name, version, .. }) => (name.to_string(), version.clone()),
+            Err(_) => (file_name(module), "-".to_owned()),
+        };
+        let taken = installed.iter().any(|other| other.loaded.is_ok() && other.name == name);
+        let loaded = match checked {
+            Ok(accepted) if taken => Err(Refusal::SameName(accepted.name)),
+            Ok(accepted) => {
+                let spec = accepted.restore(buffer).await?;
+                sandbox.load(spec).map_err(|error| Refusal::Sandbox(crate::error::chain(&error)))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match &loaded {
+            Ok(_) => tracing::info!("module {name} {version} is loaded"),
+            Err(refusal) => tracing::error!("{}: {refusal}", module.bundle.display()),
+        }
+        installed.push(Installed { settings_index, name, version, loaded });
+    }
+    Ok(installed)
+}
+
+fn file_name(module: &ModuleSettings) -> String {
+    let name = module.bundle.file_stem().unwrap_or(module.bundle.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// The started field.
+struct Field {
+    brokers: Vec<BrokerHandle>,
+    sensors: Vec<SensorHandle>,
+    tasks: JoinSet<()>,
+}
+
+impl Field {
+    /// Nothing is subscribed for a module that does not run: its messages stay with the broker.
+    fn start(
+        settings: &Settings,
+        installed: &[Installed],
+        handle: &BufferHandle,
+        surroundings: &Surroundings,
+    ) -> Result<Self, Error> {
+        let runs = |index| installed.iter().any(|module| module.settings_index == index && module.loaded.is_ok());
+        let running = settings.modules.iter().enumerate().filter(|(index, _)| runs(*index));
+        let running: Vec<_> = running.map(|(_, module)| module).collect();
+        let mut field = Self { brokers: Vec::new(), sensors: Vec::new(), tasks: JoinSet::new() };
+        for config in &settings.brokers {
+            let filters = subscriptions(&running, &config.name);
+            let postbox = Arc::new(handle.clone());
+            let broker = Broker::new(config.clone())?;
+            field.brokers.push(broker.spawn(filters, postbox, surroundings, &mut field.tasks));
+        }
+        for config in &settings.sensors {
+            field.sensors.push(Sensor::new(config.clone())?.spawn(surroundings, &mut field.tasks));
+        }
+        Ok(field)
+    }
+}
+
+/// What the modules' tasks need.
+struct Path<'a> {
+    limits: &'a Arc<Limits>,
+    clock: &'a Arc<dyn Clock>,
+    outward: &'a Arc<Outward>,
+}
+
+/// The started modules, and the way to them.
+struct Running {
+    stages: JoinSet<()>,
+    inboxes: Vec<mpsc::Sender<Record>>,
+    router: Router,
+    modules: Vec<status::Module>,
+}
+
+impl Path<'_> {
+    fn start(&self, installed: Vec<Installed>, applied: mpsc::Sender<Applied>) -> Running {
+        let (mut stages, mut inboxes, mut table, mut modules) = (JoinSet::new(), Vec::new(), Vec::new(), Vec::new());
+        for Installed { name, version, loaded, .. } in installed {
+            let running = loaded.map_err(|refusal| refusal.to_string()).map(|module| {
+                let counters = Arc::<ModuleCounters>::default();
+                let (inbox, arriving) = mpsc::channel(self.limits.inbox_records_max);
+                table.push(module.inputs().to_vec());
+                inboxes.push(inbox);
+                let effects: Arc<dyn Effects> = self.outward.clone();
+                let outlets = Outlets { effects, applied: applied.clone() };
+                let (limits, clock) = (self.limits.clone(), self.clock.clone());
+                stages.spawn(tidegate_sandbox::run(module, arriving, outlets, counters.clone(), limits, clock));
+                counters
+            });
+            modules.push(status::Module { name, version, running });
+        }
+        Running { stages, inboxes, router: Router::new(table, self.limits.channels_max), modules }
+    }
+}
+
+/// The signals that stop the gateway.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|source| Error::System { what: "listen for signals", source });
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn signalled(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

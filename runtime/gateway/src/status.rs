@@ -1,0 +1,232 @@
+//! What the gateway says of itself: to its operator on the control socket, and in short to the centre.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+use tidegate_buffer::BufferHandle;
+use tidegate_field::{BrokerHandle, SensorHandle};
+use tidegate_record::{BootTime, Clock, Name};
+use tidegate_sandbox::ModuleCounters;
+use tidegate_uplink::UplinkCounters;
+use tidegate_wire::{GatewayStatus, ModuleStatus};
+
+use crate::dispatch::DispatchCounters;
+use crate::effects::Outward;
+
+/// Everything that counts, shared by the stages that count and the socket that tells.
+pub(crate) struct Status {
+    pub(crate) gateway: Name,
+    pub(crate) started: BootTime,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) brokers: Vec<BrokerHandle>,
+    pub(crate) sensors: Vec<SensorHandle>,
+    pub(crate) modules: Vec<Module>,
+    pub(crate) dispatch: DispatchCounters,
+    pub(crate) outward: Arc<Outward>,
+    pub(crate) buffer: BufferHandle,
+    pub(crate) uplink: Option<Arc<UplinkCounters>>,
+}
+
+/// A module, or why there is none.
+pub(crate) struct Module {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) running: Result<Arc<ModuleCounters>, String>,
+}
+
+impl Module {
+    fn state(&self) -> (String, Option<String>) {
+        match &self.running {
+            Ok(counters) => {
+                let (state, last_fault) = counters.state();
+                (state.as_str().to_owned(), last_fault)
+            }
+            Err(reason) => ("refused".to_owned(), Some(reason.clone())),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let (state, last_fault) = self.state();
+        let mut json = json!({"name": self.name, "version": self.version, "state": state, "last_fault": last_fault});
+        if let (Ok(counters), Some(json)) = (&self.running, json.as_object_mut()) {
+            for (name, counter) in [
+                ("messages", &counters.messages),
+                ("calls", &counters.calls),
+                ("rows", &counters.rows),
+                ("rejected", &counters.rejected),
+                ("duplicates", &counters.duplicates),
+                ("faults", &counters.faults),
+            ] {
+                json.insert(name.to_owned(), get(counter).into());
+            }
+        }
+        json
+    }
+}
+
+impl Status {
+    /// For the operator.
+    pub(crate) fn json(&self) -> Value {
+        let epoch = self.buffer.epoch();
+        let brokers = self.brokers.iter().map(broker);
+        let sensors = self.sensors.iter().map(sensor);
+        json!({
+            "gateway": self.gateway.as_str(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": self.clock.boot_time().since(self.started).as_secs_f64(),
+            "epoch": {"ordinal": epoch.ordinal, "random": format!("{:016x}", epoch.random)},
+            "field": brokers.chain(sensors).collect::<Value>(),
+            "records": get(&self.dispatch.records),
+            "unrouted": get(&self.dispatch.unrouted),
+            "dropped_outputs": get(&self.outward.dropped),
+            "modules": self.modules.iter().map(Module::json).collect::<Value>(),
+            "buffer": self.buffer_json(),
+            "uplink": self.uplink.as_deref().map(uplink),
+        })
+    }
+
+    fn buffer_json(&self) -> Value {
+        let counters = self.buffer.counters();
+        let milliseconds = |quantile| counters.in_to_durable.quantile(quantile).map(|time| time.as_secs_f64() * 1e3);
+        json!({
+            "rows_waiting": self.buffer.rows_waiting(),
+            "rows_committed": get(&counters.rows),
+            "commits": get(&counters.commits),
+            "dead_letters": get(&counters.dead_letters),
+            "in_to_durable_ms": {"p50": milliseconds(0.5), "p99": milliseconds(0.99)},
+        })
+    }
+
+    /// For the centre.
+    pub(crate) fn wire(&self) -> GatewayStatus {
+        let module = |module: &Module| {
+            let faults = module.running.as_ref().map_or(0, |counters| get(&counters.faults));
+            let name = Name::new(&module.name).ok()?;
+            Some(ModuleStatus { name, version: module.version.clone(), state: module.state().0, faults })
+        };
+        GatewayStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            rows_waiting: self.buffer.rows_waiting(),
+            records_in: get(&self.dispatch.records),
+            rejected: get(&self.buffer.counters().dead_letters),
+            modules: self.modules.iter().filter_map(module).collect(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Status").field("gateway", &self.gateway).finish_non_exhaustive()
+    }
+}
+
+fn broker(handle: &BrokerHandle) -> Value {
+    let counters = handle.counters();
+    json!({
+        "name": handle.name().as_str(),
+        "kind": "broker",
+        "connected": counters.connected.load(Ordering::Relaxed),
+        "connections": get(&counters.connections),
+        "received": get(&counters.received),
+        "bytes": get(&counters.received_bytes),
+        "redelivered": get(&counters.redelivered),
+        "malformed": get(&counters.malformed),
+        "oversized": get(&counters.oversized),
+        "acknowledged": get(&counters.acknowledged),
+        "abandoned": get(&counters.abandoned),
+        "published": get(&counters.published),
+        "publish_dropped": get(&counters.publish_dropped),
+        "error": counters.last_error(),
+    })
+}
+
+fn sensor(handle: &SensorHandle) -> Value {
+    let counters = handle.counters();
+    json!({
+        "name": handle.name().as_str(),
+        "kind": "sensor",
+        "received": get(&counters.readings),
+        "bad": get(&counters.bad),
+        "malformed": get(&counters.malformed),
+        "ended": flag(&counters.ended),
+    })
+}
+
+fn uplink(counters: &UplinkCounters) -> Value {
+    json!({
+        "connected": flag(&counters.connected),
+        "syncs": get(&counters.syncs),
+        "rows_sent": get(&counters.rows_sent),
+        "bytes_up": get(&counters.bytes_up),
+        "error": counters.error(),
+    })
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn flag(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed)
+}
+
+/// The status for people.
+pub(crate) fn text(status: &Value) -> String {
+    let mut text = String::new();
+    let seconds = status.get("uptime_s").and_then(Value::as_f64).unwrap_or(0.0);
+    line(&mut text, format_args!("gateway {} {}, up {seconds:.0} s", field(status, "gateway"), field(status, "version")));
+    for source in list(status, "field") {
+        let state = match (source.get("connected"), source.get("ended")) {
+            (Some(Value::Bool(true)), _) => "connected",
+            (Some(Value::Bool(false)), _) => "not connected",
+            (_, Some(Value::Bool(true))) => "at its end",
+            _ => "running",
+        };
+        let (kind, name, received) = (field(source, "kind"), field(source, "name"), field(source, "received"));
+        line(&mut text, format_args!("{kind} {name}: {state}, {received} received{}", because(source, "error")));
+    }
+    for module in list(status, "modules") {
+        let counts = ["messages", "rows", "rejected", "faults"].map(|key| format!("{} {key}", field(module, key)));
+        let (name, version, state) = (field(module, "name"), field(module, "version"), field(module, "state"));
+        let because = because(module, "last_fault");
+        line(&mut text, format_args!("module {name} {version}: {state}, {}{because}", counts.join(", ")));
+    }
+    if let Some(buffer) = status.get("buffer") {
+        let (waiting, committed) = (field(buffer, "rows_waiting"), field(buffer, "rows_committed"));
+        let dead = field(buffer, "dead_letters");
+        line(&mut text, format_args!("buffer: {waiting} rows wait, {committed} committed, {dead} messages set aside"));
+    }
+    match status.get("uplink") {
+        Some(Value::Null) | None => line(&mut text, format_args!("uplink: none")),
+        Some(uplink) => {
+            let state = if uplink.get("connected") == Some(&Value::Bool(true)) { "connected" } else { "not connected" };
+            let (rows, bytes) = (field(uplink, "rows_sent"), field(uplink, "bytes_up"));
+            let because = because(uplink, "error");
+            line(&mut text, format_args!("uplink: {state}, {rows} rows and {bytes} bytes sent{because}"));
+        }
+    }
+    text
+}
+
+fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _written = writeln!(text, "{words}");
+}
+
+fn field(value: &Value, key: &str) -> String {
+    match value.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn because(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).map(|reason| format!(" ({reason})")).unwrap_or_default()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
