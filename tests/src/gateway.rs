@@ -1,6 +1,8 @@
 //! The gateway as a process.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::process::{Process, run};
+use crate::process::Process;
 use crate::tools::Tool;
 
 /// How long it may take to start, on a busy machine: it may have to compile its modules.
@@ -21,7 +23,6 @@ const STOP: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Gateway {
     program: PathBuf,
-    control: PathBuf,
     directory: PathBuf,
     environment: Vec<(String, String)>,
     traced: bool,
@@ -30,12 +31,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that runs `program`, asked about its state by the program `control`. Its folder exists.
-    pub fn new(program: PathBuf, control: PathBuf, directory: &Path) -> Self {
+    /// A gateway that runs `program`. Its folder exists; its gateway.toml names `state` as the state folder.
+    pub fn new(program: PathBuf, directory: &Path) -> Self {
         let directory = directory.to_owned();
         Self {
             program,
-            control,
             directory,
             environment: Vec::new(),
             traced: false,
@@ -133,19 +133,20 @@ impl Gateway {
     /// # Errors
     /// When it does not within a minute, or has ended.
     pub fn await_ready(&mut self) -> Result<()> {
-        let (control, configuration) = (self.control.clone(), self.configuration());
+        let socket = self.socket();
         let process = self.process.as_mut().context("the gateway does not run")?;
+        // A socket that a killed gateway left refuses the connection.
         process.wait_for("the gateway to be ready", START, |_| {
-            Ok(ask(&control, &configuration)?.map(drop))
+            Ok(ask(&socket).ok().map(drop))
         })
     }
 
-    /// What it says of itself.
+    /// What it says of itself, on its control socket.
     ///
     /// # Errors
     /// When it does not answer.
     pub fn status(&self) -> Result<Value> {
-        ask(&self.control, &self.configuration())?.context("the gateway does not answer")
+        ask(&self.socket()).context("the gateway does not answer")
     }
 
     /// What it says of one of its modules.
@@ -214,26 +215,20 @@ impl Gateway {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    fn socket(&self) -> PathBuf {
+        self.state().join("control.sock")
+    }
+
     fn trace(&self, start: u32) -> PathBuf {
         self.directory.join(format!("fsyncs-{start}.strace"))
     }
 }
 
-/// Asks over the control socket; none while nobody answers.
-fn ask(control: &Path, configuration: &Path) -> Result<Option<Value>> {
-    let arguments = [
-        "status".as_ref(),
-        "--config".as_ref(),
-        configuration.as_os_str(),
-        "-o".as_ref(),
-        "json".as_ref(),
-    ];
-    let outcome = run(control, arguments)?;
-    if outcome.code != Some(0) {
-        return Ok(None);
-    }
-    let status = serde_json::from_str(&outcome.stdout);
-    status
-        .map(Some)
-        .with_context(|| format!("the status is not JSON: {}", outcome.stdout))
+fn ask(socket: &Path) -> Result<Value> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"{\"command\":\"status\"}\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    serde_json::from_str(&text).with_context(|| format!("the status is not JSON: {text}"))
 }

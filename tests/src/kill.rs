@@ -143,7 +143,9 @@ fn site(drill: &Drill, binaries: &Binaries, directory: &Path) -> Result<Site> {
         },
         Module {
             bundle: workshop.bundle(&repository().join("guest-examples/rolling-summary"))?,
-            settings: format!("{input}\nconfig = {{ window = \"1s\" }}"),
+            settings: format!(
+                "{input}\nconfig = {{ window = \"1s\", \"input.field\" = \"celsius\" }}"
+            ),
         },
     ];
     let program = if drill.ack_before_commit {
@@ -230,7 +232,7 @@ fn kill_saturated(
 fn payload(number: u64) -> Vec<u8> {
     #[allow(clippy::cast_precision_loss, reason = "small numbers")]
     let value = 60.0 + (number % 97) as f64 / 4.0;
-    format!("{{\"seq\":{number},\"machine\":\"press-7\",\"value\":{value}}}").into_bytes()
+    format!("{{\"seq\":{number},\"machine\":\"press-7\",\"celsius\":{value}}}").into_bytes()
 }
 
 /// The load: either paused, with the publisher at hand, or running.
@@ -302,7 +304,7 @@ fn settle(site: &Site, messages: u64, faulty: bool) -> Result<(u64, u64, u64)> {
 /// Sum of the counts of all windows at the centre.
 fn window_sum(site: &Site) -> Result<u64> {
     let mut sum = 0;
-    site.cloud.rows(GATEWAY, "summary", |row| {
+    site.cloud.rows(GATEWAY, "summaries", |row| {
         sum += value(row, "count")
             .and_then(Value::as_u64)
             .unwrap_or_default();

@@ -79,7 +79,7 @@ impl Site {
             .program
             .clone()
             .unwrap_or_else(|| plan.binaries.tidegate());
-        let gateway = Gateway::new(program, plan.binaries.tidegate(), &folder("gateway")?);
+        let gateway = Gateway::new(program, &folder("gateway")?);
         let port = tap.as_ref().map_or(broker.port(), Tap::port);
         gateway.configure(&configuration(plan, port, &link, &workshop.root()))?;
         Ok(Self {

@@ -127,12 +127,13 @@ fn an_alarm_reaches_the_local_topic_and_the_page() {
         return;
     }
     let settings = "inputs = [{ from = \"plant\", topic = \"machines/+/temperature\" }]\n\
-        publish = [{ to = \"plant\", topic = \"alarms/#\" }]";
+        publish = [{ to = \"plant\", topic = \"alarms/#\" }]\n\
+        config = { \"input.field\" = \"celsius\", machine = \"{1}\" }";
     let (_directory, site) = plant("guest-examples/threshold-alarm", settings, "");
     site.broker.wait_for_subscriber(GATEWAY).unwrap();
     let listener = Listener::subscribe(site.broker.port(), "operator", "alarms/#").unwrap();
     site.broker
-        .mosquitto_pub("machines/press-7/temperature", "{\"value\": 93.75}")
+        .mosquitto_pub("machines/press-7/temperature", "{\"celsius\": 93.75}")
         .unwrap();
     let heard = listener.next(SOON).unwrap();
     assert!(heard.topic.contains("press-7"), "{}", heard.topic);

@@ -15,6 +15,7 @@
     reason = "it times real processes, by the real clock"
 )]
 
+mod demo;
 mod kill;
 mod setup;
 mod steps;
@@ -40,6 +41,8 @@ struct Arguments {
 enum Command {
     /// Installs what this machine lacks: broker, browser, tracer, and a compiler for modules
     Setup,
+    /// Shows the whole path on real input, with a cut link and two kills, in one command
+    Demo(demo::Arguments),
     /// Runs all tests, with real brokers, guests for both targets and a browser
     Test,
     /// Kills the gateway under load and looks for what was lost, counted twice, or acknowledged too early
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let steps = Steps::start();
     let result = match Arguments::parse().command {
         Command::Setup => setup::run(&steps),
+        Command::Demo(arguments) => demo::run(&steps, &arguments),
         Command::Test => test::run(&steps),
         Command::Kill(arguments) => kill::run(&steps, &arguments),
     };
