@@ -26,8 +26,16 @@ mod tests {
     use super::*;
 
     fn value(host: &Host<summary>, row: usize, name: &str) -> Scalar {
-        let Content::Values(values) = &host.kept()[row].content else { panic!("no values") };
-        values.0.iter().find(|(found, _)| found == name).expect(name).1.clone()
+        let Content::Values(values) = &host.kept()[row].content else {
+            panic!("no values")
+        };
+        values
+            .0
+            .iter()
+            .find(|(found, _)| found == name)
+            .expect(name)
+            .1
+            .clone()
     }
 
     #[test]
@@ -48,7 +56,9 @@ mod tests {
 
     #[test]
     fn a_field_of_a_json_payload_is_summed_up_as_a_scalar_is() -> Result<(), Fault> {
-        let mut host = Host::<summary>::new().config("output.stream", "summaries").config("input.field", "motor.t");
+        let mut host = Host::<summary>::new()
+            .config("output.stream", "summaries")
+            .config("input.field", "motor.t");
         host.send("press-7", r#"{"seq": 1, "motor": {"t": 70}}"#)?;
         host.send("press-7", r#"{"seq": 2, "motor": {"t": 80}}"#)?;
         host.send("press-7", r#"{"seq": 3}"#)?;

@@ -4,7 +4,8 @@
 use serde_json::json;
 use tidegate_sdk::operators::Input;
 use tidegate_sdk::{
-    Batch, Class, Fault, Keyed, Message, Outcome, Processor, Publication, Row, Start, Template, Values, config, metrics,
+    Batch, Class, Fault, Keyed, Message, Outcome, Processor, Publication, Row, Start, Template,
+    Values, config, metrics,
 };
 
 /// Machines that can be in alarm at the same time.
@@ -28,7 +29,9 @@ impl Processor for ThresholdAlarm {
         let limit = config::get("limit")?;
         let clear = config::get_or("clear", limit)?;
         if clear > limit {
-            return Err(Fault::permanent(format!("configuration key clear is {clear}, above the limit {limit}")));
+            return Err(Fault::permanent(format!(
+                "configuration key clear is {clear}, above the limit {limit}"
+            )));
         }
         Ok(Self {
             input: Input::from_config()?,
@@ -89,8 +92,14 @@ impl ThresholdAlarm {
         });
         let topic = self.topic.render(&message.channel);
         outcome.publish(message.cause(), Publication::json(topic, &alarm)?.at_once());
-        let values = Values::new().with("state", state).with("value", value).with("limit", self.limit);
-        outcome.keep(message.cause(), Row::new("alarms", Class::Alarm, machine, message.time, values));
+        let values = Values::new()
+            .with("state", state)
+            .with("value", value)
+            .with("limit", self.limit);
+        outcome.keep(
+            message.cause(),
+            Row::new("alarms", Class::Alarm, machine, message.time, values),
+        );
         Ok(())
     }
 }
@@ -115,8 +124,11 @@ mod tests {
         for value in [79.0, 80.1, 85.0, 79.0, 81.0, 75.0, 74.9, 70.0] {
             host.send("plant/press-7/temperature", value)?;
         }
-        let states: Vec<bool> =
-            host.published().iter().map(|sent| String::from_utf8_lossy(&sent.payload).contains("tripped")).collect();
+        let states: Vec<bool> = host
+            .published()
+            .iter()
+            .map(|sent| String::from_utf8_lossy(&sent.payload).contains("tripped"))
+            .collect();
         assert_eq!(states, [true, false]);
         assert_eq!(host.kept().len(), 2);
         assert_eq!(host.published()[0].topic, "alarms/press-7");
@@ -138,7 +150,10 @@ mod tests {
     #[test]
     fn limits_that_make_no_sense_refuse_the_start() {
         let fault = host().config("clear", "81").start().unwrap_err();
-        assert_eq!(fault, Fault::permanent("configuration key clear is 81, above the limit 80"));
+        assert_eq!(
+            fault,
+            Fault::permanent("configuration key clear is 81, above the limit 80")
+        );
         assert!(host().config("limit", "hot").start().is_err());
     }
 

@@ -26,7 +26,10 @@ fn to_fahrenheit(message: Message<Json<Celsius>>) -> Result<Json<Fahrenheit>, St
     if celsius < -273.15 {
         return Err(format!("{celsius} Cel is below absolute zero"));
     }
-    Ok(Json(Fahrenheit { fahrenheit: celsius * 1.8 + 32.0, others }))
+    Ok(Json(Fahrenheit {
+        fahrenheit: celsius * 1.8 + 32.0,
+        others,
+    }))
 }
 
 #[cfg(test)]
@@ -46,12 +49,18 @@ mod tests {
     #[test]
     fn celsius_becomes_fahrenheit_and_the_rest_goes_along() {
         let payload = json!({"celsius": 100.0, "seq": 7, "machine": {"line": "a"}});
-        assert_eq!(convert(payload), Ok(json!({"fahrenheit": 212.0, "seq": 7, "machine": {"line": "a"}})));
+        assert_eq!(
+            convert(payload),
+            Ok(json!({"fahrenheit": 212.0, "seq": 7, "machine": {"line": "a"}}))
+        );
     }
 
     #[test]
     fn a_temperature_that_cannot_be_is_refused() {
-        assert_eq!(convert(json!({"celsius": -300})), Err("-300 Cel is below absolute zero".to_owned()));
+        assert_eq!(
+            convert(json!({"celsius": -300})),
+            Err("-300 Cel is below absolute zero".to_owned())
+        );
     }
 
     #[test]
@@ -59,8 +68,17 @@ mod tests {
         let mut host = Host::<to_fahrenheit>::new()
             .config("output.topic", "imperial/{topic}")
             .config("output.stream", "readings");
-        let payloads = [json!({"celsius": -40, "seq": 1}), json!({"seq": 2}), json!({"celsius": 0, "seq": 3})];
-        host.send_batch(payloads.into_iter().map(|payload| host.message("press-7", payload)).collect())?;
+        let payloads = [
+            json!({"celsius": -40, "seq": 1}),
+            json!({"seq": 2}),
+            json!({"celsius": 0, "seq": 3}),
+        ];
+        host.send_batch(
+            payloads
+                .into_iter()
+                .map(|payload| host.message("press-7", payload))
+                .collect(),
+        )?;
         assert_eq!(host.published()[0].topic, "imperial/press-7");
         let values = Values::new().with("fahrenheit", 32.0).with("seq", 3_i64);
         assert_eq!(host.kept()[1].content, values.into());

@@ -57,11 +57,19 @@ impl Baseline {
             return (0.0, None);
         }
         let is_warm = self.count > tuning.warm_up;
-        let value = if is_warm { self.without_spike(value) } else { value };
+        let value = if is_warm {
+            self.without_spike(value)
+        } else {
+            value
+        };
         self.level += rate(tuning.fast, self.count) * (value - self.level);
         let score = if is_warm { self.score() } else { 0.0 };
         let was_in_alarm = self.in_alarm;
-        self.in_alarm = if was_in_alarm { score >= tuning.clear } else { score > tuning.limit };
+        self.in_alarm = if was_in_alarm {
+            score >= tuning.clear
+        } else {
+            score > tuning.limit
+        };
 
         let slow_down = if self.in_alarm { SLOW_DOWN } else { 1.0 };
         let rate = rate(tuning.slow, self.count) * slow_down;
@@ -88,19 +96,30 @@ impl Baseline {
     }
 
     fn score(&self) -> f64 {
-        let usual = self.distance.sqrt().max(DISTANCE_MIN * self.baseline.abs()).max(f64::MIN_POSITIVE);
+        let usual = self
+            .distance
+            .sqrt()
+            .max(DISTANCE_MIN * self.baseline.abs())
+            .max(f64::MIN_POSITIVE);
         (self.level - self.baseline).abs() / usual
     }
 
     fn without_spike(&self, value: f64) -> f64 {
         let spike = SPIKE * self.variance.sqrt();
-        if spike > 0.0 { value.clamp(self.baseline - spike, self.baseline + spike) } else { value }
+        if spike > 0.0 {
+            value.clamp(self.baseline - spike, self.baseline + spike)
+        } else {
+            value
+        }
     }
 }
 
 /// The weight of one value in a mean over `messages`; more while there are fewer.
 fn rate(messages: u32, count: u64) -> f64 {
-    #[allow(clippy::cast_precision_loss, reason = "a count of messages stays below 2^53")]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a count of messages stays below 2^53"
+    )]
     let count = count as f64;
     (2.0 / (f64::from(messages) + 1.0)).max(1.0 / count)
 }

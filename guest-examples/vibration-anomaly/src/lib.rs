@@ -13,8 +13,8 @@ use baseline::{Baseline, Change, Tuning};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidegate_sdk::{
-    Batch, Class, Fault, Json, Keyed, Message, Outcome, Processor, Publication, Row, Start, Template, Values, config,
-    metrics,
+    Batch, Class, Fault, Json, Keyed, Message, Outcome, Processor, Publication, Row, Start,
+    Template, Values, config, metrics,
 };
 
 /// Messages of other machines are rejected beyond this number.
@@ -42,9 +42,9 @@ impl Processor for VibrationAnomaly {
             channels,
             tuning: Tuning {
                 fast: config::get_or("fast", 20)?,
-                slow: config::get_or("slow", 400)?,
-                warm_up: config::get_or("warm-up", 200)?,
-                limit: config::get_or("limit", 3.0)?,
+                slow: config::get_or("slow", 800)?,
+                warm_up: config::get_or("warm-up", 300)?,
+                limit: config::get_or("limit", 4.0)?,
                 clear: config::get_or("clear", 2.0)?,
             },
             machine: config::get("machine")?,
@@ -71,12 +71,20 @@ impl VibrationAnomaly {
     fn readings(&self, message: &Message) -> Result<Vec<f64>, String> {
         let Json(payload) = message.decode::<Json<BTreeMap<String, Value>>>()?;
         let reading = |channel: &String| {
-            payload.get(channel).and_then(Value::as_f64).ok_or_else(|| format!("channel {channel:?} is not a number"))
+            payload
+                .get(channel)
+                .and_then(Value::as_f64)
+                .ok_or_else(|| format!("channel {channel:?} is not a number"))
         };
         self.channels.iter().map(reading).collect()
     }
 
-    fn watch(&mut self, message: &Message, readings: &[f64], outcome: &mut Outcome) -> Result<(), Fault> {
+    fn watch(
+        &mut self,
+        message: &Message,
+        readings: &[f64],
+        outcome: &mut Outcome,
+    ) -> Result<(), Fault> {
         let name = self.machine.render(&message.channel);
         let machine = match self.machines.get_mut(&name) {
             Ok(machine) => machine,
@@ -112,10 +120,16 @@ impl VibrationAnomaly {
                 "time": message.time.to_string(),
             });
             let topic = self.topic.render(&message.channel);
-            outcome.publish(message.cause(), Publication::json(topic, &report)?.at_once());
+            outcome.publish(
+                message.cause(),
+                Publication::json(topic, &report)?.at_once(),
+            );
             // The channel is part of the key: two channels may change with the same message.
             let key = format!("{name}/{channel}");
-            outcome.keep(message.cause(), Row::new("anomalies", Class::Alarm, key, message.time, values));
+            outcome.keep(
+                message.cause(),
+                Row::new("anomalies", Class::Alarm, key, message.time, values),
+            );
         }
         metrics::set("score", worst);
         Ok(())

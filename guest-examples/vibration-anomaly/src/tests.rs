@@ -14,14 +14,25 @@ struct Noise(u64);
 
 impl Noise {
     fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         f64::from(u32::try_from(self.0 >> 32).unwrap()) / f64::from(u32::MAX) - 0.5
     }
 }
 
-fn send(host: &mut Host<VibrationAnomaly>, noise: &mut Noise, messages: usize, x: f64) -> Result<(), Fault> {
+fn send(
+    host: &mut Host<VibrationAnomaly>,
+    noise: &mut Noise,
+    messages: usize,
+    x: f64,
+) -> Result<(), Fault> {
     for _ in 0..messages {
-        host.send("press-7", json!({"x": x + noise.next(), "y": 5.0 + noise.next(), "seq": 1}))?;
+        host.send(
+            "press-7",
+            json!({"x": x + noise.next(), "y": 5.0 + noise.next(), "seq": 1}),
+        )?;
     }
     Ok(())
 }
@@ -68,7 +79,11 @@ fn half_a_reading_is_rejected() -> Result<(), Fault> {
     host.send("press-7", json!({"x": 1.0}))?;
     host.send("press-7", json!({"x": 1.0, "y": "n/a"}))?;
     host.send("press-7", 5.0)?;
-    let reasons: Vec<&str> = host.rejected().iter().map(|(_, reason)| reason.as_str()).collect();
+    let reasons: Vec<&str> = host
+        .rejected()
+        .iter()
+        .map(|(_, reason)| reason.as_str())
+        .collect();
     assert_eq!(reasons[..2], ["channel \"y\" is not a number"; 2]);
     assert_eq!(reasons.len(), 3);
     Ok(())

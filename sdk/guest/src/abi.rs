@@ -8,7 +8,9 @@ use std::rc::Rc;
 use crate::bindings::exports::tidegate::module::entry;
 use crate::bindings::tidegate::module::types;
 use crate::message::{Batch, Body, Channel, ClockQuality, Message, Property, Quality};
-use crate::outcome::{Class, Content, Delivery, Effect, Fault, Outcome, Output, Publication, Row, Scalar};
+use crate::outcome::{
+    Class, Content, Delivery, Effect, Fault, Outcome, Output, Publication, Row, Scalar,
+};
 use crate::processor::{Processor, Start};
 use crate::state;
 use crate::time::{BootTime, WallTime, nanoseconds};
@@ -20,8 +22,12 @@ pub type ProcessResult = Result<types::Outcome, types::Fault>;
 
 /// Makes the instance.
 pub fn init<P: Processor>(instance: &RefCell<Option<P>>, start: AbiStart) -> InitResult {
-    let mut start = Start { state_written_by: start.state_written_by, wake_at: None };
-    let processor = P::init(&mut start).and_then(|processor| state::all_flushed().map(|()| processor))?;
+    let mut start = Start {
+        state_written_by: start.state_written_by,
+        wake_at: None,
+    };
+    let processor =
+        P::init(&mut start).and_then(|processor| state::all_flushed().map(|()| processor))?;
     instance.replace(Some(processor));
     Ok(start.wake_at.map(|time| time.0))
 }
@@ -30,7 +36,9 @@ pub fn init<P: Processor>(instance: &RefCell<Option<P>>, start: AbiStart) -> Ini
 pub fn process<P: Processor>(instance: &RefCell<Option<P>>, batch: AbiBatch) -> ProcessResult {
     let mut instance = instance.borrow_mut();
     let Some(processor) = instance.as_mut() else {
-        return Err(types::Fault::Permanent("process was called before init".to_owned()));
+        return Err(types::Fault::Permanent(
+            "process was called before init".to_owned(),
+        ));
     };
     let outcome = processor.process(&batch.into())?;
     state::all_flushed()?;
@@ -48,11 +56,17 @@ impl From<Fault> for types::Fault {
 
 impl From<types::Batch> for Batch {
     fn from(batch: types::Batch) -> Self {
-        let channels: Vec<Rc<Channel>> = batch.channels.into_iter().map(|channel| Rc::new(channel.into())).collect();
+        let channels: Vec<Rc<Channel>> = batch
+            .channels
+            .into_iter()
+            .map(|channel| Rc::new(channel.into()))
+            .collect();
         let nowhere = Rc::new(Channel::default());
         let messages = batch.messages.into_iter().zip(0..);
         let messages = messages.map(|(message, index)| {
-            let channel = usize::try_from(message.channel).ok().and_then(|index| channels.get(index));
+            let channel = usize::try_from(message.channel)
+                .ok()
+                .and_then(|index| channels.get(index));
             from_abi(message, Rc::clone(channel.unwrap_or(&nowhere)), index)
         });
         let messages = messages.collect();
@@ -98,7 +112,11 @@ fn from_abi(message: types::Message, channel: Rc<Channel>, index: u32) -> Messag
 
 impl From<types::Channel> for Channel {
     fn from(channel: types::Channel) -> Self {
-        Self { source: channel.source, topic: channel.topic, unit: channel.unit }
+        Self {
+            source: channel.source,
+            topic: channel.topic,
+            unit: channel.unit,
+        }
     }
 }
 
@@ -116,10 +134,16 @@ impl From<types::ClockQuality> for ClockQuality {
 impl From<Outcome> for types::Outcome {
     fn from(outcome: Outcome) -> Self {
         let rejected = outcome.rejected.into_iter();
-        let rejected =
-            rejected.map(|rejection| types::Rejection { message: rejection.message, reason: rejection.reason });
+        let rejected = rejected.map(|rejection| types::Rejection {
+            message: rejection.message,
+            reason: rejection.reason,
+        });
         Self {
-            outputs: outcome.outputs.into_iter().map(types::Output::from).collect(),
+            outputs: outcome
+                .outputs
+                .into_iter()
+                .map(types::Output::from)
+                .collect(),
             rejected: rejected.collect(),
             wake_at: outcome.wake_at.map(|time| time.0),
         }
@@ -137,7 +161,10 @@ impl From<Output> for types::Output {
                 valid_for_ns: nanoseconds(command.valid_for),
             }),
         };
-        Self { cause: output.cause, effect }
+        Self {
+            cause: output.cause,
+            effect,
+        }
     }
 }
 
@@ -170,12 +197,19 @@ impl From<Row> for types::Row {
             duration: nanoseconds(row.duration),
             content: match row.content {
                 Content::Values(values) => {
-                    let named = |(name, value): (String, Scalar)| types::NamedValue { name, value: value.into() };
+                    let named = |(name, value): (String, Scalar)| types::NamedValue {
+                        name,
+                        value: value.into(),
+                    };
                     types::Content::Values(values.0.into_iter().map(named).collect())
                 }
-                Content::Document { content_type, bytes } => {
-                    types::Content::Document(types::Document { content_type, bytes })
-                }
+                Content::Document {
+                    content_type,
+                    bytes,
+                } => types::Content::Document(types::Document {
+                    content_type,
+                    bytes,
+                }),
             },
         }
     }

@@ -46,10 +46,20 @@ pub fn get_or<T: FromConfig>(key: &str, default: T) -> Result<T, Fault> {
 /// # Errors
 /// A permanent fault when the value is malformed.
 pub fn optional<T: FromConfig>(key: &str) -> Result<Option<T>, Fault> {
-    let Some(text) = host::config_get(key)? else { return Ok(None) };
+    let Some(text) = host::config_get(key)? else {
+        return Ok(None);
+    };
     T::from_config(&text).map(Some).map_err(|detail| {
-        let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
-        Fault::permanent(format!("configuration key {key}: {} is not {}{detail}", excerpt(&text), T::EXPECTED))
+        let detail = if detail.is_empty() {
+            detail
+        } else {
+            format!(": {detail}")
+        };
+        Fault::permanent(format!(
+            "configuration key {key}: {} is not {}{detail}",
+            excerpt(&text),
+            T::EXPECTED
+        ))
     })
 }
 
@@ -77,7 +87,11 @@ impl FromConfig for f64 {
     const EXPECTED: &'static str = "a finite number";
 
     fn from_config(text: &str) -> Result<Self, String> {
-        text.trim().parse().ok().filter(|number: &Self| number.is_finite()).ok_or_else(String::new)
+        text.trim()
+            .parse()
+            .ok()
+            .filter(|number: &Self| number.is_finite())
+            .ok_or_else(String::new)
     }
 }
 
@@ -93,7 +107,9 @@ impl FromConfig for Duration {
     const EXPECTED: &'static str = "a duration such as 250ms, 10s, 5m, 1h or 1d";
 
     fn from_config(text: &str) -> Result<Self, String> {
-        parse_duration_ns(text.trim()).map(Self::from_nanos).ok_or_else(String::new)
+        parse_duration_ns(text.trim())
+            .map(Self::from_nanos)
+            .ok_or_else(String::new)
     }
 }
 
@@ -118,7 +134,9 @@ impl<T: DeserializeOwned> FromConfig for Json<T> {
     const EXPECTED: &'static str = "the expected JSON";
 
     fn from_config(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map(Self).map_err(|error| error.to_string())
+        serde_json::from_str(text)
+            .map(Self)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -138,7 +156,10 @@ mod tests {
         set("fields", r#"["a", "b c"]"#);
         assert_eq!(get::<f64>("limit"), Ok(80.5));
         assert_eq!(get::<Duration>("window"), Ok(Duration::from_secs(10)));
-        assert_eq!(get::<Json<Vec<String>>>("fields").map(|list| list.0.len()), Ok(2));
+        assert_eq!(
+            get::<Json<Vec<String>>>("fields").map(|list| list.0.len()),
+            Ok(2)
+        );
         assert_eq!(get_or("missing", 7_u64), Ok(7));
         assert_eq!(optional::<bool>("missing"), Ok(None));
     }
@@ -147,7 +168,10 @@ mod tests {
     fn a_malformed_value_is_a_permanent_fault_that_names_key_and_value() {
         set("limit", "eighty");
         let fault = get::<f64>("limit").unwrap_err();
-        assert_eq!(fault, Fault::permanent("configuration key limit: \"eighty\" is not a finite number"));
+        assert_eq!(
+            fault,
+            Fault::permanent("configuration key limit: \"eighty\" is not a finite number")
+        );
         assert_eq!(
             get::<f64>("limits").unwrap_err(),
             Fault::permanent("configuration key limits is missing")

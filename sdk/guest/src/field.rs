@@ -33,7 +33,9 @@ impl Field {
             return Err(format!("a scalar, which has no field {self}"));
         };
         let mut json = serde_json::Deserializer::from_slice(payload);
-        let found = Path(&self.0).deserialize(&mut json).and_then(|found| json.end().map(|()| found));
+        let found = Path(&self.0)
+            .deserialize(&mut json)
+            .and_then(|found| json.end().map(|()| found));
         match found {
             Ok(Some(body)) => Ok(body),
             Ok(None) => Err(format!("field {self} is missing or null")),
@@ -54,7 +56,10 @@ struct Path<'a>(&'a [String]);
 impl<'de> DeserializeSeed<'de> for Path<'_> {
     type Value = Option<Body>;
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
@@ -85,7 +90,10 @@ impl<'de> Visitor<'de> for Path<'_> {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-        #[allow(clippy::cast_precision_loss, reason = "beyond i64 only a number is left to say it")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "beyond i64 only a number is left to say it"
+        )]
         self.leaf(i64::try_from(value).map_or(Body::Number(value as f64), Body::Integer))
     }
 
@@ -99,7 +107,9 @@ impl<'de> Visitor<'de> for Path<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let Some((first, rest)) = self.0.split_first() else {
-            return Err(A::Error::custom("an object, not a number, a boolean or a text"));
+            return Err(A::Error::custom(
+                "an object, not a number, a boolean or a text",
+            ));
         };
         let mut found = None;
         while let Some(matches) = members.next_key_seed(Name(first))? {
@@ -114,7 +124,9 @@ impl<'de> Visitor<'de> for Path<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
         let Some((first, rest)) = self.0.split_first() else {
-            return Err(A::Error::custom("an array, not a number, a boolean or a text"));
+            return Err(A::Error::custom(
+                "an array, not a number, a boolean or a text",
+            ));
         };
         let wanted: Option<usize> = first.parse().ok();
         let mut found = None;

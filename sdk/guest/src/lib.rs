@@ -66,7 +66,13 @@ pub mod abi;
 /// What wit-bindgen makes of `wit/`; not part of the interface.
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
-#[allow(unsafe_code, missing_docs, missing_debug_implementations, unreachable_pub, reason = "generated")]
+#[allow(
+    unsafe_code,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "generated"
+)]
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",
@@ -82,7 +88,8 @@ pub use field::Field;
 pub use message::{Batch, Body, Channel, ClockQuality, Message, Property, Quality};
 pub use operators::Window;
 pub use outcome::{
-    Class, Command, Content, Delivery, Effect, Fault, Outcome, Output, Publication, Rejection, Row, Scalar, Values,
+    Class, Command, Content, Delivery, Effect, Fault, Outcome, Output, Publication, Rejection, Row,
+    Scalar, Values,
 };
 pub use payload::{Json, Raw};
 pub use processor::{Processor, Start};

@@ -62,7 +62,11 @@ pub struct Message<T = Body> {
 impl<T> Message<T> {
     /// A good live message with this body, for tests.
     pub fn new(topic: impl Into<String>, body: T) -> Self {
-        let channel = Channel { source: "test".to_owned(), topic: topic.into(), unit: None };
+        let channel = Channel {
+            source: "test".to_owned(),
+            topic: topic.into(),
+            unit: None,
+        };
         Self {
             channel: Rc::new(channel),
             body,

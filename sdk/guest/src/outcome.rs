@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::message::Message;
 use crate::time::{BootTime, WallTime};
@@ -22,22 +22,34 @@ pub struct Outcome {
 impl Outcome {
     /// Sends a message to a local broker. `cause` is [`Message::cause`], or none.
     pub fn publish(&mut self, cause: Option<u32>, publication: Publication) {
-        self.outputs.push(Output { cause, effect: Effect::Publish(publication) });
+        self.outputs.push(Output {
+            cause,
+            effect: Effect::Publish(publication),
+        });
     }
 
     /// Keeps a row for the centre.
     pub fn keep(&mut self, cause: Option<u32>, row: Row) {
-        self.outputs.push(Output { cause, effect: Effect::Keep(row) });
+        self.outputs.push(Output {
+            cause,
+            effect: Effect::Keep(row),
+        });
     }
 
     /// Writes to a device point.
     pub fn actuate(&mut self, cause: Option<u32>, command: Command) {
-        self.outputs.push(Output { cause, effect: Effect::Actuate(command) });
+        self.outputs.push(Output {
+            cause,
+            effect: Effect::Actuate(command),
+        });
     }
 
     /// Hands one message to the dead letters.
     pub fn reject<T>(&mut self, message: &Message<T>, reason: impl Into<String>) {
-        self.rejected.push(Rejection { message: message.index, reason: reason.into() });
+        self.rejected.push(Rejection {
+            message: message.index,
+            reason: reason.into(),
+        });
     }
 }
 
@@ -93,8 +105,12 @@ impl Publication {
     /// # Errors
     /// `value` cannot be JSON, such as a map whose keys are no strings.
     pub fn json(topic: impl Into<String>, value: &impl Serialize) -> Result<Self, Fault> {
-        let payload = serde_json::to_vec(value).map_err(|error| Fault::permanent(format!("no JSON: {error}")))?;
-        Ok(Self { content_type: Some("application/json".to_owned()), ..Self::new(topic, payload) })
+        let payload = serde_json::to_vec(value)
+            .map_err(|error| Fault::permanent(format!("no JSON: {error}")))?;
+        Ok(Self {
+            content_type: Some("application/json".to_owned()),
+            ..Self::new(topic, payload)
+        })
     }
 
     /// The same, sent right after the call instead of with the commit.
@@ -219,6 +235,13 @@ impl Values {
         if !matches!(value, Scalar::Number(number) if !number.is_finite()) {
             self.0.push((name.into(), value));
         }
+    }
+}
+
+/// As a map.
+impl Serialize for Values {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 

@@ -55,9 +55,8 @@ impl<T: DeserializeOwned> Decode for Json<T> {
     fn decode(body: &Body) -> Result<Self, String> {
         let from_scalar = |error: ScalarError| format!("not the expected JSON: {error}");
         match body {
-            Body::Payload(payload) => {
-                serde_json::from_slice(payload).map_err(|error| format!("not the expected JSON: {error}"))
-            }
+            Body::Payload(payload) => serde_json::from_slice(payload)
+                .map_err(|error| format!("not the expected JSON: {error}")),
             Body::Boolean(value) => T::deserialize(value.into_deserializer()).map_err(from_scalar),
             Body::Integer(value) => T::deserialize(value.into_deserializer()).map_err(from_scalar),
             Body::Number(value) => T::deserialize(value.into_deserializer()).map_err(from_scalar),
@@ -74,7 +73,9 @@ impl<T: Serialize> Encode for Json<T> {
     }
 
     fn content(&self) -> Result<Content, String> {
-        serde_json::to_value(&self.0).map(json_content).map_err(|error| format!("the result is no JSON: {error}"))
+        serde_json::to_value(&self.0)
+            .map(json_content)
+            .map_err(|error| format!("the result is no JSON: {error}"))
     }
 }
 
@@ -97,7 +98,10 @@ impl Encode for Raw {
     }
 
     fn content(&self) -> Result<Content, String> {
-        Ok(Content::Document { content_type: "application/octet-stream".to_owned(), bytes: self.0.clone() })
+        Ok(Content::Document {
+            content_type: "application/octet-stream".to_owned(),
+            bytes: self.0.clone(),
+        })
     }
 }
 
@@ -121,11 +125,18 @@ impl Decode for f64 {
         let number = match body {
             Body::Payload(payload) => parse(payload, "a number")?,
             Body::Boolean(_) => return Err("a boolean, not a number".to_owned()),
-            #[allow(clippy::cast_precision_loss, reason = "a count beyond 2^53 is still the nearest number")]
+            #[allow(
+                clippy::cast_precision_loss,
+                reason = "a count beyond 2^53 is still the nearest number"
+            )]
             Body::Integer(value) => *value as f64,
             Body::Number(value) => *value,
         };
-        if number.is_finite() { Ok(number) } else { Err(format!("not a finite number: {number}")) }
+        if number.is_finite() {
+            Ok(number)
+        } else {
+            Err(format!("not a finite number: {number}"))
+        }
     }
 }
 
@@ -136,7 +147,9 @@ impl Decode for i64 {
             Body::Payload(payload) => parse(payload, "a whole number"),
             Body::Boolean(_) => Err("a boolean, not a whole number".to_owned()),
             Body::Integer(value) => Ok(*value),
-            Body::Number(value) => whole(*value).ok_or_else(|| format!("not a whole number: {value}")),
+            Body::Number(value) => {
+                whole(*value).ok_or_else(|| format!("not a whole number: {value}"))
+            }
         }
     }
 }
@@ -204,8 +217,11 @@ fn finite<T: Serialize>(scalar: &T) -> Result<Value, String> {
 }
 
 fn parse<T: FromStr>(payload: &[u8], expected: &str) -> Result<T, String> {
-    let text = std::str::from_utf8(payload).map_err(|_| format!("not {expected}: no text in UTF-8"))?.trim();
-    text.parse().map_err(|_| format!("not {expected}: {}", excerpt(text)))
+    let text = std::str::from_utf8(payload)
+        .map_err(|_| format!("not {expected}: no text in UTF-8"))?
+        .trim();
+    text.parse()
+        .map_err(|_| format!("not {expected}: {}", excerpt(text)))
 }
 
 /// A text that may be long, for a reason.
@@ -219,7 +235,10 @@ pub(crate) fn excerpt(text: &str) -> String {
 
 fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    #[allow(clippy::cast_possible_truncation, reason = "checked: whole and within 2^53")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "checked: whole and within 2^53"
+    )]
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
@@ -231,12 +250,27 @@ pub(crate) fn json_content(value: Value) -> Content {
     if values.0.len() <= VALUES_MAX {
         return values.into();
     }
-    Content::Document { content_type: "application/json".to_owned(), bytes: value.to_string().into_bytes() }
+    Content::Document {
+        content_type: "application/json".to_owned(),
+        bytes: value.to_string().into_bytes(),
+    }
 }
 
 fn flatten(name: &str, value: &Value, values: &mut Values) {
-    let inner = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
-    let own = || if name.is_empty() { "value".to_owned() } else { name.to_owned() };
+    let inner = |key: &str| {
+        if name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{name}.{key}")
+        }
+    };
+    let own = || {
+        if name.is_empty() {
+            "value".to_owned()
+        } else {
+            name.to_owned()
+        }
+    };
     match value {
         _ if values.0.len() > VALUES_MAX => {}
         Value::Null => {}
@@ -272,7 +306,12 @@ mod tests {
 
     #[test]
     fn a_number_comes_as_a_scalar_or_as_text() {
-        for body in [Body::Number(21.5), payload("21.5"), payload(" 21.5\n"), payload("2.15e1")] {
+        for body in [
+            Body::Number(21.5),
+            payload("21.5"),
+            payload(" 21.5\n"),
+            payload("2.15e1"),
+        ] {
             assert_eq!(f64::decode(&body), Ok(21.5));
         }
         assert_eq!(f64::decode(&Body::Integer(-3)), Ok(-3.0));
@@ -283,13 +322,32 @@ mod tests {
 
     #[test]
     fn a_number_that_no_sensor_gave_is_refused() {
-        for body in [Body::Number(f64::NAN), Body::Number(f64::INFINITY), payload("NaN"), payload("1e999")] {
-            assert!(f64::decode(&body).unwrap_err().starts_with("not a finite number"), "{body:?}");
+        for body in [
+            Body::Number(f64::NAN),
+            Body::Number(f64::INFINITY),
+            payload("NaN"),
+            payload("1e999"),
+        ] {
+            assert!(
+                f64::decode(&body)
+                    .unwrap_err()
+                    .starts_with("not a finite number"),
+                "{body:?}"
+            );
         }
-        for body in [payload(""), payload("21.5 Cel"), Body::Boolean(true), Body::Payload(vec![0xff])] {
+        for body in [
+            payload(""),
+            payload("21.5 Cel"),
+            Body::Boolean(true),
+            Body::Payload(vec![0xff]),
+        ] {
             assert!(f64::decode(&body).is_err(), "{body:?}");
         }
-        for body in [Body::Number(0.5), Body::Number(1e300), payload("99999999999999999999")] {
+        for body in [
+            Body::Number(0.5),
+            Body::Number(1e300),
+            payload("99999999999999999999"),
+        ] {
             assert!(i64::decode(&body).is_err(), "{body:?}");
         }
         assert!(f64::NAN.payload().is_err());
@@ -303,7 +361,9 @@ mod tests {
 
     #[test]
     fn a_json_result_is_kept_as_named_values() {
-        let content = json_content(json!({"seq": 7, "t": 1.5, "ok": true, "a": {"b": "x"}, "l": [1, 2], "n": null}));
+        let content = json_content(
+            json!({"seq": 7, "t": 1.5, "ok": true, "a": {"b": "x"}, "l": [1, 2], "n": null}),
+        );
         let expected = [
             ("a.b", Scalar::from("x")),
             ("l.0", Scalar::Integer(1)),
@@ -312,15 +372,27 @@ mod tests {
             ("seq", Scalar::Integer(7)),
             ("t", Scalar::Number(1.5)),
         ];
-        let expected = expected.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let expected = expected
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         assert_eq!(content, Content::Values(Values(expected)));
-        assert_eq!(json_content(json!(2.5)), Values::new().with("value", 2.5).into());
+        assert_eq!(
+            json_content(json!(2.5)),
+            Values::new().with("value", 2.5).into()
+        );
     }
 
     #[test]
     fn a_result_of_too_many_values_is_kept_whole_as_a_document() {
         let value = json!((0..100).collect::<Vec<_>>());
-        let Content::Document { content_type, bytes } = json_content(value.clone()) else { panic!("values") };
+        let Content::Document {
+            content_type,
+            bytes,
+        } = json_content(value.clone())
+        else {
+            panic!("values")
+        };
         assert_eq!(content_type, "application/json");
         assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), value);
     }

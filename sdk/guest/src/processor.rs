@@ -72,7 +72,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::export!(Module with_types_in $crate::bindings);
+    $crate::bindings::export!(Module with_types_in $crate::bindings);
         };
     };
 }

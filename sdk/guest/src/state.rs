@@ -74,15 +74,35 @@ impl<T: Default + Serialize + DeserializeOwned> Keyed<T> {
         let mut entries = BTreeMap::new();
         let mut bytes = 0;
         for key in bucket.keys()? {
-            let Some(name) = key.strip_prefix(prefix) else { continue };
-            let Some(encoded) = bucket.get(&key)? else { continue };
-            let value = postcard::from_bytes(&encoded)
-                .map_err(|error| Fault::permanent(format!("state {key:?} is not what this version writes: {error}")))?;
+            let Some(name) = key.strip_prefix(prefix) else {
+                continue;
+            };
+            let Some(encoded) = bucket.get(&key)? else {
+                continue;
+            };
+            let value = postcard::from_bytes(&encoded).map_err(|error| {
+                Fault::permanent(format!(
+                    "state {key:?} is not what this version writes: {error}"
+                ))
+            })?;
             let entry_bytes = key.len() + encoded.len();
             bytes += entry_bytes;
-            entries.insert(name.to_owned(), Entry { value, changed: false, bytes: entry_bytes });
+            entries.insert(
+                name.to_owned(),
+                Entry {
+                    value,
+                    changed: false,
+                    bytes: entry_bytes,
+                },
+            );
         }
-        Ok(Self { prefix: prefix.to_owned(), entries, changed: Vec::new(), bytes, keys_max })
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            entries,
+            changed: Vec::new(),
+            bytes,
+            keys_max,
+        })
     }
 
     /// The value of a key, to read.
@@ -98,7 +118,10 @@ impl<T: Default + Serialize + DeserializeOwned> Keyed<T> {
         if !self.entries.contains_key(key) {
             self.insert_default(key)?;
         }
-        let entry = self.entries.get_mut(key).ok_or_else(|| format!("key {key:?} is gone"))?;
+        let entry = self
+            .entries
+            .get_mut(key)
+            .ok_or_else(|| format!("key {key:?} is gone"))?;
         if !entry.changed {
             entry.changed = true;
             self.changed.push(key.to_owned());
@@ -109,7 +132,9 @@ impl<T: Default + Serialize + DeserializeOwned> Keyed<T> {
 
     /// Keys and values in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.entries.iter().map(|(key, entry)| (key.as_str(), &entry.value))
+        self.entries
+            .iter()
+            .map(|(key, entry)| (key.as_str(), &entry.value))
     }
 
     /// Forgets a key.
@@ -117,7 +142,9 @@ impl<T: Default + Serialize + DeserializeOwned> Keyed<T> {
     /// # Errors
     /// The host refused.
     pub fn remove(&mut self, key: &str) -> Result<(), Fault> {
-        let Some(entry) = self.entries.remove(key) else { return Ok(()) };
+        let Some(entry) = self.entries.remove(key) else {
+            return Ok(());
+        };
         self.bytes -= entry.bytes;
         if entry.changed {
             self.changed.retain(|changed| changed != key);
@@ -134,11 +161,14 @@ impl<T: Default + Serialize + DeserializeOwned> Keyed<T> {
         let bucket = Bucket::open()?;
         UNFLUSHED.set(UNFLUSHED.get().saturating_sub(self.changed.len()));
         for name in self.changed.drain(..) {
-            let Some(entry) = self.entries.get_mut(&name) else { continue };
+            let Some(entry) = self.entries.get_mut(&name) else {
+                continue;
+            };
             entry.changed = false;
             let key = format!("{}{name}", self.prefix);
-            let encoded = postcard::to_allocvec(&entry.value)
-                .map_err(|error| Fault::permanent(format!("state {key:?} cannot be written: {error}")))?;
+            let encoded = postcard::to_allocvec(&entry.value).map_err(|error| {
+                Fault::permanent(format!("state {key:?} cannot be written: {error}"))
+            })?;
             self.bytes -= entry.bytes;
             entry.bytes = key.len() + encoded.len();
             self.bytes += entry.bytes;
@@ -149,13 +179,25 @@ impl<T: Default + Serialize + DeserializeOwned> Keyed<T> {
 
     fn insert_default(&mut self, key: &str) -> Result<(), String> {
         if self.entries.len() >= self.keys_max {
-            return Err(format!("no room for key {key:?}: the limit is {} keys", self.keys_max));
+            return Err(format!(
+                "no room for key {key:?}: the limit is {} keys",
+                self.keys_max
+            ));
         }
         if self.bytes >= KEYED_BYTES_MAX {
             let (keys, kib) = (self.entries.len(), KEYED_BYTES_MAX >> 10);
-            return Err(format!("no room for key {key:?}: {keys} keys fill {kib} KiB of state"));
+            return Err(format!(
+                "no room for key {key:?}: {keys} keys fill {kib} KiB of state"
+            ));
         }
-        self.entries.insert(key.to_owned(), Entry { value: T::default(), changed: false, bytes: 0 });
+        self.entries.insert(
+            key.to_owned(),
+            Entry {
+                value: T::default(),
+                changed: false,
+                bytes: 0,
+            },
+        );
         Ok(())
     }
 }
@@ -171,7 +213,9 @@ impl<T> Drop for Keyed<T> {
 pub(crate) fn all_flushed() -> Result<(), Fault> {
     match UNFLUSHED.get() {
         0 => Ok(()),
-        keys => Err(Fault::permanent(format!("the call returned with {keys} changed keys that were not flushed"))),
+        keys => Err(Fault::permanent(format!(
+            "the call returned with {keys} changed keys that were not flushed"
+        ))),
     }
 }
 
@@ -225,7 +269,10 @@ mod tests {
         counts.flush().unwrap();
         counts.remove("a").unwrap();
         let reason = counts.get_mut("c").unwrap_err();
-        assert_eq!(reason, "no room for key \"c\": 1 keys fill 192 KiB of state");
+        assert_eq!(
+            reason,
+            "no room for key \"c\": 1 keys fill 192 KiB of state"
+        );
         assert!(counts.get_mut("b").is_ok());
     }
 

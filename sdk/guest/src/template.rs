@@ -71,7 +71,9 @@ impl Template {
 }
 
 fn placeholder(name: &str) -> Result<Part, String> {
-    let unknown = || format!("unknown placeholder {{{name}}}: known are {{topic}}, {{source}}, {{0}}, {{-1}}");
+    let unknown = || {
+        format!("unknown placeholder {{{name}}}: known are {{topic}}, {{source}}, {{0}}, {{-1}}")
+    };
     match name {
         "topic" => Ok(Part::Topic),
         "source" => Ok(Part::Source),
@@ -91,8 +93,11 @@ mod tests {
 
     #[test]
     fn a_template_takes_parts_of_the_topic() {
-        let channel =
-            Channel { source: "hall".to_owned(), topic: "plant/press-7/temperature".to_owned(), unit: None };
+        let channel = Channel {
+            source: "hall".to_owned(),
+            topic: "plant/press-7/temperature".to_owned(),
+            unit: None,
+        };
         for (text, rendered) in [
             ("alarms", "alarms"),
             ("imperial/{topic}", "imperial/plant/press-7/temperature"),
@@ -111,6 +116,10 @@ mod tests {
         for text in ["{machine}", "{-0}", "{}", "{1.5}", "a/{", "{topic"] {
             assert!(Template::parse(text).is_err(), "{text}");
         }
-        assert!(Template::parse("x/{machine}").unwrap_err().contains("{machine}"));
+        assert!(
+            Template::parse("x/{machine}")
+                .unwrap_err()
+                .contains("{machine}")
+        );
     }
 }

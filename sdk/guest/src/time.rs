@@ -12,11 +12,15 @@ use serde::{Deserialize, Serialize};
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Nanoseconds since 1970 UTC by some wall clock. May step either way: never order or measure by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct WallTime(pub u64);
 
 /// Nanoseconds since the gateway booted, sleep included. Starts again when [`Batch::boot`](crate::Batch::boot) changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct BootTime(pub u64);
 
 /// A duration in nanoseconds, as the contract carries it; one of more than 584 years is cut to that.
@@ -72,7 +76,10 @@ impl fmt::Display for WallTime {
         let (year, month, day) = date(seconds / 86_400);
         let of_day = seconds % 86_400;
         let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+        )?;
         match self.0 % NS_PER_SECOND {
             0 => {}
             ns if ns % 1_000_000 == 0 => write!(f, ".{:03}", ns / 1_000_000)?,
@@ -88,7 +95,8 @@ impl FromStr for WallTime {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        parse_rfc_3339(text).ok_or_else(|| format!("{text:?} is not a time such as 2026-03-01T08:00:00.000Z"))
+        parse_rfc_3339(text)
+            .ok_or_else(|| format!("{text:?} is not a time such as 2026-03-01T08:00:00.000Z"))
     }
 }
 
@@ -97,13 +105,17 @@ fn parse_rfc_3339(text: &str) -> Option<WallTime> {
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
     let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
-    let is_fraction = (1..=9).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let is_fraction =
+        (1..=9).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
     if !is_fraction || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let seconds = days_since_1970(year, month, day)? * 86_400 + hour * 3600 + minute * 60 + second;
     let ns: u64 = format!("{fraction:0<9}").parse().ok()?;
-    seconds.checked_mul(NS_PER_SECOND)?.checked_add(ns).map(WallTime)
+    seconds
+        .checked_mul(NS_PER_SECOND)?
+        .checked_add(ns)
+        .map(WallTime)
 }
 
 /// Three numbers of so many digits each.
@@ -111,7 +123,9 @@ fn numbers(text: &str, separator: char, digits: [usize; 3]) -> Option<[u64; 3]> 
     let mut parts = text.split(separator);
     let mut numbers = [0; 3];
     for (number, digits) in numbers.iter_mut().zip(digits) {
-        let part = parts.next().filter(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let part = parts.next().filter(|part| {
+            part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit())
+        })?;
         *number = part.parse().ok()?;
     }
     parts.next().is_none().then_some(numbers)
@@ -133,11 +147,16 @@ fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     (year, month, day)
 }

@@ -17,14 +17,18 @@ use syn::{Error, FnArg, Ident, ItemFn, LitStr, Result, Token, Type, parse_macro_
 #[proc_macro_attribute]
 pub fn map(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as ItemFn);
-    stateless(&arguments.into(), &function, &quote!(Map)).unwrap_or_else(Error::into_compile_error).into()
+    stateless(&arguments.into(), &function, &quote!(Map))
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 /// Makes a function the module: it says which messages go on.
 #[proc_macro_attribute]
 pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as ItemFn);
-    stateless(&arguments.into(), &function, &quote!(Filter)).unwrap_or_else(Error::into_compile_error).into()
+    stateless(&arguments.into(), &function, &quote!(Filter))
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 /// Makes a function the module: it says what is kept of each closed window.
@@ -32,7 +36,9 @@ pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
 pub fn window(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as WindowArguments);
     let function = parse_macro_input!(item as ItemFn);
-    windowed(&arguments, &function).unwrap_or_else(Error::into_compile_error).into()
+    windowed(&arguments, &function)
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 /// A map or a filter: `operator` is its type in `tidegate_sdk::operators`.
@@ -50,7 +56,10 @@ fn stateless(arguments: &Tokens, function: &ItemFn, operator: &Tokens) -> Result
 
 fn windowed(arguments: &WindowArguments, function: &ItemFn) -> Result<Tokens> {
     let Type::Reference(argument) = only_argument(function)? else {
-        return Err(Error::new(function.sig.inputs.span(), "a window function takes one &Window<…>"));
+        return Err(Error::new(
+            function.sig.inputs.span(),
+            "a window function takes one &Window<…>",
+        ));
     };
     let window = &argument.elem;
     let length = &arguments.tumbling;
@@ -107,7 +116,10 @@ fn module(function: &ItemFn, field: &Tokens, init: &Tokens, process: &Tokens) ->
 fn only_argument(function: &ItemFn) -> Result<&Type> {
     match function.sig.inputs.first() {
         Some(FnArg::Typed(argument)) if function.sig.inputs.len() == 1 => Ok(&argument.ty),
-        _ => Err(Error::new(function.sig.span(), "an operator is a function of one argument")),
+        _ => Err(Error::new(
+            function.sig.span(),
+            "an operator is a function of one argument",
+        )),
     }
 }
 
@@ -120,9 +132,14 @@ impl Parse for WindowArguments {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let name: Ident = input.parse()?;
         if name != "tumbling" {
-            return Err(Error::new(name.span(), "unknown argument: known is tumbling = \"10s\""));
+            return Err(Error::new(
+                name.span(),
+                "unknown argument: known is tumbling = \"10s\"",
+            ));
         }
         input.parse::<Token![=]>()?;
-        Ok(Self { tumbling: input.parse()? })
+        Ok(Self {
+            tumbling: input.parse()?,
+        })
     }
 }

@@ -16,7 +16,13 @@ pub struct Moments {
 impl Moments {
     /// Takes one value more.
     pub fn add(&mut self, value: f64) {
-        self.merge(&Self { count: 1, min: value, max: value, mean: value, squares: 0.0 });
+        self.merge(&Self {
+            count: 1,
+            min: value,
+            max: value,
+            mean: value,
+            squares: 0.0,
+        });
     }
 
     /// Takes the values of another one.
@@ -73,7 +79,10 @@ impl Moments {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53 values, close beyond")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "exact up to 2^53 values, close beyond"
+)]
 fn float(count: u64) -> f64 {
     count as f64
 }
@@ -93,11 +102,17 @@ mod tests {
     #[test]
     fn moments_of_nothing_are_none_and_of_one_value_the_value() {
         let mut moments = Moments::default();
-        assert_eq!((moments.min(), moments.mean(), moments.variance()), (None, None, None));
+        assert_eq!(
+            (moments.min(), moments.mean(), moments.variance()),
+            (None, None, None)
+        );
         moments.merge(&Moments::default());
         assert_eq!(moments, Moments::default());
         moments.add(-2.5);
-        assert_eq!((moments.min(), moments.max(), moments.mean()), (Some(-2.5), Some(-2.5), Some(-2.5)));
+        assert_eq!(
+            (moments.min(), moments.max(), moments.mean()),
+            (Some(-2.5), Some(-2.5), Some(-2.5))
+        );
         assert_eq!(moments.stddev(), Some(0.0));
     }
 

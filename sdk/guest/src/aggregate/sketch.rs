@@ -40,7 +40,10 @@ impl Sketch {
     /// Takes the values of another one.
     pub fn merge(&mut self, other: &Self) {
         self.zeros += other.zeros;
-        for (own, others) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
+        for (own, others) in [
+            (&mut self.positive, &other.positive),
+            (&mut self.negative, &other.negative),
+        ] {
             others.iter().for_each(|(bin, count)| own.add(bin, count));
         }
     }
@@ -53,11 +56,25 @@ impl Sketch {
     /// The value below which the part `q` (0 to 1) of the values lies, within 1 % of it; none without values.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let last = self.count().checked_sub(1)?;
-        #[allow(clippy::cast_precision_loss, reason = "a rank needs no more than 53 bits")]
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and last")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "a rank needs no more than 53 bits"
+        )]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and last"
+        )]
         let mut rank = (q.clamp(0.0, 1.0) * last as f64).round() as u64;
-        let negative = self.negative.iter().rev().map(|(bin, count)| (-middle(bin), count));
-        let positive = self.positive.iter().map(|(bin, count)| (middle(bin), count));
+        let negative = self
+            .negative
+            .iter()
+            .rev()
+            .map(|(bin, count)| (-middle(bin), count));
+        let positive = self
+            .positive
+            .iter()
+            .map(|(bin, count)| (middle(bin), count));
         for (value, count) in negative.chain([(0.0, self.zeros)]).chain(positive) {
             match rank.checked_sub(count) {
                 Some(rest) => rank = rest,
@@ -142,7 +159,10 @@ fn bin(value: f64) -> i32 {
     let exponent = i32::try_from(bits >> MANTISSA_BITS).unwrap_or(i32::MAX) - 1023;
     let mantissa = f64::from_bits(bits & ((1 << MANTISSA_BITS) - 1) | 1.0_f64.to_bits()) - 1.0;
     let octaves = f64::from(exponent) + ((A * mantissa + B) * mantissa + C) * mantissa;
-    #[allow(clippy::cast_possible_truncation, reason = "at most 1024 octaves of 35 bins")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "at most 1024 octaves of 35 bins"
+    )]
     let bin = (octaves * BINS_PER_OCTAVE).floor() as i32;
     bin
 }
@@ -178,6 +198,11 @@ mod tests {
         sketch
     }
 
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a position"
+    )]
     fn exact(values: &[f64], q: f64) -> f64 {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -185,7 +210,10 @@ mod tests {
     }
 
     fn assert_within_one_percent(estimate: f64, value: f64) {
-        assert!((estimate - value).abs() <= 0.010_000_1 * value.abs(), "{estimate} is not within 1 % of {value}");
+        assert!(
+            (estimate - value).abs() <= 0.010_000_1 * value.abs(),
+            "{estimate} is not within 1 % of {value}"
+        );
     }
 
     #[test]
@@ -206,7 +234,9 @@ mod tests {
 
     #[test]
     fn a_sketch_is_bounded_and_keeps_its_count_and_its_upper_quantiles() {
-        let values: Vec<f64> = (0..100_000).map(|step| 1e-9 * 1.000_5_f64.powi(step)).collect();
+        let values: Vec<f64> = (0..100_000)
+            .map(|step| 1e-9 * 1.000_5_f64.powi(step))
+            .collect();
         let sketch = of(&values);
         assert_eq!(sketch.positive.0.len(), BINS_MAX);
         assert_eq!(sketch.count(), 100_000);

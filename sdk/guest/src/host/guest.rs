@@ -8,7 +8,8 @@ use crate::log::Level;
 use crate::outcome::Fault;
 
 pub(crate) fn config_get(key: &str) -> Result<Option<String>, Fault> {
-    config::get(key).map_err(|error| Fault::transient(format!("configuration key {key}: {error:?}")))
+    config::get(key)
+        .map_err(|error| Fault::transient(format!("configuration key {key}: {error:?}")))
 }
 
 /// The module's own state.
@@ -16,7 +17,9 @@ pub(crate) struct Bucket(keyvalue::Bucket);
 
 impl Bucket {
     pub(crate) fn open() -> Result<Self, Fault> {
-        keyvalue::open("").map(Self).map_err(|error| fault("open", "", &error))
+        keyvalue::open("")
+            .map(Self)
+            .map_err(|error| fault("open", "", &error))
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Fault> {
@@ -24,18 +27,25 @@ impl Bucket {
     }
 
     pub(crate) fn set(&self, key: &str, value: &[u8]) -> Result<(), Fault> {
-        self.0.set(key, value).map_err(|error| fault("write", key, &error))
+        self.0
+            .set(key, value)
+            .map_err(|error| fault("write", key, &error))
     }
 
     pub(crate) fn delete(&self, key: &str) -> Result<(), Fault> {
-        self.0.delete(key).map_err(|error| fault("delete", key, &error))
+        self.0
+            .delete(key)
+            .map_err(|error| fault("delete", key, &error))
     }
 
     pub(crate) fn keys(&self) -> Result<Vec<String>, Fault> {
         let mut keys = Vec::new();
         let mut cursor = None;
         loop {
-            let page = self.0.list_keys(cursor).map_err(|error| fault("list", "", &error))?;
+            let page = self
+                .0
+                .list_keys(cursor)
+                .map_err(|error| fault("list", "", &error))?;
             keys.extend(page.keys);
             match page.cursor {
                 Some(next) => cursor = Some(next),

@@ -35,7 +35,10 @@ impl Mock {
     }
 
     fn state_bytes(&self) -> usize {
-        self.state.iter().map(|(key, value)| key.len() + value.len()).sum()
+        self.state
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum()
     }
 }
 
@@ -71,7 +74,10 @@ impl Bucket {
             if mock.state_bytes() <= STATE_BYTES_MAX {
                 return Ok(());
             }
-            Err(Fault::permanent(format!("cannot write state {key:?}: more than {} KiB", STATE_BYTES_MAX >> 10)))
+            Err(Fault::permanent(format!(
+                "cannot write state {key:?}: more than {} KiB",
+                STATE_BYTES_MAX >> 10
+            )))
         })
     }
 
@@ -98,5 +104,10 @@ pub(crate) fn metric_set(gauge: &str, value: f64) {
 }
 
 pub(crate) fn metric_observe(histogram: &str, value: f64) {
-    with_mock(|mock| mock.histograms.entry(histogram.to_owned()).or_default().push(value));
+    with_mock(|mock| {
+        mock.histograms
+            .entry(histogram.to_owned())
+            .or_default()
+            .push(value)
+    });
 }

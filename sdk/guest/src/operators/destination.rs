@@ -46,7 +46,9 @@ impl Destination {
             key: config::get_or("output.key", Template::topic())?,
         };
         if destination.topic.is_none() && destination.stream.is_none() {
-            return Err(Fault::permanent("results go nowhere: configure output.topic, output.stream or both"));
+            return Err(Fault::permanent(
+                "results go nowhere: configure output.topic, output.stream or both",
+            ));
         }
         Ok(destination)
     }
@@ -59,23 +61,48 @@ impl Destination {
         content: impl FnOnce() -> Result<Content, String>,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
-        let published = self.topic.as_ref().map(|topic| payload().map(|payload| (topic, payload))).transpose()?;
-        let kept = self.stream.as_ref().map(|stream| content().map(|content| (stream, content))).transpose()?;
+        let published = self
+            .topic
+            .as_ref()
+            .map(|topic| payload().map(|payload| (topic, payload)))
+            .transpose()?;
+        let kept = self
+            .stream
+            .as_ref()
+            .map(|stream| content().map(|content| (stream, content)))
+            .transpose()?;
         if let Some((topic, payload)) = published {
-            outcome.publish(message.cause(), self.publication(topic.render(&message.channel), payload));
+            outcome.publish(
+                message.cause(),
+                self.publication(topic.render(&message.channel), payload),
+            );
         }
         if let Some((stream, content)) = kept {
             let key = self.key.render(&message.channel);
-            outcome.keep(message.cause(), Row::new(stream, Class::Raw, key, message.time, content));
+            outcome.keep(
+                message.cause(),
+                Row::new(stream, Class::Raw, key, message.time, content),
+            );
         }
         Ok(())
     }
 
     /// Sends what is kept of a window. Placeholders take their parts from its key, as if that were the topic.
-    pub(crate) fn send_summary(&self, cause: Option<u32>, summary: Summary<'_>, outcome: &mut Outcome) {
+    pub(crate) fn send_summary(
+        &self,
+        cause: Option<u32>,
+        summary: Summary<'_>,
+        outcome: &mut Outcome,
+    ) {
         if let Some(topic) = &self.topic {
-            let payload = Payload { bytes: summary.json(), content_type: Some("application/json") };
-            outcome.publish(cause, self.publication(topic.render_key(summary.key), payload));
+            let payload = Payload {
+                bytes: summary.json(),
+                content_type: Some("application/json"),
+            };
+            outcome.publish(
+                cause,
+                self.publication(topic.render_key(summary.key), payload),
+            );
         }
         if let Some(stream) = &self.stream {
             let key = self.key.render_key(summary.key);
@@ -97,8 +124,12 @@ impl Destination {
 
 impl Summary<'_> {
     fn json(&self) -> Vec<u8> {
-        let values: Map<String, Value> =
-            self.values.0.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let values: Map<String, Value> = self
+            .values
+            .0
+            .iter()
+            .map(|(name, value)| (name.clone(), json!(value)))
+            .collect();
         let summary = json!({
             "key": self.key,
             "start": self.start.to_string(),

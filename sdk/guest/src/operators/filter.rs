@@ -21,11 +21,18 @@ impl Filter {
     /// # Errors
     /// The configuration is malformed.
     pub fn from_config() -> Result<Self, Fault> {
-        Ok(Self { input: Input::from_config()?, destination: Destination::from_config()? })
+        Ok(Self {
+            input: Input::from_config()?,
+            destination: Destination::from_config()?,
+        })
     }
 
     /// Sends on every message that the function says `true` to, unchanged. One that does not decode is rejected.
-    pub fn process<T: Decode, R: FilterResult>(&self, batch: &Batch, function: impl Fn(&Message<T>) -> R) -> Outcome {
+    pub fn process<T: Decode, R: FilterResult>(
+        &self,
+        batch: &Batch,
+        function: impl Fn(&Message<T>) -> R,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         for message in &batch.messages {
             if let Err(reason) = self.filter(message, &function, &mut outcome) {
@@ -45,8 +52,14 @@ impl Filter {
         if !function(&input).into_result()? {
             return Ok(());
         }
-        let payload = || Ok(Payload { bytes: Raw::decode(&message.body)?.0, content_type: None });
-        self.destination.send(message, payload, || content(&message.body), outcome)
+        let payload = || {
+            Ok(Payload {
+                bytes: Raw::decode(&message.body)?.0,
+                content_type: None,
+            })
+        };
+        self.destination
+            .send(message, payload, || content(&message.body), outcome)
     }
 }
 
@@ -81,5 +94,67 @@ fn content(body: &Body) -> Result<Content, String> {
             Ok(json) => Ok(json_content(json)),
             Err(_) => Raw(payload.clone()).content(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::Json;
+    use crate::testing::Host;
+
+    #[crate::filter]
+    fn warm(message: &Message<f64>) -> Result<bool, String> {
+        match message.body {
+            ..-273.15 => Err("below absolute zero".to_owned()),
+            celsius => Ok(celsius > 20.0),
+        }
+    }
+
+    #[test]
+    fn a_message_that_passes_goes_on_as_it_came() -> Result<(), Fault> {
+        let mut host = Host::<warm>::new()
+            .config("input.field", "t")
+            .config("output.topic", "warm/{topic}")
+            .config("output.stream", "warm");
+        host.send("hall", json!({"t": 19.5, "seq": 1}))?;
+        host.send("hall", json!({"t": 21.5, "seq": 2}))?;
+        host.send("hall", json!({"t": -300, "seq": 3}))?;
+        assert_eq!(host.published().len(), 1);
+        assert_eq!(host.published()[0].payload, br#"{"seq":2,"t":21.5}"#);
+        let values = Values::new().with("seq", 2_i64).with("t", 21.5);
+        assert_eq!(host.kept()[0].content, values.into());
+        assert_eq!(host.rejected()[0].1, "below absolute zero");
+        Ok(())
+    }
+
+    #[test]
+    fn a_payload_that_is_no_json_is_kept_whole() -> Result<(), Fault> {
+        #[crate::filter]
+        fn every(_: &Message<()>) -> bool {
+            true
+        }
+        let mut host = Host::<every>::new().config("output.stream", "all");
+        host.send("hall", vec![0xff, 0x00])?;
+        host.send("hall", true)?;
+        let content_type = "application/octet-stream".to_owned();
+        let document = Content::Document {
+            content_type,
+            bytes: vec![0xff, 0x00],
+        };
+        assert_eq!(host.kept()[0].content, document);
+        assert_eq!(
+            host.kept()[1].content,
+            Values::new().with("value", true).into()
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_filter_stays_an_ordinary_function() {
+        assert_eq!(warm(&Message::new("hall", 25.0)), Ok(true));
+        assert_eq!(Message::new("hall", Json(1)).topic(), "hall");
     }
 }

@@ -18,7 +18,9 @@ impl Input {
     /// # Errors
     /// The path is malformed.
     pub fn from_config() -> Result<Self, Fault> {
-        Ok(Self { field: config::optional("input.field")? })
+        Ok(Self {
+            field: config::optional("input.field")?,
+        })
     }
 
     /// The input of this message as a `T`.
@@ -31,9 +33,8 @@ impl Input {
         }
         match &self.field {
             None => message.decode(),
-            Some(field) => {
-                T::decode(&field.pick(&message.body)?).map_err(|reason| format!("field {field}: {reason}"))
-            }
+            Some(field) => T::decode(&field.pick(&message.body)?)
+                .map_err(|reason| format!("field {field}: {reason}")),
         }
     }
 }

@@ -21,11 +21,18 @@ impl Map {
     /// # Errors
     /// The configuration is malformed.
     pub fn from_config() -> Result<Self, Fault> {
-        Ok(Self { input: Input::from_config()?, destination: Destination::from_config()? })
+        Ok(Self {
+            input: Input::from_config()?,
+            destination: Destination::from_config()?,
+        })
     }
 
     /// Maps every message. What the function answers with an error, and what does not decode, is rejected alone.
-    pub fn process<T: Decode, R: MapResult>(&self, batch: &Batch, function: impl Fn(Message<T>) -> R) -> Outcome {
+    pub fn process<T: Decode, R: MapResult>(
+        &self,
+        batch: &Batch,
+        function: impl Fn(Message<T>) -> R,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         for message in &batch.messages {
             if let Err(reason) = self.map(message, &function, &mut outcome) {
@@ -42,9 +49,17 @@ impl Map {
         outcome: &mut Outcome,
     ) -> Result<(), String> {
         let input = message.with_body(self.input.decode(message)?);
-        let Some(result) = function(input).into_result()? else { return Ok(()) };
-        let payload = || Ok(Payload { bytes: result.payload()?, content_type: R::Value::CONTENT_TYPE });
-        self.destination.send(message, payload, || result.content(), outcome)
+        let Some(result) = function(input).into_result()? else {
+            return Ok(());
+        };
+        let payload = || {
+            Ok(Payload {
+                bytes: result.payload()?,
+                content_type: R::Value::CONTENT_TYPE,
+            })
+        };
+        self.destination
+            .send(message, payload, || result.content(), outcome)
     }
 }
 
@@ -90,5 +105,109 @@ impl<T: Encode, E: Display> MapResult for Result<Option<T>, E> {
 
     fn into_result(self) -> Result<Option<T>, String> {
         self.map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::Host;
+    use crate::{Class, Delivery, Json, Values};
+
+    #[crate::map]
+    fn double(message: Message<Json<i64>>) -> Result<Option<Json<Value>>, String> {
+        match message.body.0 {
+            0 => Ok(None),
+            ..0 => Err("negative".to_owned()),
+            value => Ok(Some(Json(json!({"twice": 2 * value})))),
+        }
+    }
+
+    #[test]
+    fn a_result_goes_where_the_configuration_says() -> Result<(), Fault> {
+        let mut host = Host::<double>::new()
+            .config("output.topic", "twice/{-1}")
+            .config("output.delivery", "at-once")
+            .config("output.retain", "true")
+            .config("output.stream", "doubles")
+            .config("output.key", "{0}");
+        host.send("plant/press-7", json!(4))?;
+        let publication = host.published()[0];
+        assert_eq!(publication.topic, "twice/press-7");
+        assert_eq!(publication.payload, br#"{"twice":8}"#);
+        assert_eq!(
+            publication.content_type.as_deref(),
+            Some("application/json")
+        );
+        assert_eq!(
+            (publication.delivery, publication.retain),
+            (Delivery::AtOnce, true)
+        );
+        let row = host.kept()[0];
+        assert_eq!(
+            (row.stream.as_str(), row.key.as_str(), row.class),
+            ("doubles", "plant", Class::Raw)
+        );
+        assert_eq!(row.time, host.now());
+        assert_eq!(row.content, Values::new().with("twice", 8_i64).into());
+        assert_eq!(host.outputs()[0].cause, Some(0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_mapped_is_rejected_alone() -> Result<(), Fault> {
+        let mut host = Host::<double>::new().config("output.topic", "twice");
+        let mut bad = host.message("t", json!(1));
+        bad.quality = crate::Quality::Bad;
+        let bodies = [json!(1), json!("x"), json!(-1), json!(0), json!(2)];
+        let mut messages: Vec<Message> = bodies
+            .into_iter()
+            .map(|body| host.message("t", body))
+            .collect();
+        messages.push(bad);
+        host.send_batch(messages)?;
+        let causes: Vec<_> = host.outputs().iter().map(|output| output.cause).collect();
+        assert_eq!(causes, [Some(0), Some(4)]);
+        let rejected: Vec<_> = host
+            .rejected()
+            .iter()
+            .map(|(message, reason)| (message.index, reason.as_str()))
+            .collect();
+        let no_json =
+            "not the expected JSON: invalid type: string \"x\", expected i64 at line 1 column 3";
+        assert_eq!(
+            rejected,
+            [
+                (1, no_json),
+                (2, "negative"),
+                (5, "quality bad: there was no reading")
+            ]
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn results_that_would_go_nowhere_refuse_the_start() {
+        let fault = Host::<double>::new().start().unwrap_err();
+        assert_eq!(
+            fault,
+            Fault::permanent("results go nowhere: configure output.topic, output.stream or both")
+        );
+        let fault = Host::<double>::new()
+            .config("output.topic", "a/{b}")
+            .start()
+            .unwrap_err();
+        assert!(
+            fault.to_string().contains("unknown placeholder {b}"),
+            "{fault}"
+        );
+        assert!(
+            Host::<double>::new()
+                .config("output.delivery", "soon")
+                .start()
+                .is_err()
+        );
     }
 }

@@ -127,7 +127,10 @@ impl<P: Processor> Host<P> {
         for (message, index) in messages.iter_mut().zip(0..) {
             message.index = index;
         }
-        let channels = messages.iter().map(|message| message.channel.clone()).collect();
+        let channels = messages
+            .iter()
+            .map(|message| message.channel.clone())
+            .collect();
         let batch = Batch {
             now: self.now,
             clock: self.clock,
@@ -167,7 +170,9 @@ impl<P: Processor> Host<P> {
             self.wake_at = None;
             self.send_batch(Vec::new())?;
         }
-        Err(Fault::permanent(format!("the module wished to be woken {WAKE_UPS_MAX} times in {duration:?}")))
+        Err(Fault::permanent(format!(
+            "the module wished to be woken {WAKE_UPS_MAX} times in {duration:?}"
+        )))
     }
 
     /// Lets time pass until the module wishes no more to be woken.
@@ -177,10 +182,14 @@ impl<P: Processor> Host<P> {
     pub fn settle(&mut self) -> Result<(), Fault> {
         self.start()?;
         for _ in 0..WAKE_UPS_MAX {
-            let Some(wake_at) = self.wake_at else { return Ok(()) };
+            let Some(wake_at) = self.wake_at else {
+                return Ok(());
+            };
             self.advance(wake_at.since(self.now_boot))?;
         }
-        Err(Fault::permanent(format!("the module wished to be woken {WAKE_UPS_MAX} times after the last message")))
+        Err(Fault::permanent(format!(
+            "the module wished to be woken {WAKE_UPS_MAX} times after the last message"
+        )))
     }
 
     /// Drops the instance. The state stays, and the next call makes a new one.
@@ -216,7 +225,11 @@ impl<P: Processor> Host<P> {
         for message in messages {
             // A wake-up before the batch comes in time; one within it waits for its end.
             let passed = message.received.since(self.now_boot);
-            if batch.is_empty() { self.advance(passed)? } else { self.pass_to(message.received) }
+            if batch.is_empty() {
+                self.advance(passed)?
+            } else {
+                self.pass_to(message.received)
+            }
             batch.push(message.clone());
         }
         self.send_batch(batch)
@@ -229,17 +242,35 @@ impl<P: Processor> Host<P> {
 
     /// The publications among the outputs.
     pub fn published(&self) -> Vec<&Publication> {
-        self.effects(|effect| if let Effect::Publish(publication) = effect { Some(publication) } else { None })
+        self.effects(|effect| {
+            if let Effect::Publish(publication) = effect {
+                Some(publication)
+            } else {
+                None
+            }
+        })
     }
 
     /// The rows among the outputs.
     pub fn kept(&self) -> Vec<&Row> {
-        self.effects(|effect| if let Effect::Keep(row) = effect { Some(row) } else { None })
+        self.effects(|effect| {
+            if let Effect::Keep(row) = effect {
+                Some(row)
+            } else {
+                None
+            }
+        })
     }
 
     /// The commands among the outputs.
     pub fn actuated(&self) -> Vec<&Command> {
-        self.effects(|effect| if let Effect::Actuate(command) = effect { Some(command) } else { None })
+        self.effects(|effect| {
+            if let Effect::Actuate(command) = effect {
+                Some(command)
+            } else {
+                None
+            }
+        })
     }
 
     /// The messages that the module rejected, each with the reason.
@@ -275,7 +306,12 @@ impl<P: Processor> Host<P> {
 
     /// Keys and sizes of the module's state, in bytes.
     pub fn state(&self) -> Vec<(String, usize)> {
-        with_mock(|mock| mock.committed.iter().map(|(key, value)| (key.clone(), value.len())).collect())
+        with_mock(|mock| {
+            mock.committed
+                .iter()
+                .map(|(key, value)| (key.clone(), value.len()))
+                .collect()
+        })
     }
 
     /// How often the module wrote to its state.
@@ -291,7 +327,10 @@ impl<P: Processor> Host<P> {
         if self.instance.is_none() {
             with_mock(Mock::roll_back);
             let has_state = with_mock(|mock| !mock.state.is_empty());
-            let mut start = Start { state_written_by: has_state.then(|| "0.1.0".to_owned()), wake_at: None };
+            let mut start = Start {
+                state_written_by: has_state.then(|| "0.1.0".to_owned()),
+                wake_at: None,
+            };
             let instance = P::init(&mut start)?;
             state::all_flushed()?;
             with_mock(Mock::commit);
@@ -303,7 +342,10 @@ impl<P: Processor> Host<P> {
 
     fn call(&mut self, batch: &Batch) -> Result<Outcome, Fault> {
         self.start()?;
-        let instance = self.instance.as_mut().ok_or_else(|| Fault::permanent("there is no instance"))?;
+        let instance = self
+            .instance
+            .as_mut()
+            .ok_or_else(|| Fault::permanent("there is no instance"))?;
         let outcome = instance.process(batch)?;
         state::all_flushed()?;
         Ok(outcome)
@@ -313,8 +355,13 @@ impl<P: Processor> Host<P> {
         self.wake_at = outcome.wake_at;
         self.outputs.extend(outcome.outputs);
         for rejection in outcome.rejected {
-            let message = batch.messages.iter().find(|message| message.index == rejection.message);
-            let message = message.cloned().unwrap_or_else(|| Message::new("no such message", Body::Boolean(false)));
+            let message = batch
+                .messages
+                .iter()
+                .find(|message| message.index == rejection.message);
+            let message = message
+                .cloned()
+                .unwrap_or_else(|| Message::new("no such message", Body::Boolean(false)));
             self.rejected.push((message, rejection.reason));
         }
     }
@@ -326,7 +373,10 @@ impl<P: Processor> Host<P> {
     }
 
     fn effects<'a, T>(&'a self, pick: impl Fn(&'a Effect) -> Option<T>) -> Vec<T> {
-        self.outputs.iter().filter_map(|output| pick(&output.effect)).collect()
+        self.outputs
+            .iter()
+            .filter_map(|output| pick(&output.effect))
+            .collect()
     }
 }
 

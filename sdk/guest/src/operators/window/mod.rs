@@ -100,7 +100,11 @@ impl<A: Aggregate> Tumbling<A> {
             boot: None,
         };
         // Only a call says which boot this is, so windows that wait ask for one at once.
-        if windows.series.iter().any(|(_, series)| series.due().is_some()) {
+        if windows
+            .series
+            .iter()
+            .any(|(_, series)| series.due().is_some())
+        {
             start.wake_at = Some(BootTime(0));
         }
         Ok(windows)
@@ -115,14 +119,19 @@ impl<A: Aggregate> Tumbling<A> {
         batch: &Batch,
         function: impl Fn(&Window<A>) -> R,
     ) -> Result<Outcome, Fault> {
-        let call = Call { batch, function: |window: &Window<A>| function(window).into_values() };
+        let call = Call {
+            batch,
+            function: |window: &Window<A>| function(window).into_values(),
+        };
         let mut outcome = Outcome::default();
         // In order of receipt over all channels, whichever way the host groups them.
         let mut messages: Vec<&Message> = batch.messages.iter().collect();
         if !messages.is_sorted_by_key(|message| message.received) {
             messages.sort_by_key(|message| message.received);
         }
-        let first = messages.first().map_or(batch.now_boot, |message| message.received);
+        let first = messages
+            .first()
+            .map_or(batch.now_boot, |message| message.received);
         self.enter_boot(first, &call, &mut outcome)?;
         let mut ids = SeriesIds::default();
         for message in messages {
@@ -152,13 +161,20 @@ impl<A: Aggregate> Tumbling<A> {
         let newest_allowed = newest_allowed(message, call.batch);
         if message.time > newest_allowed {
             let ahead = Span(message.time.since(newest_allowed).saturating_add(AHEAD_MAX));
-            return Err(format!("ahead of the gateway's clock by {ahead}, more than {}", Span(AHEAD_MAX)));
+            return Err(format!(
+                "ahead of the gateway's clock by {ahead}, more than {}",
+                Span(AHEAD_MAX)
+            ));
         }
         let series = self.series.get_mut(id)?;
         if let Some(open) = series.advance(message.time, newest_allowed) {
             call.send(id, open, message.cause(), &self.destination, outcome);
         }
-        let arrival = Arrival { time: message.time, received: message.received, boot: call.batch.boot };
+        let arrival = Arrival {
+            time: message.time,
+            received: message.received,
+            boot: call.batch.boot,
+        };
         let due = series.add(value, arrival, self.length)?;
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         Ok(())
@@ -174,9 +190,14 @@ impl<A: Aggregate> Tumbling<A> {
         if self.next_due.is_none_or(|next| next > clock) {
             return Ok(());
         }
-        let waiting = self.series.iter().filter_map(|(id, series)| Some((series.due()?.0, id)));
-        let mut due: Vec<(BootTime, String)> =
-            waiting.filter(|(due, _)| *due <= clock).map(|(due, id)| (due, id.to_owned())).collect();
+        let waiting = self
+            .series
+            .iter()
+            .filter_map(|(id, series)| Some((series.due()?.0, id)));
+        let mut due: Vec<(BootTime, String)> = waiting
+            .filter(|(due, _)| *due <= clock)
+            .map(|(due, id)| (due, id.to_owned()))
+            .collect();
         due.sort();
         for (_, id) in due {
             let closed = self.series.get_mut(&id).map_err(Fault::permanent)?.close();
@@ -184,7 +205,11 @@ impl<A: Aggregate> Tumbling<A> {
                 call.send(&id, open, None, &self.destination, outcome);
             }
         }
-        self.next_due = self.series.iter().filter_map(|(_, series)| Some(series.due()?.0)).min();
+        self.next_due = self
+            .series
+            .iter()
+            .filter_map(|(_, series)| Some(series.due()?.0))
+            .min();
         Ok(())
     }
 
@@ -201,7 +226,8 @@ impl<A: Aggregate> Tumbling<A> {
             return Ok(());
         }
         let of_another = |(id, series): (&str, &Series<A>)| {
-            let is = is_of_another_unset_clock(id, boot) || series.due().is_some_and(|(_, of)| of != boot);
+            let is = is_of_another_unset_clock(id, boot)
+                || series.due().is_some_and(|(_, of)| of != boot);
             is.then(|| id.to_owned())
         };
         let ids: Vec<String> = self.series.iter().filter_map(of_another).collect();
@@ -216,7 +242,11 @@ impl<A: Aggregate> Tumbling<A> {
                 series.wait_again(clock, boot);
             }
         }
-        self.next_due = self.series.iter().filter_map(|(_, series)| Some(series.due()?.0)).min();
+        self.next_due = self
+            .series
+            .iter()
+            .filter_map(|(_, series)| Some(series.due()?.0))
+            .min();
         Ok(())
     }
 }
@@ -234,9 +264,19 @@ impl<F> Call<'_, F> {
         F: Fn(&Window<A>) -> Option<Values>,
     {
         let key = id.split_once('/').map_or(id, |(_, key)| key).to_owned();
-        let window = Window { key, start: closed.start, end: closed.end, aggregate: closed.aggregate };
+        let window = Window {
+            key,
+            start: closed.start,
+            end: closed.end,
+            aggregate: closed.aggregate,
+        };
         if let Some(values) = (self.function)(&window) {
-            let summary = Summary { key: &window.key, start: window.start, end: window.end, values };
+            let summary = Summary {
+                key: &window.key,
+                start: window.start,
+                end: window.end,
+                values,
+            };
             destination.send_summary(cause, summary, outcome);
         }
     }
@@ -248,7 +288,10 @@ fn newest_allowed(message: &Message, batch: &Batch) -> WallTime {
     if batch.clock == ClockQuality::Unset {
         return WallTime(u64::MAX);
     }
-    batch.now.minus(batch.now_boot.since(message.received)).plus(AHEAD_MAX)
+    batch
+        .now
+        .minus(batch.now_boot.since(message.received))
+        .plus(AHEAD_MAX)
 }
 
 /// Names series in the state: `w/` and the key, or `u`, the boot, `/` and the key for messages of an unset clock.
@@ -264,7 +307,11 @@ impl SeriesIds {
         };
         let last = self.0.take().filter(is_last).unwrap_or_else(|| {
             let key = key.render(&message.channel);
-            let id = if unset { format!("u{boot:x}/{key}") } else { format!("w/{key}") };
+            let id = if unset {
+                format!("u{boot:x}/{key}")
+            } else {
+                format!("w/{key}")
+            };
             (Rc::clone(&message.channel), unset, id)
         });
         &self.0.insert(last).2
@@ -272,7 +319,9 @@ impl SeriesIds {
 }
 
 fn is_of_another_unset_clock(id: &str, boot: u64) -> bool {
-    id.strip_prefix('u').and_then(|id| id.split_once('/')).is_some_and(|(of, _)| of != format!("{boot:x}"))
+    id.strip_prefix('u')
+        .and_then(|id| id.split_once('/'))
+        .is_some_and(|(of, _)| of != format!("{boot:x}"))
 }
 
 /// What a window function may answer: the values to keep, or an `Option` of them.

@@ -66,11 +66,23 @@ impl<A: Aggregate> Series<A> {
     }
 
     /// Counts a value in the window that its time lies in, and answers when that one is due.
-    pub(super) fn add(&mut self, value: A::Input, arrival: Arrival, length: Duration) -> Result<BootTime, String> {
-        let Arrival { time, received, boot } = arrival;
+    pub(super) fn add(
+        &mut self,
+        value: A::Input,
+        arrival: Arrival,
+        length: Duration,
+    ) -> Result<BootTime, String> {
+        let Arrival {
+            time,
+            received,
+            boot,
+        } = arrival;
         if time < self.closed_until {
             let late = Span(self.closed_until.since(time));
-            return Err(format!("late by {late}: windows before {} are closed", self.closed_until));
+            return Err(format!(
+                "late by {late}: windows before {} are closed",
+                self.closed_until
+            ));
         }
         let open = match &mut self.open {
             Some(open) => open,
@@ -80,7 +92,14 @@ impl<A: Aggregate> Series<A> {
                 let start = start.max(self.closed_until);
                 self.closed_until = start;
                 let due = due(time, end, received);
-                self.open.insert(Open { start, end, aggregate: A::default(), newest: time, due, boot })
+                self.open.insert(Open {
+                    start,
+                    end,
+                    aggregate: A::default(),
+                    newest: time,
+                    due,
+                    boot,
+                })
             }
         };
         open.aggregate.add(value);
@@ -104,7 +123,9 @@ impl<A: Aggregate> Series<A> {
 fn bounds(time: WallTime, length: Duration) -> Result<(WallTime, WallTime), String> {
     let length = nanoseconds(length).max(1);
     let start = time.0 - time.0 % length;
-    let end = start.checked_add(length).ok_or_else(|| format!("time {} ns is out of range", time.0))?;
+    let end = start
+        .checked_add(length)
+        .ok_or_else(|| format!("time {} ns is out of range", time.0))?;
     Ok((WallTime(start), WallTime(end)))
 }
 

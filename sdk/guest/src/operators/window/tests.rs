@@ -11,7 +11,9 @@ use std::time::Duration;
 
 #[crate::window(tumbling = "10s")]
 fn moments(window: &Window<Moments>) -> Values {
-    Values::new().with("count", window.aggregate.count()).with("mean", window.aggregate.mean().unwrap())
+    Values::new()
+        .with("count", window.aggregate.count())
+        .with("mean", window.aggregate.mean().unwrap())
 }
 
 fn host() -> Host<moments> {
@@ -28,8 +30,12 @@ fn at(host: &Host<moments>, time: WallTime) -> Message {
 }
 
 fn count(row: &Row) -> i64 {
-    let crate::Content::Values(values) = &row.content else { panic!("no values") };
-    let Some((_, Scalar::Integer(count))) = values.0.first() else { panic!("no count") };
+    let crate::Content::Values(values) = &row.content else {
+        panic!("no values")
+    };
+    let Some((_, Scalar::Integer(count))) = values.0.first() else {
+        panic!("no count")
+    };
     *count
 }
 
@@ -48,8 +54,15 @@ fn a_window_closes_when_a_message_lies_beyond_it() -> Result<(), Fault> {
     assert!(host.kept().is_empty());
     host.send("press-7", 9.0)?;
     let values = Values::new().with("count", 3_i64).with("mean", 3.0);
-    let row = Row::new("summaries", crate::Class::Summary, "press-7", START, values).lasting(seconds(10));
-    assert_eq!(host.outputs(), [crate::Output { cause: Some(0), effect: Effect::Keep(row) }]);
+    let row =
+        Row::new("summaries", crate::Class::Summary, "press-7", START, values).lasting(seconds(10));
+    assert_eq!(
+        host.outputs(),
+        [crate::Output {
+            cause: Some(0),
+            effect: Effect::Keep(row)
+        }]
+    );
     Ok(())
 }
 
@@ -113,7 +126,10 @@ fn one_absurd_time_closes_no_window() -> Result<(), Fault> {
     let absurd = at(&host, "2099-01-01T00:00:00Z".parse().unwrap());
     host.send_batch(vec![absurd])?;
     host.send("press-7", 1.0)?;
-    assert_eq!(host.rejected()[0].1, "ahead of the gateway's clock by 639912.0 h, more than 1.0 h");
+    assert_eq!(
+        host.rejected()[0].1,
+        "ahead of the gateway's clock by 639912.0 h, more than 1.0 h"
+    );
     host.settle()?;
     assert_eq!(counts(&host), [2]);
     Ok(())
@@ -173,7 +189,11 @@ fn a_message_that_does_not_fit_is_rejected_and_the_others_count() -> Result<(), 
     host.send("press-9", serde_json::json!({"t": 1}))?;
     host.settle()?;
     assert_eq!(counts(&host), [2, 1]);
-    let reasons: Vec<&str> = host.rejected().iter().map(|(_, reason)| reason.as_str()).collect();
+    let reasons: Vec<&str> = host
+        .rejected()
+        .iter()
+        .map(|(_, reason)| reason.as_str())
+        .collect();
     let expected = [
         "field \"t\": not a number: \"x\"",
         "field \"t\" is missing or null",
@@ -186,7 +206,10 @@ fn a_message_that_does_not_fit_is_rejected_and_the_others_count() -> Result<(), 
 
 #[test]
 fn the_key_and_the_length_are_configured() -> Result<(), Fault> {
-    let mut host = host().config("window", "1m").config("window.key", "{0}").config("output.topic", "sum/{topic}");
+    let mut host = host()
+        .config("window", "1m")
+        .config("window.key", "{0}")
+        .config("output.topic", "sum/{topic}");
     host.send("press-7/a", 1.0)?;
     host.send("press-7/b", 3.0)?;
     host.settle()?;
@@ -208,8 +231,15 @@ fn after_a_change_of_the_length_no_time_is_summed_up_twice() -> Result<(), Fault
     host.advance(seconds(10))?;
     host.send("press-7", 1.0)?;
     host.settle()?;
-    let spans: Vec<_> = host.kept().iter().map(|row| (row.time, row.duration)).collect();
-    assert_eq!(spans, [(START, seconds(10)), (START.plus(seconds(10)), seconds(50))]);
+    let spans: Vec<_> = host
+        .kept()
+        .iter()
+        .map(|row| (row.time, row.duration))
+        .collect();
+    assert_eq!(
+        spans,
+        [(START, seconds(10)), (START.plus(seconds(10)), seconds(50))]
+    );
     Ok(())
 }
 
@@ -221,8 +251,16 @@ fn a_series_of_a_typical_stream_takes_little_state() -> Result<(), Fault> {
     }
     let mut host = Host::<summary>::new().config("output.stream", "summaries");
     let value = |step: u32| 20.0 + f64::from(step) * 0.02;
-    host.send_batch((0..100).map(|step| host.message("plant/press-7/temperature", value(step))).collect())?;
-    let bytes: usize = host.state().iter().map(|(key, size)| key.len() + size).sum();
+    host.send_batch(
+        (0..100)
+            .map(|step| host.message("plant/press-7/temperature", value(step)))
+            .collect(),
+    )?;
+    let bytes: usize = host
+        .state()
+        .iter()
+        .map(|(key, size)| key.len() + size)
+        .sum();
     assert!(bytes < 160, "{bytes} bytes");
     Ok(())
 }
@@ -231,8 +269,16 @@ fn a_series_of_a_typical_stream_takes_little_state() -> Result<(), Fault> {
 fn a_window_function_stays_an_ordinary_function() {
     let mut aggregate = Moments::default();
     aggregate.add(4.0);
-    let window = Window { key: String::new(), start: START, end: START, aggregate };
-    assert_eq!(moments(&window), Values::new().with("count", 1_i64).with("mean", 4.0));
+    let window = Window {
+        key: String::new(),
+        start: START,
+        end: START,
+        aggregate,
+    };
+    assert_eq!(
+        moments(&window),
+        Values::new().with("count", 1_i64).with("mean", 4.0)
+    );
     let message = Message::new("t", Json(1.5));
     assert_eq!(message.body, Json(1.5));
 }
@@ -250,12 +296,14 @@ struct Drawn {
 fn drawn() -> impl Strategy<Value = Drawn> {
     let pause_ms = prop_oneof![8 => 0..1500_u64, 1 => 0..40_000_u64];
     let behind_ms = prop_oneof![8 => -500..2000_i64, 2 => -5000..15_000_i64, 1 => Just(-7_200_000)];
-    (pause_ms, 0..3_u8, behind_ms, prop::bool::weighted(0.1)).prop_map(|(pause_ms, channel, behind_ms, unset)| Drawn {
-        pause_ms,
-        channel,
-        behind_ms,
-        unset,
-    })
+    (pause_ms, 0..3_u8, behind_ms, prop::bool::weighted(0.1)).prop_map(
+        |(pause_ms, channel, behind_ms, unset)| Drawn {
+            pause_ms,
+            channel,
+            behind_ms,
+            unset,
+        },
+    )
 }
 
 fn recording(drawn: &[Drawn]) -> Vec<Message> {
@@ -263,13 +311,25 @@ fn recording(drawn: &[Drawn]) -> Vec<Message> {
     let mut received = boot;
     let to_message = |drawn: &Drawn| {
         received = received.plus(Duration::from_millis(drawn.pause_ms));
-        let origin = if drawn.unset { WallTime(100_000_000_000) } else { START };
+        let origin = if drawn.unset {
+            WallTime(100_000_000_000)
+        } else {
+            START
+        };
         let now = origin.plus(received.since(boot));
         let behind = Duration::from_millis(drawn.behind_ms.unsigned_abs());
-        let time = if drawn.behind_ms < 0 { now.plus(behind) } else { now.minus(behind) };
+        let time = if drawn.behind_ms < 0 {
+            now.plus(behind)
+        } else {
+            now.minus(behind)
+        };
         let mut message = Message::new(format!("press-{}", drawn.channel), 1.0.into()).at(time);
         message.received = received;
-        message.clock = if drawn.unset { ClockQuality::Unset } else { ClockQuality::Synced };
+        message.clock = if drawn.unset {
+            ClockQuality::Unset
+        } else {
+            ClockQuality::Synced
+        };
         message
     };
     drawn.iter().map(to_message).collect()
