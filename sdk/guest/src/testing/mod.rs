@@ -211,7 +211,7 @@ impl<P: Processor> Host<P> {
     /// The module's fault.
     pub fn replay(&mut self, recording: &[Message], cut: Cut) -> Result<(), Fault> {
         for messages in recording.chunks(cut.messages_max.max(1)) {
-            self.receive(messages)?;
+            self.receive(messages, Duration::ZERO)?;
             if cut.restart {
                 self.restart();
             }
@@ -219,19 +219,18 @@ impl<P: Processor> Host<P> {
         self.settle()
     }
 
-    /// Hands over messages in one call, after the time until the last of them was received.
-    pub(crate) fn receive(&mut self, messages: &[Message]) -> Result<(), Fault> {
+    /// Hands over messages in one call, `lag` after the last of them was received.
+    pub(crate) fn receive(&mut self, messages: &[Message], lag: Duration) -> Result<(), Fault> {
         let mut batch = Vec::new();
         for message in messages {
-            // A wake-up before the batch comes in time; one within it waits for its end.
-            let passed = message.received.since(self.now_boot);
-            if batch.is_empty() {
-                self.advance(passed)?
-            } else {
-                self.pass_to(message.received)
+            // A wake-up before the batch comes in time; one within it, or while messages wait, comes after it.
+            if batch.is_empty() && message.received > self.now_boot {
+                self.advance(message.received.since(self.now_boot))?;
             }
+            self.pass_to(message.received);
             batch.push(message.clone());
         }
+        self.pass_to(self.now_boot.plus(lag));
         self.send_batch(batch)
     }
 

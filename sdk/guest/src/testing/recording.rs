@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::message::{Body, Message};
+use crate::message::{Body, Message, Quality};
 use crate::outcome::{Class, Content, Delivery, Effect, Publication, Row};
 use crate::time::{BootTime, WallTime, nanoseconds};
 
@@ -12,7 +12,8 @@ use crate::time::{BootTime, WallTime, nanoseconds};
 #[serde(deny_unknown_fields)]
 struct Line {
     topic: String,
-    time: Option<Time>,
+    time: Time,
+    received: Option<Time>,
     payload: Option<Value>,
     text: Option<String>,
     number: Option<f64>,
@@ -20,6 +21,7 @@ struct Line {
     boolean: Option<bool>,
     source: Option<String>,
     unit: Option<String>,
+    quality: Option<QualityWord>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -29,8 +31,16 @@ enum Time {
     Text(String),
 }
 
-/// Reads the messages of a recording. Each is received at its time, or with the message above it if that is later, on a
-/// boot clock that stands at `boot` when the wall clock stands at `now`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum QualityWord {
+    Good,
+    Uncertain,
+    Bad,
+}
+
+/// Reads the messages of a recording. Their times of receipt are on a boot clock that stands at `boot` when the wall
+/// clock stands at `now`; none lies before the message above it.
 ///
 /// # Errors
 /// What is wrong in which line.
@@ -51,7 +61,7 @@ pub fn read(text: &str, now: WallTime, boot: BootTime) -> Result<Vec<Message>, S
     Ok(messages)
 }
 
-/// The time of the first message of a recording: where its clock starts.
+/// When the first message of a recording was received: where its clock starts.
 ///
 /// # Errors
 /// What is wrong in which line.
@@ -63,15 +73,16 @@ pub fn starts_at(text: &str) -> Result<WallTime, String> {
     else {
         return Ok(super::START);
     };
-    let mut clock = super::START;
+    let mut clock = WallTime::default();
     read_line(line, &mut clock).map_err(|error| format!("line {number}: {error}"))?;
     Ok(clock)
 }
 
 fn read_line(line: &str, clock: &mut WallTime) -> Result<Message, String> {
     let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    let time = line.time.map_or(Ok(*clock), |time| time.read())?;
-    *clock = time.max(*clock);
+    let time = line.time.read()?;
+    let received = line.received.map_or(Ok(time), |received| received.read())?;
+    *clock = received.max(*clock);
     let mut bodies = [
         line.payload.map(Body::from),
         line.text.map(|text| Body::Payload(text.into_bytes())),
@@ -91,6 +102,11 @@ fn read_line(line: &str, clock: &mut WallTime) -> Result<Message, String> {
     channel.source = line.source.unwrap_or(channel.source);
     channel.unit = line.unit;
     message.channel = channel.into();
+    message.quality = match line.quality {
+        None | Some(QualityWord::Good) => Quality::Good,
+        Some(QualityWord::Uncertain) => Quality::Uncertain,
+        Some(QualityWord::Bad) => Quality::Bad,
+    };
     Ok(message)
 }
 
@@ -165,6 +181,20 @@ fn kept(row: &Row) -> Map<String, Value> {
 
 fn text(bytes: &[u8]) -> Value {
     json!(String::from_utf8_lossy(bytes))
+}
+
+/// Which outputs a line is ordered among: the host sends publications at once, with the commit, keeps rows, writes to devices
+/// and dead-letters each in their own order.
+pub(crate) fn kind(line: &Value) -> usize {
+    let delivery = line.pointer("/publish/delivery");
+    match ["publish", "keep", "actuate", "rejected"]
+        .iter()
+        .position(|kind| line.get(kind).is_some())
+    {
+        Some(0) if delivery.is_some_and(|delivery| delivery == "at-once") => usize::MAX,
+        Some(kind) => kind,
+        None => usize::MAX - 1,
+    }
 }
 
 /// A rejection as a line of an expectation.

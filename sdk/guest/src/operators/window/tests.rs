@@ -339,20 +339,20 @@ proptest! {
     #[test]
     fn the_cut_between_batches_and_a_lost_instance_change_nothing(
         drawn in prop::collection::vec(drawn(), 0..150),
-        cuts in prop::collection::vec((1..20_usize, any::<bool>()), 150),
+        cuts in prop::collection::vec((1..20_usize, any::<bool>(), prop_oneof![4 => Just(0), 1 => 0..30_000_u64]), 150),
     ) {
         let recording = recording(&drawn);
         let mut whole = host();
-        whole.receive(&recording).unwrap();
+        whole.receive(&recording, Duration::ZERO).unwrap();
         whole.settle().unwrap();
 
         let mut cut = host();
         let mut rest = recording.as_slice();
-        for (messages, restart) in cuts {
+        for (messages, restart, lag_ms) in cuts {
             let (batch, after) = rest.split_at(messages.min(rest.len()));
             rest = after;
             if !batch.is_empty() {
-                cut.receive(batch).unwrap();
+                cut.receive(batch, Duration::from_millis(lag_ms)).unwrap();
             }
             if restart {
                 cut.restart();
