@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, inspect, keygen, new, root, sign, verify};
+use crate::commands::{build, inspect, keygen, new, root, sign, test, verify};
 use crate::error::Error;
 use crate::report::Report;
 
@@ -10,7 +10,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done
   1   failed: a file could not be written, a compiler is missing, cargo failed
-  2   the module's outputs are not the expected ones
+  2   a module fails on its recorded input, or does not send what is expected
   3   a signed file is refused
   64  wrong usage
   65  an input is not what it must be: tide.toml, a component, a key, a recording
@@ -37,6 +37,7 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     New(new::Args),
     Build(build::Args),
+    Test(test::Args),
     Keygen(keygen::Args),
     #[command(subcommand)]
     Root(root::Command),
@@ -50,6 +51,7 @@ impl Command {
         match self {
             Self::New(args) => args.run(),
             Self::Build(args) => args.run(),
+            Self::Test(args) => args.run(),
             Self::Keygen(args) => args.run(),
             Self::Root(root::Command::Init(args)) => args.run(),
             Self::Sign(args) => args.run(),

@@ -6,4 +6,5 @@ pub(crate) mod keygen;
 pub(crate) mod new;
 pub(crate) mod root;
 pub(crate) mod sign;
+pub(crate) mod test;
 pub(crate) mod verify;

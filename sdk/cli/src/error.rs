@@ -65,6 +65,23 @@ pub(crate) enum Error {
     Project { path: PathBuf, problem: String },
     #[error("{} is not built yet: run tide build", path.display())]
     NotBuilt { path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    Recording {
+        path: PathBuf,
+        #[source]
+        source: tidegate_testkit::LineError,
+    },
+    #[error("module {module} cannot be tested")]
+    Test {
+        module: String,
+        source: tidegate_testkit::Error,
+    },
+    #[error("module {module} does not send what is expected ({cut})\n{difference}")]
+    TestDiffers {
+        module: String,
+        cut: &'static str,
+        difference: String,
+    },
     #[error("{what} {text:?} {problem}")]
     Argument {
         what: &'static str,
@@ -82,6 +99,7 @@ impl Error {
             | Self::Start { .. }
             | Self::Child { .. }
             | Self::NotBuilt { .. } => 1,
+            Self::Test { .. } | Self::TestDiffers { .. } => 2,
             Self::Refused { .. } => 3,
             Self::Argument { .. } => 64,
             Self::TooLarge { .. }
@@ -92,7 +110,8 @@ impl Error {
             | Self::Manifest(_)
             | Self::Component { .. }
             | Self::UnknownFile { .. }
-            | Self::Project { .. } => 65,
+            | Self::Project { .. }
+            | Self::Recording { .. } => 65,
             Self::Read { .. } => 66,
         }
     }

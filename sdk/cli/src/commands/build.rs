@@ -40,7 +40,11 @@ impl Args {
 }
 
 /// Runs cargo and checks what it made.
-fn build(project: &Project, folder: &Path, target: Target) -> Result<(PathBuf, Component), Error> {
+pub(crate) fn build(
+    project: &Project,
+    folder: &Path,
+    target: Target,
+) -> Result<(PathBuf, Component), Error> {
     let toolchain = Toolchain::find(target, folder)?;
     let mut cargo = Command::new("cargo");
     cargo
