@@ -101,10 +101,18 @@ impl Session {
             Err(error) => Err(error),
         };
         match served {
-            Err(error) => End::Lost(error),
             Ok(()) => {
-                self.say_goodbye(link).await;
+                self.acknowledge(link);
+                self.publish_waiting(link);
+                self.say_goodbye().await;
                 End::Stopped
+            }
+            Err(error) => {
+                if matches!(error, LinkError::Abandoned) {
+                    // What was acknowledged before the abandoned one may not have left yet.
+                    self.say_goodbye().await;
+                }
+                End::Lost(error)
             }
         }
     }
@@ -139,7 +147,9 @@ impl Session {
             } else {
                 Phase::Draining
             };
-            let reading = match self.acks.bytes() < self.uncommitted_bytes_max {
+            // mosquitto 2.0 sends more than the window that it was given: what is too much waits in the socket.
+            let within_window = self.acks.len() <= self.receive_maximum;
+            let reading = match within_window && self.acks.bytes() < self.uncommitted_bytes_max {
                 true => Reading::Yes,
                 false => Reading::Paused,
             };
@@ -221,9 +231,6 @@ impl Session {
                 return Ok(());
             }
             None => Ack::none(),
-            Some(_) if self.acks.len() >= self.receive_maximum => {
-                return Err(ProtocolError::Unexpected("more messages at once than we take").into());
-            }
             Some(packet_id) => Ack::new(link.desk.clone(), self.acks.push(packet_id, bytes)),
         };
         add(&link.counters.redelivered, u64::from(message.redelivered));
@@ -357,10 +364,8 @@ impl Session {
         }
     }
 
-    /// Sends what is left, and says that we go.
-    async fn say_goodbye(&mut self, link: &mut Link) {
-        self.acknowledge(link);
-        self.publish_waiting(link);
+    /// Says that we go, after everything else that is to be sent.
+    async fn say_goodbye(&mut self) {
         if v5::write_disconnect(self.connection.output()).is_ok() {
             // An error or a broker that does not read: it finds out by itself.
             timeout(GOODBYE_TIMEOUT, self.connection.flush()).await.ok();
