@@ -24,6 +24,7 @@ const HANDLES_MAX: usize = 64;
 
 /// A guest's handle of its own state. There is only one, so it carries nothing.
 #[derive(Debug)]
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Bucket;
 
 /// All that belongs to one instance.

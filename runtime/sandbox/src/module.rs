@@ -65,6 +65,8 @@ pub struct Called {
     pub applied: Applied,
     /// When the module wants to be called next, at the latest; replaces its last wish.
     pub wake_at: Option<BootTime>,
+    /// Messages that the module had seen already.
+    pub repeated: usize,
 }
 
 /// A call that failed: nothing of it is applied, and here are its records again.
@@ -159,6 +161,7 @@ impl Module {
                 for id in &ids {
                     self.seen.insert(*id);
                 }
+                called.repeated = repeated.len();
                 called.applied.seen = ids;
                 called.applied.received = new.first().map(|record| record.received);
                 called.applied.acks = acks(new, repeated);
@@ -243,7 +246,7 @@ impl Module {
             state: store.data_mut().state.merge(),
             ..self.nothing()
         };
-        Ok(Called { at_once: effects.at_once, commands: effects.commands, applied, wake_at: None })
+        Ok(Called { at_once: effects.at_once, commands: effects.commands, applied, wake_at: None, repeated: 0 })
     }
 
     fn nothing(&self) -> Applied {

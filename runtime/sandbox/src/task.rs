@@ -212,6 +212,7 @@ impl Feeder {
         }
         self.wake_at = called.wake_at;
         count(&self.counters.calls, 1);
+        count(&self.counters.duplicates, called.repeated);
         self.commit(called.applied).await
     }
 
