@@ -1,35 +1,20 @@
 //! Turns `{"celsius": 21.5, …}` into `{"fahrenheit": 70.7, …}`. Whatever else the message says goes along unchanged.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tidegate_sdk::{Json, Message};
 
-#[derive(Debug, Deserialize)]
-struct Celsius {
-    celsius: f64,
-    #[serde(flatten)]
-    others: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-struct Fahrenheit {
-    fahrenheit: f64,
-    #[serde(flatten)]
-    others: BTreeMap<String, Value>,
-}
+type Reading = Map<String, Value>;
 
 #[tidegate_sdk::map]
-fn to_fahrenheit(message: Message<Json<Celsius>>) -> Result<Json<Fahrenheit>, String> {
-    let Json(Celsius { celsius, others }) = message.body;
+fn to_fahrenheit(message: Message<Json<Reading>>) -> Result<Json<Reading>, String> {
+    let Json(mut reading) = message.body;
+    let celsius = reading.remove("celsius").ok_or("celsius is missing")?;
+    let celsius = celsius.as_f64().ok_or("celsius is not a number")?;
     if celsius < -273.15 {
         return Err(format!("{celsius} Cel is below absolute zero"));
     }
-    Ok(Json(Fahrenheit {
-        fahrenheit: celsius * 1.8 + 32.0,
-        others,
-    }))
+    reading.insert("fahrenheit".to_owned(), Value::from(celsius * 1.8 + 32.0));
+    Ok(Json(reading))
 }
 
 #[cfg(test)]
@@ -41,9 +26,9 @@ mod tests {
     use super::*;
 
     fn convert(payload: Value) -> Result<Value, String> {
-        let celsius = serde_json::from_value(payload).map_err(|error| error.to_string())?;
-        let Json(fahrenheit) = to_fahrenheit(Message::new("press-7", Json(celsius)))?;
-        serde_json::to_value(fahrenheit).map_err(|error| error.to_string())
+        let reading = payload.as_object().unwrap().clone();
+        let Json(reading) = to_fahrenheit(Message::new("press-7", Json(reading)))?;
+        Ok(Value::Object(reading))
     }
 
     #[test]

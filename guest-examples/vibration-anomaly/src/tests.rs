@@ -5,7 +5,6 @@ use super::*;
 fn host() -> Host<VibrationAnomaly> {
     Host::new()
         .config("channels", r#"["x", "y"]"#)
-        .config("machine", "{topic}")
         .config("alarm.topic", "anomalies/{topic}")
 }
 
@@ -84,8 +83,25 @@ fn half_a_reading_is_rejected() -> Result<(), Fault> {
         .iter()
         .map(|(_, reason)| reason.as_str())
         .collect();
-    assert_eq!(reasons[..2], ["channel \"y\" is not a number"; 2]);
+    assert_eq!(
+        reasons[..2],
+        ["channel \"y\" is not a number below 1e100"; 2]
+    );
     assert_eq!(reasons.len(), 3);
+    Ok(())
+}
+
+#[test]
+fn a_channel_that_never_moved_is_watched_and_absurd_numbers_harm_nothing() -> Result<(), Fault> {
+    let mut host = host();
+    for _ in 0..400 {
+        host.send("press-7", json!({"x": 0.0, "y": 5.0}))?;
+        host.send("press-7", json!({"x": 1e308, "y": -1e308}))?;
+    }
+    assert_eq!(host.rejected().len(), 400);
+    assert_eq!(host.outputs(), []);
+    host.send("press-7", json!({"x": 1.0, "y": 5.0}))?;
+    assert_eq!(host.kept()[0].key, "press-7/x");
     Ok(())
 }
 
