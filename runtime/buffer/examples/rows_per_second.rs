@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use tidegate_buffer::{Buffer, Config, Opened, Profile};
-use tidegate_record::{Applied, Class, Clock, Content, Limits, Name, NamedValue, Row, Scalar, SystemClock, WallTime};
+use tidegate_record::{
+    Applied, Class, Clock, Content, Limits, Name, NamedValue, Row, Scalar, SystemClock, WallTime,
+};
 
 const ROWS: usize = 256_000;
 /// Rows of one call of a module. The buffer groups calls; bare SQLite gets as many rows a commit as the buffer took.
@@ -19,7 +21,9 @@ const BODY_BYTES: usize = 160;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let folder = tempfile::tempdir()?;
     let (ours, rows_per_commit) = runtime.block_on(ours(folder.path(), &clock))?;
@@ -32,9 +36,16 @@ fn main() -> Result<(), Failure> {
 }
 
 async fn ours(folder: &Path, clock: &Arc<dyn Clock>) -> Result<(f64, usize), Failure> {
-    let config = Config { path: folder.join("ours.db"), profile: Profile::Latency };
+    let config = Config {
+        path: folder.join("ours.db"),
+        profile: Profile::Latency,
+    };
     let buffer = Buffer::open(&config, Arc::new(Limits::DEFAULT), clock.clone()).await?;
-    let Opened { writer, applied, handle } = buffer.start();
+    let Opened {
+        writer,
+        applied,
+        handle,
+    } = buffer.start();
     let mut writers = tokio::task::JoinSet::new();
     writers.spawn(writer.run());
     let start = clock.boot_time();
@@ -67,7 +78,11 @@ async fn raw(folder: &Path, clock: &dyn Clock, rows_per_commit: usize) -> Result
     Ok(rate(clock.boot_time().since(start).as_secs_f64()))
 }
 
-async fn insert(connection: &mut SqliteConnection, first: usize, rows: usize) -> Result<(), Failure> {
+async fn insert(
+    connection: &mut SqliteConnection,
+    first: usize,
+    rows: usize,
+) -> Result<(), Failure> {
     let mut transaction = connection.begin().await?;
     for start in (first..first + rows).step_by(64) {
         let count = 64.min(first + rows - start);
@@ -84,14 +99,21 @@ async fn insert(connection: &mut SqliteConnection, first: usize, rows: usize) ->
 }
 
 fn call() -> Result<Applied, Failure> {
-    let value = |name: &str, number| NamedValue { name: name.into(), value: Scalar::Number(number) };
+    let value = |name: &str, number| NamedValue {
+        name: name.into(),
+        value: Scalar::Number(number),
+    };
     let row = Row {
         stream: Name::new("readings")?,
         class: Class::Raw,
         key: "press-7".into(),
         time: WallTime(1_700_000_000_000_000_000),
         duration_ns: 0,
-        content: Content::Values(vec![value("celsius", 21.5), value("vibration", 0.027), value("rpm", 1480.5)]),
+        content: Content::Values(vec![
+            value("celsius", 21.5),
+            value("vibration", 0.027),
+            value("rpm", 1480.5),
+        ]),
     };
     Ok(Applied {
         module: Name::new("bench")?,

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Connection, Sqlite, SqliteConnection};
-use tidegate_record::{Applied, Clock, Limits, Mark, Publication, Rejection, Stamp, StateChange, StoredRow};
+use tidegate_record::{
+    Applied, Clock, Limits, Mark, Publication, Rejection, Stamp, StateChange, StoredRow,
+};
 
 use crate::error::Error;
 use crate::open::Ids;
@@ -57,11 +59,25 @@ struct Placed {
 }
 
 static INSERT_ROWS: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
-    [1, ROWS_PER_STATEMENT].map(|rows| insert("INSERT INTO row (stream, epoch, seq, class, body) VALUES ", 5, rows, ""))
+    [1, ROWS_PER_STATEMENT].map(|rows| {
+        insert(
+            "INSERT INTO row (stream, epoch, seq, class, body) VALUES ",
+            5,
+            rows,
+            "",
+        )
+    })
 });
 static UPSERT_STATE: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
     let conflict = " ON CONFLICT (module, key) DO UPDATE SET value = excluded.value";
-    [1, ROWS_PER_STATEMENT].map(|rows| insert("INSERT INTO state (module, key, value) VALUES ", 3, rows, conflict))
+    [1, ROWS_PER_STATEMENT].map(|rows| {
+        insert(
+            "INSERT INTO state (module, key, value) VALUES ",
+            3,
+            rows,
+            conflict,
+        )
+    })
 });
 
 fn insert(head: &str, columns: usize, rows: usize, tail: &str) -> Arc<str> {
@@ -84,13 +100,21 @@ impl Commits {
         self.connection.close().await.map_err(Error::Commit)
     }
 
-    async fn write(&mut self, group: &mut Group, trim: Option<(Place, u64)>, shared: &Shared) -> Result<(), sqlx::Error> {
+    async fn write(
+        &mut self,
+        group: &mut Group,
+        trim: Option<(Place, u64)>,
+        shared: &Shared,
+    ) -> Result<(), sqlx::Error> {
         self.execute(sqlx::query("BEGIN IMMEDIATE")).await?;
         let rows = self.number(group, shared).await?;
         self.insert_rows(&rows).await?;
         self.write_state(group).await?;
         for applied in &mut group.applied {
-            let module = self.ids.intern(&applied.module, &mut self.connection).await?;
+            let module = self
+                .ids
+                .intern(&applied.module, &mut self.connection)
+                .await?;
             self.remember(module, applied).await?;
             for publication in &applied.publications {
                 self.post(publication).await?;
@@ -112,22 +136,29 @@ impl Commits {
     }
 
     /// Gives each row its identity. The mark of a stream's first row in this epoch is its entry in the list of places.
-    async fn number(&mut self, group: &mut Group, shared: &Shared) -> Result<Vec<Placed>, sqlx::Error> {
+    async fn number(
+        &mut self,
+        group: &mut Group,
+        shared: &Shared,
+    ) -> Result<Vec<Placed>, sqlx::Error> {
         let stamp = Stamp {
             boot: self.clock.boot(),
             boot_time: self.clock.boot_time(),
             wall_time: self.clock.wall_time(),
             clock: self.clock.quality(),
         };
-        let mut placed = Vec::with_capacity(group.applied.iter().map(|applied| applied.rows.len()).sum());
+        let mut placed =
+            Vec::with_capacity(group.applied.iter().map(|applied| applied.rows.len()).sum());
         for applied in &mut group.applied {
             for (row, trace) in &mut applied.rows {
                 let stream = self.ids.intern(&row.stream, &mut self.connection).await?;
                 let place = (stream, shared.epoch.ordinal);
                 let (seq, first) = shared.sequence().next(stream, &row.stream);
                 if first {
-                    let query = sqlx::query("INSERT INTO mark (stream, epoch, seq) VALUES (?, ?, 0)");
-                    self.execute(query.bind(place.0).bind(place.1.cast_signed())).await?;
+                    let query =
+                        sqlx::query("INSERT INTO mark (stream, epoch, seq) VALUES (?, ?, 0)");
+                    self.execute(query.bind(place.0).bind(place.1.cast_signed()))
+                        .await?;
                 }
                 let stored = StoredRow {
                     seq,
@@ -141,8 +172,14 @@ impl Commits {
                     stamp,
                     trace: *trace,
                 };
-                let body = minicbor::to_vec(&stored).map_err(|error| sqlx::Error::Encode(error.into()))?;
-                placed.push(Placed { place, seq, class: row.class as u8, body });
+                let body =
+                    minicbor::to_vec(&stored).map_err(|error| sqlx::Error::Encode(error.into()))?;
+                placed.push(Placed {
+                    place,
+                    seq,
+                    class: row.class as u8,
+                    body,
+                });
             }
         }
         Ok(placed)
@@ -152,7 +189,8 @@ impl Commits {
         let [one, many] = &*INSERT_ROWS;
         let (chunks, rest) = rows.as_chunks::<ROWS_PER_STATEMENT>();
         for chunk in chunks {
-            self.execute(chunk.iter().fold(statement(many), bind_row)).await?;
+            self.execute(chunk.iter().fold(statement(many), bind_row))
+                .await?;
         }
         for row in rest {
             self.execute(bind_row(statement(one), row)).await?;
@@ -164,7 +202,10 @@ impl Commits {
     async fn write_state(&mut self, group: &mut Group) -> Result<(), sqlx::Error> {
         let mut last: BTreeMap<(i64, String), Option<Bytes>> = BTreeMap::new();
         for applied in &mut group.applied {
-            let module = self.ids.intern(&applied.module, &mut self.connection).await?;
+            let module = self
+                .ids
+                .intern(&applied.module, &mut self.connection)
+                .await?;
             if !applied.state.is_empty() && self.writers.get(&module) != Some(&applied.version) {
                 self.name_writer(module, &applied.version).await?;
             }
@@ -172,11 +213,13 @@ impl Commits {
                 last.insert((module, key), value);
             }
         }
-        let (written, deleted): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, value)| value.is_some());
+        let (written, deleted): (Vec<_>, Vec<_>) =
+            last.into_iter().partition(|(_, value)| value.is_some());
         let [one, many] = &*UPSERT_STATE;
         let (chunks, rest) = written.as_chunks::<ROWS_PER_STATEMENT>();
         for chunk in chunks {
-            self.execute(chunk.iter().fold(statement(many), bind_state)).await?;
+            self.execute(chunk.iter().fold(statement(many), bind_state))
+                .await?;
         }
         for change in rest {
             self.execute(bind_state(statement(one), change)).await?;
@@ -193,7 +236,8 @@ impl Commits {
         let query = sqlx::query(
             "INSERT INTO writer (module, version) VALUES (?, ?) ON CONFLICT (module) DO UPDATE SET version = excluded.version",
         );
-        self.execute(query.bind(module).bind(version.to_string())).await
+        self.execute(query.bind(module).bind(version.to_string()))
+            .await
     }
 
     /// Appends the ids of a call, and forgets chunks that are certainly out of the window.
@@ -201,9 +245,18 @@ impl Commits {
         if applied.seen.is_empty() {
             return Ok(());
         }
-        let ids: Vec<u8> = applied.seen.iter().flat_map(|id| id.0.to_le_bytes()).collect();
+        let ids: Vec<u8> = applied
+            .seen
+            .iter()
+            .flat_map(|id| id.0.to_le_bytes())
+            .collect();
         let query = sqlx::query("INSERT INTO seen (module, ids) VALUES (?, ?)");
-        let chunk = query.bind(module).bind(ids).execute(&mut self.connection).await?.last_insert_rowid();
+        let chunk = query
+            .bind(module)
+            .bind(ids)
+            .execute(&mut self.connection)
+            .await?
+            .last_insert_rowid();
         if chunk % SEEN_CHUNKS_SLACK != 0 {
             return Ok(());
         }
@@ -240,16 +293,26 @@ impl Commits {
             .bind(rejection.payload.to_vec())
             .bind(rejection.time.0.cast_signed())
             .bind(rejection.reason.clone());
-        let id = query.execute(&mut self.connection).await?.last_insert_rowid();
+        let id = query
+            .execute(&mut self.connection)
+            .await?
+            .last_insert_rowid();
         let oldest = id - i64::from(self.limits.dead_letters_max);
-        self.execute(sqlx::query("DELETE FROM dead_letter WHERE id <= ?").bind(oldest)).await
+        self.execute(sqlx::query("DELETE FROM dead_letter WHERE id <= ?").bind(oldest))
+            .await
     }
 
     async fn mark(&mut self, marks: &[Mark], shared: &Shared) -> Result<(), sqlx::Error> {
         let moved = shared.sequence().acknowledge(marks);
         for ((stream, epoch), seq) in moved {
             let query = sqlx::query("UPDATE mark SET seq = ? WHERE stream = ? AND epoch = ?");
-            self.execute(query.bind(seq.cast_signed()).bind(stream).bind(epoch.cast_signed())).await?;
+            self.execute(
+                query
+                    .bind(seq.cast_signed())
+                    .bind(stream)
+                    .bind(epoch.cast_signed()),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -263,23 +326,38 @@ impl Commits {
                 let _written = write!(list, "{comma}{id}");
             }
             let sql = format!("DELETE FROM publication WHERE id IN ({list})");
-            self.execute(sqlx::query(AssertSqlSafe(sql)).persistent(false)).await?;
+            self.execute(sqlx::query(AssertSqlSafe(sql)).persistent(false))
+                .await?;
         }
         Ok(())
     }
 
-    async fn trim(&mut self, ((stream, epoch), seq): (Place, u64), shared: &Shared) -> Result<(), sqlx::Error> {
+    async fn trim(
+        &mut self,
+        ((stream, epoch), seq): (Place, u64),
+        shared: &Shared,
+    ) -> Result<(), sqlx::Error> {
         let query = sqlx::query("DELETE FROM row WHERE stream = ? AND epoch = ? AND seq <= ?");
-        self.execute(query.bind(stream).bind(epoch.cast_signed()).bind(seq.cast_signed())).await?;
+        self.execute(
+            query
+                .bind(stream)
+                .bind(epoch.cast_signed())
+                .bind(seq.cast_signed()),
+        )
+        .await?;
         let empty = shared.sequence().forget();
         for (stream, epoch) in empty {
             let query = sqlx::query("DELETE FROM mark WHERE stream = ? AND epoch = ?");
-            self.execute(query.bind(stream).bind(epoch.cast_signed())).await?;
+            self.execute(query.bind(stream).bind(epoch.cast_signed()))
+                .await?;
         }
         Ok(())
     }
 
-    async fn execute(&mut self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<(), sqlx::Error> {
+    async fn execute(
+        &mut self,
+        query: Query<'_, Sqlite, SqliteArguments>,
+    ) -> Result<(), sqlx::Error> {
         query.execute(&mut self.connection).await.map(drop)
     }
 }
@@ -300,6 +378,12 @@ fn bind_row<'q>(query: Statement<'q>, row: &Placed) -> Statement<'q> {
         .bind(row.body.clone())
 }
 
-fn bind_state<'q>(query: Statement<'q>, ((module, key), value): &((i64, String), Option<Bytes>)) -> Statement<'q> {
-    query.bind(*module).bind(key.clone()).bind(value.as_deref().map(<[u8]>::to_vec))
+fn bind_state<'q>(
+    query: Statement<'q>,
+    ((module, key), value): &((i64, String), Option<Bytes>),
+) -> Statement<'q> {
+    query
+        .bind(*module)
+        .bind(key.clone())
+        .bind(value.as_deref().map(<[u8]>::to_vec))
 }

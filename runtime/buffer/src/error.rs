@@ -32,7 +32,9 @@ pub enum Error {
         source: sqlx::Error,
     },
     /// Written by a newer version of the gateway.
-    #[error("the database has schema {found}, this version knows up to {known}: install the newer version again")]
+    #[error(
+        "the database has schema {found}, this version knows up to {known}: install the newer version again"
+    )]
     Newer {
         /// Schema of the database.
         found: i64,

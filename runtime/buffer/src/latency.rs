@@ -16,14 +16,22 @@ pub struct Latency {
 
 impl Default for Latency {
     fn default() -> Self {
-        Self { buckets: (0..OCTAVES * PER_OCTAVE).map(|_| AtomicU64::new(0)).collect() }
+        Self {
+            buckets: (0..OCTAVES * PER_OCTAVE)
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+        }
     }
 }
 
 impl Latency {
     /// Counts one duration.
     pub fn record(&self, duration: Duration) {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the buckets below")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to the buckets below"
+        )]
         let index = {
             let octaves = (duration.as_secs_f64() * 1e6).max(1.0).log2();
             (octaves * f64::from(PER_OCTAVE)) as usize
@@ -35,12 +43,19 @@ impl Latency {
 
     /// The duration that the share `quantile` (0 to 1) of all is not above; none before the first.
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
-        let counts: Vec<_> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+        let counts: Vec<_> = self
+            .buckets
+            .iter()
+            .map(|bucket| bucket.load(Ordering::Relaxed))
+            .collect();
         let total: u64 = counts.iter().sum();
         if total == 0 {
             return None;
         }
-        #[allow(clippy::cast_precision_loss, reason = "a rank needs no more than 53 bits")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "a rank needs no more than 53 bits"
+        )]
         let wanted = total as f64 * quantile;
         let mut below = 0.0;
         for (index, count) in (1_u32..).zip(counts) {
@@ -48,7 +63,9 @@ impl Latency {
             let count = count as f64;
             below += count;
             if below >= wanted {
-                return Some(Duration::from_secs_f64(2_f64.powf(f64::from(index) / f64::from(PER_OCTAVE)) / 1e6));
+                return Some(Duration::from_secs_f64(
+                    2_f64.powf(f64::from(index) / f64::from(PER_OCTAVE)) / 1e6,
+                ));
             }
         }
         None
@@ -68,7 +85,10 @@ mod tests {
         }
         for (quantile, expected) in [(0.5, 50.0), (0.99, 99.0)] {
             let found = latency.quantile(quantile).unwrap().as_secs_f64() * 1e3;
-            assert!((found / expected - 1.0).abs() < 0.1, "{quantile}: {found} ms");
+            assert!(
+                (found / expected - 1.0).abs() < 0.1,
+                "{quantile}: {found} ms"
+            );
         }
     }
 

@@ -61,7 +61,11 @@ impl Ids {
     }
 
     /// Numbers `name`. Called while opening and within a commit, so that a number is on disk before it is used.
-    pub(crate) async fn intern(&mut self, name: &Name, connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    pub(crate) async fn intern(
+        &mut self,
+        name: &Name,
+        connection: &mut SqliteConnection,
+    ) -> Result<i64, sqlx::Error> {
         if let Some(id) = self.get(name) {
             return Ok(id);
         }
@@ -102,9 +106,16 @@ impl Buffer {
     ///
     /// # Errors
     /// When it is in use, cannot be opened, or was written by a newer version.
-    pub async fn open(config: &Config, limits: Arc<Limits>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub async fn open(
+        config: &Config,
+        limits: Arc<Limits>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
         let lock = lock(&config.path)?;
-        let open = |source| Error::Open { path: config.path.clone(), source };
+        let open = |source| Error::Open {
+            path: config.path.clone(),
+            source,
+        };
         let mut writer = schema::writer(&config.path).connect().await.map_err(open)?;
         check_version(&mut writer).await?;
         let epoch = begin(&mut writer, clock.as_ref()).await?;
@@ -120,7 +131,16 @@ impl Buffer {
             posted: watch::Sender::default(),
             counters: BufferCounters::default(),
         };
-        Ok(Self { writer, shared: Arc::new(shared), profile: config.profile, limits, clock, ids, hasher, lock })
+        Ok(Self {
+            writer,
+            shared: Arc::new(shared),
+            profile: config.profile,
+            limits,
+            clock,
+            ids,
+            hasher,
+            lock,
+        })
     }
 
     /// This opening.
@@ -138,7 +158,11 @@ impl Buffer {
     /// # Errors
     /// When the database cannot be read.
     pub async fn restore(&mut self, module: &Name) -> Result<Restored, Error> {
-        let id = self.ids.intern(module, &mut self.writer).await.map_err(Error::Commit)?;
+        let id = self
+            .ids
+            .intern(module, &mut self.writer)
+            .await
+            .map_err(Error::Commit)?;
         let rows = sqlx::query("SELECT key, value FROM state WHERE module = ?")
             .bind(id)
             .fetch_all(&mut self.writer)
@@ -158,7 +182,11 @@ impl Buffer {
         for chunk in chunks {
             let bytes: Vec<u8> = chunk.try_get(0).map_err(Error::Read)?;
             let (whole, _) = bytes.as_chunks::<8>();
-            ids.extend(whole.iter().map(|bytes| MessageId(u64::from_le_bytes(*bytes))));
+            ids.extend(
+                whole
+                    .iter()
+                    .map(|bytes| MessageId(u64::from_le_bytes(*bytes))),
+            );
         }
         let written = sqlx::query("SELECT version FROM writer WHERE module = ?")
             .bind(id)
@@ -166,7 +194,11 @@ impl Buffer {
             .await
             .and_then(|row| row.map(|row| row.try_get(0)).transpose())
             .map_err(Error::Read)?;
-        Ok(Restored { state, state_written_by: written, seen: Seen::new(self.limits.seen_ids_max, ids) })
+        Ok(Restored {
+            state,
+            state_written_by: written,
+            seen: Seen::new(self.limits.seen_ids_max, ids),
+        })
     }
 
     /// Takes the buffer apart into what runs.
@@ -174,36 +206,70 @@ impl Buffer {
         let (applied, queue) = mpsc::channel(self.limits.applied_queue_max);
         let (requests, waiting) = mpsc::channel(self.limits.applied_queue_max);
         let handle = BufferHandle::new(self.shared.clone(), requests);
-        let commits = Commits { connection: self.writer, ids: self.ids, clock: self.clock, limits: self.limits.clone(), writers: HashMap::new() };
-        let writer = Writer { commits, shared: self.shared, queue, waiting, profile: self.profile, limits: self.limits, _lock: self.lock };
-        Opened { writer, applied, handle }
+        let commits = Commits {
+            connection: self.writer,
+            ids: self.ids,
+            clock: self.clock,
+            limits: self.limits.clone(),
+            writers: HashMap::new(),
+        };
+        let writer = Writer {
+            commits,
+            shared: self.shared,
+            queue,
+            waiting,
+            profile: self.profile,
+            limits: self.limits,
+            _lock: self.lock,
+        };
+        Opened {
+            writer,
+            applied,
+            handle,
+        }
     }
 }
 
 /// Takes the lock that keeps a second process out. It is held by the writer and goes with the process.
 fn lock(path: &Path) -> Result<File, Error> {
-    let error = |source| Error::Folder { path: path.to_owned(), source };
+    let error = |source| Error::Folder {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(error)?;
     }
     let lock = File::create(path.with_extension("lock")).map_err(error)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse { path: path.to_owned() }),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse {
+            path: path.to_owned(),
+        }),
         Err(errno) => Err(error(errno.into())),
     }
 }
 
 async fn check_version(connection: &mut SqliteConnection) -> Result<(), Error> {
     let found: String = scalar(connection, "SELECT sqlite_version()").await?;
-    let number = |version: &str| version.split('.').filter_map(|part| part.parse().ok()).collect::<Vec<u32>>();
+    let number = |version: &str| {
+        version
+            .split('.')
+            .filter_map(|part| part.parse().ok())
+            .collect::<Vec<u32>>()
+    };
     if number(&found) < number(schema::SQLITE_VERSION_MIN) {
-        return Err(Error::SqliteVersion { found, needed: schema::SQLITE_VERSION_MIN });
+        return Err(Error::SqliteVersion {
+            found,
+            needed: schema::SQLITE_VERSION_MIN,
+        });
     }
     match scalar::<i64>(connection, "PRAGMA user_version").await? {
         0 => create(connection).await.map_err(Error::Commit),
         schema::VERSION => Ok(()),
-        found => Err(Error::Newer { found, known: schema::VERSION }),
+        found => Err(Error::Newer {
+            found,
+            known: schema::VERSION,
+        }),
     }
 }
 
@@ -213,7 +279,9 @@ async fn create(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         sqlx::query(statement).execute(&mut *transaction).await?;
     }
     let version = format!("PRAGMA user_version = {}", schema::VERSION);
-    sqlx::query(AssertSqlSafe(version)).execute(&mut *transaction).await?;
+    sqlx::query(AssertSqlSafe(version))
+        .execute(&mut *transaction)
+        .await?;
     transaction.commit().await
 }
 
@@ -231,11 +299,17 @@ async fn begin(connection: &mut SqliteConnection, clock: &dyn Clock) -> Result<E
     .await
     .and_then(|row| row.try_get(0))
     .map_err(Error::Commit)?;
-    Ok(Epoch { ordinal: unsigned("epoch", ordinal)?, random })
+    Ok(Epoch {
+        ordinal: unsigned("epoch", ordinal)?,
+        random,
+    })
 }
 
 fn random() -> Result<u64, Error> {
-    getrandom::u64().map_err(|error| Error::Folder { path: "/dev/urandom".into(), source: error.into() })
+    getrandom::u64().map_err(|error| Error::Folder {
+        path: "/dev/urandom".into(),
+        source: error.into(),
+    })
 }
 
 async fn id_key(connection: &mut SqliteConnection) -> Result<u64, Error> {
@@ -244,23 +318,38 @@ async fn id_key(connection: &mut SqliteConnection) -> Result<u64, Error> {
         .execute(&mut *connection)
         .await
         .map_err(Error::Commit)?;
-    Ok(scalar::<i64>(connection, "SELECT value FROM meta WHERE key = 'id_key'").await?.cast_unsigned())
+    Ok(
+        scalar::<i64>(connection, "SELECT value FROM meta WHERE key = 'id_key'")
+            .await?
+            .cast_unsigned(),
+    )
 }
 
 async fn names(connection: &mut SqliteConnection) -> Result<HashMap<Name, i64>, Error> {
-    let rows = sqlx::query("SELECT text, id FROM name").fetch_all(connection).await.map_err(Error::Read)?;
+    let rows = sqlx::query("SELECT text, id FROM name")
+        .fetch_all(connection)
+        .await
+        .map_err(Error::Read)?;
     let mut names = HashMap::new();
     for row in rows {
-        let (text, id): (String, i64) =
-            (row.try_get(0).map_err(Error::Read)?, row.try_get(1).map_err(Error::Read)?);
-        let name = Name::new(&text).map_err(|_| Error::Impossible { what: "a name with number", value: id })?;
+        let (text, id): (String, i64) = (
+            row.try_get(0).map_err(Error::Read)?,
+            row.try_get(1).map_err(Error::Read)?,
+        );
+        let name = Name::new(&text).map_err(|_| Error::Impossible {
+            what: "a name with number",
+            value: id,
+        })?;
         names.insert(name, id);
     }
     Ok(names)
 }
 
 /// Where each stream and epoch stands. One seek per place, whatever the number of rows.
-async fn extents(connection: &mut SqliteConnection, ids: &Ids) -> Result<BTreeMap<Place, Extent>, Error> {
+async fn extents(
+    connection: &mut SqliteConnection,
+    ids: &Ids,
+) -> Result<BTreeMap<Place, Extent>, Error> {
     let rows = sqlx::query(
         "SELECT m.stream, m.epoch, e.random, m.seq, \
            coalesce((SELECT max(seq) FROM row r WHERE r.stream = m.stream AND r.epoch = m.epoch), m.seq), \
@@ -274,12 +363,26 @@ async fn extents(connection: &mut SqliteConnection, ids: &Ids) -> Result<BTreeMa
     for row in rows {
         let column = |index: usize| row.try_get::<i64, _>(index).map_err(Error::Read);
         let stream = column(0)?;
-        let Some(name) = ids.0.iter().find(|(_, id)| **id == stream).map(|(name, _)| name.clone()) else {
-            return Err(Error::Impossible { what: "a mark of stream", value: stream });
+        let Some(name) = ids
+            .0
+            .iter()
+            .find(|(_, id)| **id == stream)
+            .map(|(name, _)| name.clone())
+        else {
+            return Err(Error::Impossible {
+                what: "a mark of stream",
+                value: stream,
+            });
         };
-        let epoch = Epoch { ordinal: unsigned("epoch", column(1)?)?, random: column(2)?.cast_unsigned() };
+        let epoch = Epoch {
+            ordinal: unsigned("epoch", column(1)?)?,
+            random: column(2)?.cast_unsigned(),
+        };
         let extent = Extent {
-            of: StreamEpoch { stream: name, epoch },
+            of: StreamEpoch {
+                stream: name,
+                epoch,
+            },
             mark: unsigned("mark", column(3)?)?,
             last: unsigned("seq", column(4)?)?,
             trimmed: unsigned("seq", column(5)?)?,
@@ -297,5 +400,9 @@ async fn scalar<T>(connection: &mut SqliteConnection, sql: &'static str) -> Resu
 where
     T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
-    sqlx::query(sql).fetch_one(connection).await.and_then(|row| row.try_get(0)).map_err(Error::Read)
+    sqlx::query(sql)
+        .fetch_one(connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(Error::Read)
 }

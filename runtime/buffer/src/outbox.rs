@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sqlx::{Row, SqliteConnection};
-use tidegate_record::{Delivery, Epoch, Mark, Name, Outbox, Postbox, Publication, StoredRow, StreamEpoch, Topic};
+use tidegate_record::{
+    Delivery, Epoch, Mark, Name, Outbox, Postbox, Publication, StoredRow, StreamEpoch, Topic,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::Error;
@@ -52,8 +54,16 @@ impl Clone for BufferHandle {
 
 impl BufferHandle {
     pub(crate) fn new(shared: Arc<Shared>, requests: mpsc::Sender<Request>) -> Self {
-        let (rows, posted) = (shared.rows.subscribe().into(), shared.posted.subscribe().into());
-        Self { shared, requests, rows, posted }
+        let (rows, posted) = (
+            shared.rows.subscribe().into(),
+            shared.posted.subscribe().into(),
+        );
+        Self {
+            shared,
+            requests,
+            rows,
+            posted,
+        }
     }
 
     /// This opening of the database.
@@ -79,9 +89,15 @@ impl BufferHandle {
         self.request(|done| Request::Marks(Vec::new(), done)).await
     }
 
-    async fn request(&self, request: impl FnOnce(oneshot::Sender<()>) -> Request) -> Result<(), Error> {
+    async fn request(
+        &self,
+        request: impl FnOnce(oneshot::Sender<()>) -> Request,
+    ) -> Result<(), Error> {
         let (done, committed) = oneshot::channel();
-        self.requests.send(request(done)).await.map_err(|_| Error::Closed)?;
+        self.requests
+            .send(request(done))
+            .await
+            .map_err(|_| Error::Closed)?;
         committed.await.map_err(|_| Error::Closed)
     }
 }
@@ -107,7 +123,8 @@ impl Outbox for BufferHandle {
     }
 
     async fn acknowledged(&self, marks: &[Mark]) -> Result<(), Error> {
-        self.request(|done| Request::Marks(marks.to_vec(), done)).await
+        self.request(|done| Request::Marks(marks.to_vec(), done))
+            .await
     }
 
     async fn changed(&self) {
@@ -118,7 +135,12 @@ impl Outbox for BufferHandle {
 impl Postbox for BufferHandle {
     type Error = Error;
 
-    async fn next(&self, broker: &Name, after: u64, publications_max: usize) -> Result<Vec<(u64, Publication)>, Error> {
+    async fn next(
+        &self,
+        broker: &Name,
+        after: u64,
+        publications_max: usize,
+    ) -> Result<Vec<(u64, Publication)>, Error> {
         let mut reader = self.shared.reader.lock().await;
         let rows = sqlx::query(
             "SELECT id, topic, payload, content_type, retain FROM publication WHERE broker = ? AND id > ? ORDER BY id LIMIT ?",
@@ -133,7 +155,8 @@ impl Postbox for BufferHandle {
     }
 
     async fn delivered(&self, ids: &[u64]) -> Result<(), Error> {
-        self.request(|done| Request::Delivered(ids.to_vec(), done)).await
+        self.request(|done| Request::Delivered(ids.to_vec(), done))
+            .await
     }
 
     async fn posted(&self) {
@@ -154,20 +177,25 @@ async fn read(
     extent: &Extent,
     rows_max: usize,
 ) -> Result<Vec<StoredRow>, Error> {
-    let found =
-        sqlx::query("SELECT body, seq FROM row WHERE stream = ? AND epoch = ? AND seq > ? ORDER BY seq LIMIT ?")
-            .bind(place.0)
-            .bind(place.1.cast_signed())
-            .bind(extent.mark.cast_signed())
-            .bind(i64::try_from(rows_max).unwrap_or(i64::MAX))
-            .fetch_all(reader)
-            .await
-            .map_err(Error::Read)?;
+    let found = sqlx::query(
+        "SELECT body, seq FROM row WHERE stream = ? AND epoch = ? AND seq > ? ORDER BY seq LIMIT ?",
+    )
+    .bind(place.0)
+    .bind(place.1.cast_signed())
+    .bind(extent.mark.cast_signed())
+    .bind(i64::try_from(rows_max).unwrap_or(i64::MAX))
+    .fetch_all(reader)
+    .await
+    .map_err(Error::Read)?;
     let mut rows = Vec::with_capacity(found.len());
     for row in found {
         let body: &[u8] = row.try_get(0).map_err(Error::Read)?;
         let seq = unsigned("seq", row.try_get(1).map_err(Error::Read)?)?;
-        let damaged = |source| Error::Damaged { stream: extent.of.stream.to_string(), seq, source };
+        let damaged = |source| Error::Damaged {
+            stream: extent.of.stream.to_string(),
+            seq,
+            source,
+        };
         rows.push(minicbor::decode(body).map_err(damaged)?);
     }
     Ok(rows)
@@ -180,7 +208,10 @@ fn publication(row: &sqlx::sqlite::SqliteRow, broker: &Name) -> Result<(u64, Pub
     let content_type: Option<&str> = row.try_get(3).map_err(Error::Read)?;
     let publication = Publication {
         broker: broker.clone(),
-        topic: Topic::new(topic).map_err(|_| Error::Impossible { what: "a publication with number", value: id })?,
+        topic: Topic::new(topic).map_err(|_| Error::Impossible {
+            what: "a publication with number",
+            value: id,
+        })?,
         payload: Bytes::from(payload),
         content_type: content_type.map(Into::into),
         retain: row.try_get(4).map_err(Error::Read)?,

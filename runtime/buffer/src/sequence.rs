@@ -35,12 +35,18 @@ impl Sequence {
     /// The next `seq` of `stream`; true when it is the stream's first in this epoch.
     pub(crate) fn next(&mut self, stream: i64, name: &Name) -> (u64, bool) {
         let epoch = self.epoch;
-        let extent = self.extents.entry((stream, epoch.ordinal)).or_insert_with(|| Extent {
-            of: StreamEpoch { stream: name.clone(), epoch },
-            mark: 0,
-            last: 0,
-            trimmed: 0,
-        });
+        let extent = self
+            .extents
+            .entry((stream, epoch.ordinal))
+            .or_insert_with(|| Extent {
+                of: StreamEpoch {
+                    stream: name.clone(),
+                    epoch,
+                },
+                mark: 0,
+                last: 0,
+                trimmed: 0,
+            });
         extent.last += 1;
         (extent.last, extent.last == 1)
     }
@@ -49,7 +55,11 @@ impl Sequence {
     pub(crate) fn acknowledge(&mut self, marks: &[Mark]) -> Vec<(Place, u64)> {
         let mut moved = Vec::new();
         for mark in marks {
-            let Some((place, extent)) = self.extents.iter_mut().find(|(_, extent)| extent.of == mark.of) else {
+            let Some((place, extent)) = self
+                .extents
+                .iter_mut()
+                .find(|(_, extent)| extent.of == mark.of)
+            else {
                 continue;
             };
             if mark.seq > extent.last {
@@ -64,20 +74,32 @@ impl Sequence {
 
     /// A step of rows that the centre holds and that can be deleted: the place, and up to which `seq`.
     pub(crate) fn trim(&mut self, rows_max: u64) -> Option<(Place, u64)> {
-        let (place, extent) = self.extents.iter_mut().find(|(_, extent)| extent.trimmed < extent.mark)?;
+        let (place, extent) = self
+            .extents
+            .iter_mut()
+            .find(|(_, extent)| extent.trimmed < extent.mark)?;
         extent.trimmed = extent.mark.min(extent.trimmed + rows_max);
         Some((*place, extent.trimmed))
     }
 
     /// Whether there are rows to delete.
     pub(crate) fn trim_waits(&self) -> bool {
-        self.extents.values().any(|extent| extent.trimmed < extent.mark)
+        self.extents
+            .values()
+            .any(|extent| extent.trimmed < extent.mark)
     }
 
     /// Places of earlier epochs of which nothing is left.
     pub(crate) fn forget(&mut self) -> Vec<Place> {
-        let done = |place: &Place, extent: &Extent| place.1 != self.epoch.ordinal && extent.trimmed == extent.last;
-        let places: Vec<_> = self.extents.iter().filter(|(place, extent)| done(place, extent)).map(|(p, _)| *p).collect();
+        let done = |place: &Place, extent: &Extent| {
+            place.1 != self.epoch.ordinal && extent.trimmed == extent.last
+        };
+        let places: Vec<_> = self
+            .extents
+            .iter()
+            .filter(|(place, extent)| done(place, extent))
+            .map(|(p, _)| *p)
+            .collect();
         for place in &places {
             self.extents.remove(place);
         }
@@ -86,13 +108,21 @@ impl Sequence {
 
     /// What waits for the centre, in order of `(stream, epoch)`.
     pub(crate) fn waiting(&self) -> Vec<(Place, Extent)> {
-        let waiting = self.extents.iter().filter(|(_, extent)| extent.mark < extent.last);
-        waiting.map(|(place, extent)| (*place, extent.clone())).collect()
+        let waiting = self
+            .extents
+            .iter()
+            .filter(|(_, extent)| extent.mark < extent.last);
+        waiting
+            .map(|(place, extent)| (*place, extent.clone()))
+            .collect()
     }
 
     /// Rows that wait for the centre.
     pub(crate) fn rows_waiting(&self) -> u64 {
-        self.extents.values().map(|extent| extent.last - extent.mark).sum()
+        self.extents
+            .values()
+            .map(|extent| extent.last - extent.mark)
+            .sum()
     }
 }
 
@@ -106,9 +136,20 @@ mod tests {
 
     fn sequence() -> (Sequence, Name) {
         let name = Name::new("alarms").unwrap();
-        let of = StreamEpoch { stream: name.clone(), epoch: epoch(1) };
-        let earlier = Extent { of, mark: 2, last: 5, trimmed: 2 };
-        (Sequence::new(epoch(2), BTreeMap::from([((1, 1), earlier)])), name)
+        let of = StreamEpoch {
+            stream: name.clone(),
+            epoch: epoch(1),
+        };
+        let earlier = Extent {
+            of,
+            mark: 2,
+            last: 5,
+            trimmed: 2,
+        };
+        (
+            Sequence::new(epoch(2), BTreeMap::from([((1, 1), earlier)])),
+            name,
+        )
     }
 
     #[test]
@@ -122,7 +163,15 @@ mod tests {
     #[test]
     fn a_mark_never_moves_back_nor_beyond_what_was_written() {
         let (mut sequence, name) = sequence();
-        let mark = |seq| [Mark { of: StreamEpoch { stream: name.clone(), epoch: epoch(1) }, seq }];
+        let mark = |seq| {
+            [Mark {
+                of: StreamEpoch {
+                    stream: name.clone(),
+                    epoch: epoch(1),
+                },
+                seq,
+            }]
+        };
         assert!(sequence.acknowledge(&mark(6)).is_empty());
         assert!(sequence.acknowledge(&mark(1)).is_empty());
         assert_eq!(sequence.acknowledge(&mark(4)), [((1, 1), 4)]);
@@ -133,7 +182,13 @@ mod tests {
     fn only_what_the_centre_holds_is_trimmed_in_small_steps() {
         let (mut sequence, name) = sequence();
         assert_eq!(sequence.trim(10), None);
-        sequence.acknowledge(&[Mark { of: StreamEpoch { stream: name, epoch: epoch(1) }, seq: 5 }]);
+        sequence.acknowledge(&[Mark {
+            of: StreamEpoch {
+                stream: name,
+                epoch: epoch(1),
+            },
+            seq: 5,
+        }]);
         assert_eq!(sequence.trim(2), Some(((1, 1), 4)));
         assert!(sequence.forget().is_empty());
         assert_eq!(sequence.trim(2), Some(((1, 1), 5)));

@@ -93,7 +93,8 @@ impl Writer {
         {
             group.applied.push(applied);
         }
-        if self.profile == Profile::Flash && group.requests.is_empty() && !group.applied.is_empty() {
+        if self.profile == Profile::Flash && group.requests.is_empty() && !group.applied.is_empty()
+        {
             self.wait_for_more(group).await;
         }
         while group.requests.len() < self.limits.applied_queue_max
@@ -107,7 +108,9 @@ impl Writer {
     async fn wait_for_more(&mut self, group: &mut Group) {
         let deadline = tokio::time::sleep(FLASH_WAIT);
         tokio::pin!(deadline);
-        while group.messages() < FLASH_MESSAGES && group.applied.len() < self.limits.commit_applied_max {
+        while group.messages() < FLASH_MESSAGES
+            && group.applied.len() < self.limits.commit_applied_max
+        {
             tokio::select! {
                 () = &mut deadline => return,
                 applied = self.queue.recv() => match applied {
@@ -159,7 +162,11 @@ fn count(counter: &AtomicU64, more: usize) {
 #[cfg(feature = "faults")]
 fn acknowledge_too_early(group: &mut Group) {
     if std::env::var_os("TIDEGATE_FAULT").is_some_and(|fault| fault == "ack-before-commit") {
-        for ack in group.applied.iter_mut().flat_map(|applied| applied.acks.drain(..)) {
+        for ack in group
+            .applied
+            .iter_mut()
+            .flat_map(|applied| applied.acks.drain(..))
+        {
             ack.committed();
         }
     }

@@ -1,12 +1,15 @@
 //! What the buffer promises: whole commits, acks after them, identities that never come again, state that survives.
 
+#![cfg(test)]
+
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tidegate_buffer::{Buffer, BufferHandle, Config, Error, Opened, Profile};
 use tidegate_record::{
-    Ack, AckSink, Applied, Class, Clock, Content, Delivery, Limits, Mark, MessageId, Name, NamedValue, Outbox, Postbox,
-    Publication, Rejection, Row, Scalar, StateChange, SystemClock, Topic, WallTime,
+    Ack, AckSink, Applied, Class, Clock, Content, Delivery, Limits, Mark, MessageId, Name,
+    NamedValue, Outbox, Postbox, Publication, Rejection, Row, Scalar, StateChange, SystemClock,
+    Topic, WallTime,
 };
 use tokio::task::JoinHandle;
 
@@ -37,11 +40,17 @@ struct Open {
 
 impl Rig {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), heard: Arc::default() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            heard: Arc::default(),
+        }
     }
 
     fn config(&self) -> Config {
-        Config { path: self.folder.path().join("buffer.db"), profile: Profile::Latency }
+        Config {
+            path: self.folder.path().join("buffer.db"),
+            profile: Profile::Latency,
+        }
     }
 
     async fn buffer(&self) -> Result<Buffer, Error> {
@@ -51,8 +60,16 @@ impl Rig {
 
     #[allow(clippy::disallowed_methods, reason = "joined by `Open::close`")]
     async fn open(&self) -> Open {
-        let Opened { writer, applied, handle } = self.buffer().await.unwrap().start();
-        Open { applied, handle, writer: tokio::spawn(writer.run()) }
+        let Opened {
+            writer,
+            applied,
+            handle,
+        } = self.buffer().await.unwrap().start();
+        Open {
+            applied,
+            handle,
+            writer: tokio::spawn(writer.run()),
+        }
     }
 
     fn acks(&self) -> Vec<(&'static str, u64)> {
@@ -61,7 +78,9 @@ impl Rig {
 
     fn applied(&self, token: u64, rows: usize) -> Applied {
         Applied {
-            rows: (0..rows).map(|number| (row("readings", number), None)).collect(),
+            rows: (0..rows)
+                .map(|number| (row("readings", number), None))
+                .collect(),
             acks: vec![Ack::new(self.heard.clone(), token)],
             ..nothing()
         }
@@ -100,7 +119,10 @@ fn nothing() -> Applied {
 }
 
 fn row(stream: &str, number: usize) -> Row {
-    let value = NamedValue { name: "n".into(), value: Scalar::Integer(i64::try_from(number).unwrap()) };
+    let value = NamedValue {
+        name: "n".into(),
+        value: Scalar::Integer(i64::try_from(number).unwrap()),
+    };
     Row {
         stream: name(stream),
         class: Class::Raw,
@@ -119,11 +141,18 @@ async fn rows_come_out_numbered_without_gaps_in_the_order_in_which_they_were_kep
         open.commit(rig.applied(token, 100)).await;
     }
     let waiting = Outbox::next(&open.handle, 1000).await.unwrap();
-    let [(of, rows)] = &waiting[..] else { panic!("{waiting:?}") };
+    let [(of, rows)] = &waiting[..] else {
+        panic!("{waiting:?}")
+    };
     assert_eq!(of.stream, name("readings"));
     assert_eq!(of.epoch, open.handle.epoch());
-    assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), (1..=300).collect::<Vec<u64>>());
-    let Content::Values(values) = &rows[150].content else { panic!("{rows:?}") };
+    assert_eq!(
+        rows.iter().map(|row| row.seq).collect::<Vec<_>>(),
+        (1..=300).collect::<Vec<u64>>()
+    );
+    let Content::Values(values) = &rows[150].content else {
+        panic!("{rows:?}")
+    };
     assert_eq!(values[0].value, Scalar::Integer(50));
     open.close().await;
 }
@@ -136,14 +165,21 @@ async fn an_ack_fires_after_its_commit_and_in_order() {
         open.applied.send(rig.applied(token, 1)).await.unwrap();
     }
     open.handle.flushed().await.unwrap();
-    assert_eq!(rig.acks(), (0..50).map(|token| ("ack", token)).collect::<Vec<_>>());
+    assert_eq!(
+        rig.acks(),
+        (0..50).map(|token| ("ack", token)).collect::<Vec<_>>()
+    );
     open.close().await;
 }
 
 #[tokio::test]
 async fn a_writer_that_is_dropped_acknowledges_nothing_that_it_holds() {
     let rig = Rig::new();
-    let Opened { writer, applied, handle } = rig.buffer().await.unwrap().start();
+    let Opened {
+        writer,
+        applied,
+        handle,
+    } = rig.buffer().await.unwrap().start();
     applied.send(rig.applied(7, 1)).await.unwrap();
     drop((writer, applied, handle));
     assert_eq!(rig.acks(), [("abandon", 7)]);
@@ -156,8 +192,15 @@ async fn a_failed_commit_ends_the_writer_and_acknowledges_nothing() {
     open.commit(rig.applied(1, 1)).await;
     // The table goes away behind the writer's back: every later commit fails.
     use sqlx::ConnectOptions;
-    let mut other = sqlx::sqlite::SqliteConnectOptions::new().filename(rig.config().path).connect().await.unwrap();
-    sqlx::query("DROP TABLE row").execute(&mut other).await.unwrap();
+    let mut other = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(rig.config().path)
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query("DROP TABLE row")
+        .execute(&mut other)
+        .await
+        .unwrap();
     open.applied.send(rig.applied(2, 1)).await.unwrap();
     let outcome = open.writer.await.unwrap();
     assert!(matches!(outcome, Err(Error::Commit(_))), "{outcome:?}");
@@ -189,8 +232,16 @@ async fn a_restored_backup_opens_an_epoch_that_nobody_has_seen() {
     rig.open().await.close().await;
     let backup = rig.folder.path().join("backup.db");
     use sqlx::ConnectOptions;
-    let mut other = sqlx::sqlite::SqliteConnectOptions::new().filename(rig.config().path).connect().await.unwrap();
-    sqlx::query("VACUUM INTO ?").bind(backup.to_str().unwrap()).execute(&mut other).await.unwrap();
+    let mut other = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(rig.config().path)
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query("VACUUM INTO ?")
+        .bind(backup.to_str().unwrap())
+        .execute(&mut other)
+        .await
+        .unwrap();
     sqlx::Connection::close(other).await.unwrap();
     let first = rig.open().await;
     let epoch = first.handle.epoch();
@@ -211,12 +262,28 @@ async fn rows_leave_only_when_the_centre_holds_them_and_then_for_good() {
     let open = rig.open().await;
     open.commit(rig.applied(0, 10)).await;
     let (of, _) = Outbox::next(&open.handle, 5).await.unwrap().remove(0);
-    open.handle.acknowledged(&[Mark { of: of.clone(), seq: 4 }]).await.unwrap();
+    open.handle
+        .acknowledged(&[Mark {
+            of: of.clone(),
+            seq: 4,
+        }])
+        .await
+        .unwrap();
     assert_eq!(open.handle.rows_waiting(), 6);
     let (_, rows) = Outbox::next(&open.handle, 100).await.unwrap().remove(0);
     assert_eq!(rows.first().unwrap().seq, 5);
-    open.handle.acknowledged(&[Mark { of: of.clone(), seq: 99 }]).await.unwrap();
-    assert_eq!(open.handle.rows_waiting(), 6, "a mark beyond the last row is not about our rows");
+    open.handle
+        .acknowledged(&[Mark {
+            of: of.clone(),
+            seq: 99,
+        }])
+        .await
+        .unwrap();
+    assert_eq!(
+        open.handle.rows_waiting(),
+        6,
+        "a mark beyond the last row is not about our rows"
+    );
     open.close().await;
     let open = rig.open().await;
     let (again, rows) = Outbox::next(&open.handle, 100).await.unwrap().remove(0);
@@ -228,11 +295,16 @@ async fn rows_leave_only_when_the_centre_holds_them_and_then_for_good() {
 async fn every_stream_gets_its_share_of_a_read() {
     let rig = Rig::new();
     let open = rig.open().await;
-    let mut rows: Vec<_> = (0..1000).map(|number| (row("long", number), None)).collect();
+    let mut rows: Vec<_> = (0..1000)
+        .map(|number| (row("long", number), None))
+        .collect();
     rows.push((row("short", 0), None));
     open.commit(Applied { rows, ..nothing() }).await;
     let streams = Outbox::next(&open.handle, 100).await.unwrap();
-    let counts: Vec<_> = streams.iter().map(|(of, rows)| (of.stream.as_str(), rows.len())).collect();
+    let counts: Vec<_> = streams
+        .iter()
+        .map(|(of, rows)| (of.stream.as_str(), rows.len()))
+        .collect();
     assert_eq!(counts, [("long", 50), ("short", 1)]);
     open.close().await;
 }
@@ -241,27 +313,55 @@ async fn every_stream_gets_its_share_of_a_read() {
 async fn state_seen_ids_and_who_wrote_them_survive_a_restart() {
     let rig = Rig::new();
     let open = rig.open().await;
-    let put = |key: &str, value: Option<&'static str>| StateChange { key: key.into(), value: value.map(Bytes::from) };
+    let put = |key: &str, value: Option<&'static str>| StateChange {
+        key: key.into(),
+        value: value.map(Bytes::from),
+    };
     let state = vec![put("a", Some("1")), put("b", Some("2"))];
-    open.commit(Applied { state, seen: vec![MessageId(5), MessageId(6)], ..nothing() }).await;
-    open.commit(Applied { state: vec![put("a", Some("3")), put("b", None)], version: "2.0.0".into(), ..nothing() }).await;
+    open.commit(Applied {
+        state,
+        seen: vec![MessageId(5), MessageId(6)],
+        ..nothing()
+    })
+    .await;
+    open.commit(Applied {
+        state: vec![put("a", Some("3")), put("b", None)],
+        version: "2.0.0".into(),
+        ..nothing()
+    })
+    .await;
     open.close().await;
     let mut buffer = rig.buffer().await.unwrap();
     let restored = buffer.restore(&name("module")).await.unwrap();
-    assert_eq!(restored.state.into_iter().collect::<Vec<_>>(), [("a".to_owned(), Bytes::from("3"))]);
+    assert_eq!(
+        restored.state.into_iter().collect::<Vec<_>>(),
+        [("a".to_owned(), Bytes::from("3"))]
+    );
     assert_eq!(restored.state_written_by.as_deref(), Some("2.0.0"));
     assert!(restored.seen.contains(MessageId(5)) && !restored.seen.contains(MessageId(7)));
     let other = buffer.restore(&name("other")).await.unwrap();
-    assert!(other.state.is_empty() && !other.seen.contains(MessageId(5)), "modules do not share state");
+    assert!(
+        other.state.is_empty() && !other.seen.contains(MessageId(5)),
+        "modules do not share state"
+    );
 }
 
 #[tokio::test]
 async fn the_log_of_seen_ids_is_bounded_by_its_window() {
     let rig = Rig::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let limits = Arc::new(Limits { seen_ids_max: 100, ..Limits::DEFAULT });
-    let Opened { writer, applied, handle } =
-        Buffer::open(&rig.config(), limits, clock).await.unwrap().start();
+    let limits = Arc::new(Limits {
+        seen_ids_max: 100,
+        ..Limits::DEFAULT
+    });
+    let Opened {
+        writer,
+        applied,
+        handle,
+    } = Buffer::open(&rig.config(), limits, clock)
+        .await
+        .unwrap()
+        .start();
     let mut writers = tokio::task::JoinSet::new();
     writers.spawn(writer.run());
     for chunk in 0..600_u64 {
@@ -270,12 +370,29 @@ async fn the_log_of_seen_ids_is_bounded_by_its_window() {
     }
     drop((applied, handle));
     writers.join_next().await.unwrap().unwrap().unwrap();
-    let restored = rig.buffer().await.unwrap().restore(&name("module")).await.unwrap();
+    let restored = rig
+        .buffer()
+        .await
+        .unwrap()
+        .restore(&name("module"))
+        .await
+        .unwrap();
     assert!(restored.seen.contains(MessageId(5_999)) && restored.seen.contains(MessageId(5_900)));
     use sqlx::{ConnectOptions, Row};
-    let mut reader = sqlx::sqlite::SqliteConnectOptions::new().filename(rig.config().path).connect().await.unwrap();
-    let kept: i64 = sqlx::query("SELECT count(*) FROM seen").fetch_one(&mut reader).await.unwrap().get(0);
-    assert!(kept < 300, "{kept} chunks of 600 are kept for a window of 10");
+    let mut reader = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(rig.config().path)
+        .connect()
+        .await
+        .unwrap();
+    let kept: i64 = sqlx::query("SELECT count(*) FROM seen")
+        .fetch_one(&mut reader)
+        .await
+        .unwrap()
+        .get(0);
+    assert!(
+        kept < 300,
+        "{kept} chunks of 600 are kept for a window of 10"
+    );
 }
 
 #[tokio::test]
@@ -290,17 +407,40 @@ async fn a_durable_publication_waits_for_its_broker_over_a_restart_and_leaves_on
         retain: true,
         delivery: Delivery::Durable,
     };
-    let publications = vec![publication("plant", "1"), publication("other", "2"), publication("plant", "3")];
-    open.commit(Applied { publications, ..nothing() }).await;
+    let publications = vec![
+        publication("plant", "1"),
+        publication("other", "2"),
+        publication("plant", "3"),
+    ];
+    open.commit(Applied {
+        publications,
+        ..nothing()
+    })
+    .await;
     open.close().await;
     let open = rig.open().await;
-    let waiting = Postbox::next(&open.handle, &name("plant"), 0, 10).await.unwrap();
-    assert_eq!(waiting.iter().map(|(_, publication)| &publication.payload[..]).collect::<Vec<_>>(), [b"1", b"3"]);
+    let waiting = Postbox::next(&open.handle, &name("plant"), 0, 10)
+        .await
+        .unwrap();
+    assert_eq!(
+        waiting
+            .iter()
+            .map(|(_, publication)| &publication.payload[..])
+            .collect::<Vec<_>>(),
+        [b"1", b"3"]
+    );
     assert_eq!(waiting[0].1, publication("plant", "1"));
     open.handle.delivered(&[waiting[0].0]).await.unwrap();
-    let left = Postbox::next(&open.handle, &name("plant"), 0, 10).await.unwrap();
+    let left = Postbox::next(&open.handle, &name("plant"), 0, 10)
+        .await
+        .unwrap();
     assert_eq!(left, waiting[1..]);
-    assert!(Postbox::next(&open.handle, &name("plant"), left[0].0, 10).await.unwrap().is_empty());
+    assert!(
+        Postbox::next(&open.handle, &name("plant"), left[0].0, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     open.close().await;
 }
 
@@ -316,12 +456,26 @@ async fn dead_letters_are_bounded_and_the_newest_are_kept() {
         reason: "no number in it".into(),
     };
     let many = Limits::DEFAULT.dead_letters_max + 5;
-    open.commit(Applied { rejections: (0..many).map(rejection).collect(), ..nothing() }).await;
+    open.commit(Applied {
+        rejections: (0..many).map(rejection).collect(),
+        ..nothing()
+    })
+    .await;
     open.close().await;
     use sqlx::{ConnectOptions, Row};
-    let mut reader = sqlx::sqlite::SqliteConnectOptions::new().filename(rig.config().path).connect().await.unwrap();
-    let row = sqlx::query("SELECT count(*), min(cast(payload AS TEXT)+0) FROM dead_letter").fetch_one(&mut reader).await.unwrap();
-    assert_eq!((row.get::<i64, _>(0), row.get::<i64, _>(1)), (i64::from(Limits::DEFAULT.dead_letters_max), 5));
+    let mut reader = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(rig.config().path)
+        .connect()
+        .await
+        .unwrap();
+    let row = sqlx::query("SELECT count(*), min(cast(payload AS TEXT)+0) FROM dead_letter")
+        .fetch_one(&mut reader)
+        .await
+        .unwrap();
+    assert_eq!(
+        (row.get::<i64, _>(0), row.get::<i64, _>(1)),
+        (i64::from(Limits::DEFAULT.dead_letters_max), 5)
+    );
 }
 
 #[tokio::test]
@@ -338,9 +492,19 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let rig = Rig::new();
     rig.open().await.close().await;
     use sqlx::ConnectOptions;
-    let mut other = sqlx::sqlite::SqliteConnectOptions::new().filename(rig.config().path).connect().await.unwrap();
-    sqlx::query("PRAGMA user_version = 99").execute(&mut other).await.unwrap();
+    let mut other = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(rig.config().path)
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query("PRAGMA user_version = 99")
+        .execute(&mut other)
+        .await
+        .unwrap();
     drop(other);
     let refused = rig.buffer().await.unwrap_err().to_string();
-    assert_eq!(refused, "the database has schema 99, this version knows up to 1: install the newer version again");
+    assert_eq!(
+        refused,
+        "the database has schema 99, this version knows up to 1: install the newer version again"
+    );
 }

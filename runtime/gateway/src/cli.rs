@@ -11,8 +11,12 @@ use crate::{control, install, run};
 
 /// Runs signed WebAssembly modules over sensor and MQTT streams, and keeps their results while the link is down.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, after_help = "Exit codes: 0 done, 1 failed, 64 wrong usage or configuration, \
-    69 no gateway answers, 74 storage failed.")]
+#[command(
+    name = "tidegate",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 64 wrong usage or configuration, \
+    69 no gateway answers, 74 storage failed."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -70,7 +74,11 @@ impl Cli {
 fn check(common: &Common) -> Result<(), Error> {
     let settings = Settings::read(&common.config)?;
     let root = install::read_root(&settings.root)?;
-    let checked: Vec<_> = settings.modules.iter().map(|module| install::check(module, &root)).collect();
+    let checked: Vec<_> = settings
+        .modules
+        .iter()
+        .map(|module| install::check(module, &root))
+        .collect();
     let refused = checked.iter().filter(|outcome| outcome.is_err()).count();
     let report = settings.modules.iter().zip(&checked).map(|(module, outcome)| {
         let bundle = module.bundle.display().to_string();
@@ -81,11 +89,22 @@ fn check(common: &Common) -> Result<(), Error> {
     });
     let report = serde_json::Value::Array(report.collect());
     print(common.output, &report, || {
-        let lines = checked.iter().zip(&settings.modules).map(|(outcome, module)| match outcome {
-            Ok(accepted) => format!("module {} {} can run here\n", accepted.name, accepted.version),
-            Err(refusal) => format!("{}: {refusal}\n", module.bundle.display()),
-        });
-        lines.chain([format!("configuration {} is valid\n", common.config.display())]).collect()
+        let lines = checked
+            .iter()
+            .zip(&settings.modules)
+            .map(|(outcome, module)| match outcome {
+                Ok(accepted) => format!(
+                    "module {} {} can run here\n",
+                    accepted.name, accepted.version
+                ),
+                Err(refusal) => format!("{}: {refusal}\n", module.bundle.display()),
+            });
+        lines
+            .chain([format!(
+                "configuration {} is valid\n",
+                common.config.display()
+            )])
+            .collect()
     });
     match refused {
         0 => Ok(()),
@@ -103,11 +122,23 @@ fn print(output: Output, json: &serde_json::Value, text: impl FnOnce() -> String
 
 /// One thread for everything but SQLite: on small machines, hand-overs between threads cost more than they win.
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|source| Error::System { what: "start the runtime", source })?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(|source| Error::System {
+            what: "start the runtime",
+            source,
+        })?
+        .block_on(work)
 }
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
 }

@@ -78,7 +78,9 @@ impl Drop for Control {
 async fn answer(stream: UnixStream, status: &Status) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    BufReader::new(reader.take(REQUEST_BYTES_MAX))
+        .read_line(&mut line)
+        .await?;
     let answer = match serde_json::from_str::<Value>(&line) {
         Ok(request) if request.get("command") == Some(&json!("status")) => status.json(),
         Ok(_) => json!({"error": "unknown command, known is: status"}),
@@ -98,5 +100,8 @@ pub(crate) async fn ask_status(path: &Path) -> Result<Value, Error> {
     };
     let answered = tokio::time::timeout(REQUEST_TIMEOUT, ask).await;
     let answered = answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    answered.map_err(|source| Error::NoAnswer { path: path.to_owned(), source })
+    answered.map_err(|source| Error::NoAnswer {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -26,7 +26,11 @@ pub(crate) async fn run(
     counters: &DispatchCounters,
 ) {
     let mut batch = Vec::new();
-    while records.recv_many(&mut batch, Limits::DEFAULT.batch_records_max).await > 0 {
+    while records
+        .recv_many(&mut batch, Limits::DEFAULT.batch_records_max)
+        .await
+        > 0
+    {
         for record in batch.drain(..) {
             counters.records.fetch_add(1, Ordering::Relaxed);
             let routes = router.route(&record.channel);

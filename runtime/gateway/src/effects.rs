@@ -16,8 +16,14 @@ pub(crate) struct Outward {
 
 impl Outward {
     pub(crate) fn new(brokers: &[BrokerHandle]) -> Self {
-        let brokers = brokers.iter().map(|broker| (broker.name().clone(), broker.clone())).collect();
-        Self { brokers, dropped: AtomicU64::new(0) }
+        let brokers = brokers
+            .iter()
+            .map(|broker| (broker.name().clone(), broker.clone()))
+            .collect();
+        Self {
+            brokers,
+            dropped: AtomicU64::new(0),
+        }
     }
 }
 

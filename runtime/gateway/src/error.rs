@@ -96,7 +96,9 @@ pub(crate) enum Error {
 impl Error {
     const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config { .. } | Self::ReadFile { .. } | Self::Root { .. } | Self::Modules(_) => USAGE,
+            Self::Config { .. } | Self::ReadFile { .. } | Self::Root { .. } | Self::Modules(_) => {
+                USAGE
+            }
             Self::NoAnswer { .. } => UNAVAILABLE,
             Self::Buffer(_) => STORAGE,
             _ => FAILURE,

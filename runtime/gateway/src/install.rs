@@ -27,13 +27,21 @@ pub(crate) enum Refusal {
     #[error("bundle is refused ({reason}): {source}", reason = source.reason())]
     Bundle { source: tidegate_bundle::Error },
     #[error("release names {what} {text:?}, which cannot be: {reason}")]
-    Malformed { what: &'static str, text: String, reason: String },
+    Malformed {
+        what: &'static str,
+        text: String,
+        reason: String,
+    },
     #[error("publish on {0} is granted, but its release does not ask for it")]
     PublishNotAsked(TopicFilter),
     #[error("writing to {0} is granted, but its release does not ask for it")]
     ActuateNotAsked(String),
     #[error("release asks for {asked} bytes of {what}, this gateway gives {given}")]
-    Limit { what: &'static str, asked: u64, given: usize },
+    Limit {
+        what: &'static str,
+        asked: u64,
+        given: usize,
+    },
     #[error("release asks for {0}, which this gateway does not grant")]
     Capability(String),
     #[error("another module here is named {0}: give one of them a name")]
@@ -57,14 +65,21 @@ pub(crate) struct Accepted {
 
 /// Reads and verifies the root document.
 pub(crate) fn read_root(path: &Path) -> Result<VerifiedRoot, Error> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| Error::ReadFile { what: "root document", path: path.to_owned(), source })?;
-    VerifiedRoot::open(&bytes).map_err(|source| Error::Root { path: path.to_owned(), source })
+    let bytes = std::fs::read(path).map_err(|source| Error::ReadFile {
+        what: "root document",
+        path: path.to_owned(),
+        source,
+    })?;
+    VerifiedRoot::open(&bytes).map_err(|source| Error::Root {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Verifies a module's bundle and holds what it asks for against what it is granted.
 pub(crate) fn check(settings: &ModuleSettings, root: &VerifiedRoot) -> Result<Accepted, Refusal> {
-    let bundle = UnverifiedBundle::open(read(&settings.bundle)?).and_then(|bundle| bundle.verify(root));
+    let bundle =
+        UnverifiedBundle::open(read(&settings.bundle)?).and_then(|bundle| bundle.verify(root));
     let bundle = bundle.map_err(|source| Refusal::Bundle { source })?;
     let release = bundle.release();
     let name = match &settings.name {
@@ -74,7 +89,11 @@ pub(crate) fn check(settings: &ModuleSettings, root: &VerifiedRoot) -> Result<Ac
     if let Some(capability) = release.capabilities.wasi.first() {
         return Err(Refusal::Capability(capability.clone()));
     }
-    for key in settings.config.keys().filter(|key| !release.config.contains_key(*key)) {
+    for key in settings
+        .config
+        .keys()
+        .filter(|key| !release.config.contains_key(*key))
+    {
         tracing::warn!(module = %name, "configuration has {key}, which the release does not mention");
     }
     let mut config = release.config.clone();
@@ -83,8 +102,16 @@ pub(crate) fn check(settings: &ModuleSettings, root: &VerifiedRoot) -> Result<Ac
         version: release.version.to_string(),
         grants: grants(settings, release)?,
         streams: streams(release)?,
-        memory_bytes_max: within("memory", release.limits.memory_bytes, Limits::DEFAULT.memory_bytes_max)?,
-        state_bytes_max: within("state", release.limits.state_bytes, Limits::DEFAULT.state_bytes_max)?,
+        memory_bytes_max: within(
+            "memory",
+            release.limits.memory_bytes,
+            Limits::DEFAULT.memory_bytes_max,
+        )?,
+        state_bytes_max: within(
+            "state",
+            release.limits.state_bytes,
+            Limits::DEFAULT.state_bytes_max,
+        )?,
         component: Bytes::copy_from_slice(bundle.component()),
         config,
         name,
@@ -94,7 +121,11 @@ pub(crate) fn check(settings: &ModuleSettings, root: &VerifiedRoot) -> Result<Ac
 impl Accepted {
     /// What the sandbox runs: the module with its committed state.
     pub(crate) async fn restore(self, buffer: &mut Buffer) -> Result<ModuleSpec, Error> {
-        let Restored { state, state_written_by, seen } = buffer.restore(&self.name).await?;
+        let Restored {
+            state,
+            state_written_by,
+            seen,
+        } = buffer.restore(&self.name).await?;
         Ok(ModuleSpec {
             name: self.name,
             version: self.version,
@@ -154,13 +185,20 @@ fn streams(release: &Release) -> Result<Vec<StreamSpec>, Refusal> {
             tidegate_bundle::Class::Summary => Class::Summary,
             tidegate_bundle::Class::Raw => Class::Raw,
         };
-        Ok(StreamSpec { name: named("stream", &stream.name)?, class })
+        Ok(StreamSpec {
+            name: named("stream", &stream.name)?,
+            class,
+        })
     };
     release.streams.iter().map(stream).collect()
 }
 
 fn named(what: &'static str, text: &str) -> Result<Name, Refusal> {
-    Name::new(text).map_err(|error| Refusal::Malformed { what, text: text.to_owned(), reason: error.to_string() })
+    Name::new(text).map_err(|error| Refusal::Malformed {
+        what,
+        text: text.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 fn within(what: &'static str, asked: u64, given: usize) -> Result<usize, Refusal> {

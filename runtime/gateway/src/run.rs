@@ -31,24 +31,53 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut stop = Stop::listen()?;
     let root = install::read_root(&settings.root)?;
-    let config = tidegate_buffer::Config { path: settings.state.join("buffer.db"), profile: settings.profile };
+    let config = tidegate_buffer::Config {
+        path: settings.state.join("buffer.db"),
+        profile: settings.profile,
+    };
     let mut buffer = Buffer::open(&config, limits.clone(), clock.clone()).await?;
     let control = Control::open(settings.control_socket())?;
-    let sandbox =
-        Sandbox::new(limits.clone(), clock.clone(), Some(CodeCache::open(&settings.state.join("compiled"))?))?;
+    let sandbox = Sandbox::new(
+        limits.clone(),
+        clock.clone(),
+        Some(CodeCache::open(&settings.state.join("compiled"))?),
+    )?;
     let installed = install_all(&settings.modules, &root, &sandbox, &mut buffer).await?;
     let ids = buffer.id_hasher();
-    let Opened { writer, applied, handle } = buffer.start();
+    let Opened {
+        writer,
+        applied,
+        handle,
+    } = buffer.start();
 
     let (records, arriving) = mpsc::channel(limits.inbox_records_max);
     let (phase, phases) = watch::channel(Phase::Running);
-    let surroundings = Surroundings { records, phase: phases, clock: clock.clone(), ids, limits: limits.clone() };
+    let surroundings = Surroundings {
+        records,
+        phase: phases,
+        clock: clock.clone(),
+        ids,
+        limits: limits.clone(),
+    };
     let field = Field::start(&settings, &installed, &handle, &surroundings)?;
     drop(surroundings);
     let outward = Arc::new(Outward::new(&field.brokers));
-    let path = Path { limits: &limits, clock: &clock, outward: &outward };
-    let Running { stages, inboxes, router, modules } = path.start(installed, applied);
-    let uplink = settings.uplink.as_ref().map(|config| Client::new(config, limits.sync_timeout)).transpose()?;
+    let path = Path {
+        limits: &limits,
+        clock: &clock,
+        outward: &outward,
+    };
+    let Running {
+        stages,
+        inboxes,
+        router,
+        modules,
+    } = path.start(installed, applied);
+    let uplink = settings
+        .uplink
+        .as_ref()
+        .map(|config| Client::new(config, limits.sync_timeout))
+        .transpose()?;
     let uplink_counters = uplink.is_some().then(Arc::<UplinkCounters>::default);
     let status = Arc::new(Status {
         gateway: settings.name.clone(),
@@ -63,19 +92,44 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         uplink: uplink_counters.clone(),
     });
     let (stop_uplink, uplink_stopped) = watch::channel(false);
-    let mut tasks = Tasks { field: field.tasks, stages, uplink: JoinSet::new(), control: JoinSet::new() };
+    let mut tasks = Tasks {
+        field: field.tasks,
+        stages,
+        uplink: JoinSet::new(),
+        control: JoinSet::new(),
+    };
     let dispatching = status.clone();
-    tasks.stages.spawn(async move { dispatch::run(arriving, router, inboxes, &dispatching.dispatch).await });
+    tasks.stages.spawn(async move {
+        dispatch::run(arriving, router, inboxes, &dispatching.dispatch).await
+    });
     if let Some((client, counters)) = uplink.zip(uplink_counters) {
         let (gateway, epoch, outbox) = (settings.name.clone(), handle.epoch(), handle.clone());
         let told = status.clone();
         let status = Arc::new(move || told.wire());
-        let uplink = Uplink { client, gateway, epoch, outbox, status, counters, limits: limits.clone(), clock };
+        let uplink = Uplink {
+            client,
+            gateway,
+            epoch,
+            outbox,
+            status,
+            counters,
+            limits: limits.clone(),
+            clock,
+        };
         tasks.uplink.spawn(uplink.run(uplink_stopped));
     }
     tasks.control.spawn(control.run(status));
-    tracing::info!("gateway {} runs, epoch {}", settings.name, handle.epoch().ordinal);
-    let shutdown = Shutdown { phase, stop_uplink, handle, limits };
+    tracing::info!(
+        "gateway {} runs, epoch {}",
+        settings.name,
+        handle.epoch().ordinal
+    );
+    let shutdown = Shutdown {
+        phase,
+        stop_uplink,
+        handle,
+        limits,
+    };
     supervise(writer, tasks, &mut stop, shutdown).await
 }
 
@@ -96,7 +150,12 @@ struct Shutdown {
 }
 
 /// Runs the writer beside everything else until a signal or a failure, and then ends in order.
-async fn supervise(writer: Writer, mut tasks: Tasks, stop: &mut Stop, shutdown: Shutdown) -> Result<(), Error> {
+async fn supervise(
+    writer: Writer,
+    mut tasks: Tasks,
+    stop: &mut Stop,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
     let writing = writer.run();
     tokio::pin!(writing);
     tokio::select! {
@@ -123,7 +182,10 @@ async fn supervise(writer: Writer, mut tasks: Tasks, stop: &mut Stop, shutdown: 
     match tokio::time::timeout(grace, ending).await {
         Ok(outcome) => Ok(outcome?),
         Err(_) => {
-            tracing::warn!("not everything ended within {} s: the rest comes again after the next start", grace.as_secs());
+            tracing::warn!(
+                "not everything ended within {} s: the rest comes again after the next start",
+                grace.as_secs()
+            );
             Ok(())
         }
     }
@@ -175,12 +237,16 @@ async fn install_all(
             Ok(Accepted { name, version, .. }) => (name.to_string(), version.clone()),
             Err(_) => (file_name(module), "-".to_owned()),
         };
-        let taken = installed.iter().any(|other| other.loaded.is_ok() && other.name == name);
+        let taken = installed
+            .iter()
+            .any(|other| other.loaded.is_ok() && other.name == name);
         let loaded = match checked {
             Ok(accepted) if taken => Err(Refusal::SameName(accepted.name)),
             Ok(accepted) => {
                 let spec = accepted.restore(buffer).await?;
-                sandbox.load(spec).map_err(|error| Refusal::Sandbox(crate::error::chain(&error)))
+                sandbox
+                    .load(spec)
+                    .map_err(|error| Refusal::Sandbox(crate::error::chain(&error)))
             }
             Err(refusal) => Err(refusal),
         };
@@ -188,13 +254,21 @@ async fn install_all(
             Ok(_) => tracing::info!("module {name} {version} is loaded"),
             Err(refusal) => tracing::error!("{}: {refusal}", module.bundle.display()),
         }
-        installed.push(Installed { settings_index, name, version, loaded });
+        installed.push(Installed {
+            settings_index,
+            name,
+            version,
+            loaded,
+        });
     }
     Ok(installed)
 }
 
 fn file_name(module: &ModuleSettings) -> String {
-    let name = module.bundle.file_stem().unwrap_or(module.bundle.as_os_str());
+    let name = module
+        .bundle
+        .file_stem()
+        .unwrap_or(module.bundle.as_os_str());
     name.to_string_lossy().into_owned()
 }
 
@@ -213,18 +287,34 @@ impl Field {
         handle: &BufferHandle,
         surroundings: &Surroundings,
     ) -> Result<Self, Error> {
-        let runs = |index| installed.iter().any(|module| module.settings_index == index && module.loaded.is_ok());
-        let running = settings.modules.iter().enumerate().filter(|(index, _)| runs(*index));
+        let runs = |index| {
+            installed
+                .iter()
+                .any(|module| module.settings_index == index && module.loaded.is_ok())
+        };
+        let running = settings
+            .modules
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| runs(*index));
         let running: Vec<_> = running.map(|(_, module)| module).collect();
-        let mut field = Self { brokers: Vec::new(), sensors: Vec::new(), tasks: JoinSet::new() };
+        let mut field = Self {
+            brokers: Vec::new(),
+            sensors: Vec::new(),
+            tasks: JoinSet::new(),
+        };
         for config in &settings.brokers {
             let filters = subscriptions(&running, &config.name);
             let postbox = Arc::new(handle.clone());
             let broker = Broker::new(config.clone())?;
-            field.brokers.push(broker.spawn(filters, postbox, surroundings, &mut field.tasks));
+            field
+                .brokers
+                .push(broker.spawn(filters, postbox, surroundings, &mut field.tasks));
         }
         for config in &settings.sensors {
-            field.sensors.push(Sensor::new(config.clone())?.spawn(surroundings, &mut field.tasks));
+            field
+                .sensors
+                .push(Sensor::new(config.clone())?.spawn(surroundings, &mut field.tasks));
         }
         Ok(field)
     }
@@ -247,22 +337,48 @@ struct Running {
 
 impl Path<'_> {
     fn start(&self, installed: Vec<Installed>, applied: mpsc::Sender<Applied>) -> Running {
-        let (mut stages, mut inboxes, mut table, mut modules) = (JoinSet::new(), Vec::new(), Vec::new(), Vec::new());
-        for Installed { name, version, loaded, .. } in installed {
+        let (mut stages, mut inboxes, mut table, mut modules) =
+            (JoinSet::new(), Vec::new(), Vec::new(), Vec::new());
+        for Installed {
+            name,
+            version,
+            loaded,
+            ..
+        } in installed
+        {
             let running = loaded.map_err(|refusal| refusal.to_string()).map(|module| {
                 let counters = Arc::<ModuleCounters>::default();
                 let (inbox, arriving) = mpsc::channel(self.limits.inbox_records_max);
                 table.push(module.inputs().to_vec());
                 inboxes.push(inbox);
                 let effects: Arc<dyn Effects> = self.outward.clone();
-                let outlets = Outlets { effects, applied: applied.clone() };
+                let outlets = Outlets {
+                    effects,
+                    applied: applied.clone(),
+                };
                 let (limits, clock) = (self.limits.clone(), self.clock.clone());
-                stages.spawn(tidegate_sandbox::run(module, arriving, outlets, counters.clone(), limits, clock));
+                stages.spawn(tidegate_sandbox::run(
+                    module,
+                    arriving,
+                    outlets,
+                    counters.clone(),
+                    limits,
+                    clock,
+                ));
                 counters
             });
-            modules.push(status::Module { name, version, running });
+            modules.push(status::Module {
+                name,
+                version,
+                running,
+            });
         }
-        Running { stages, inboxes, router: Router::new(table, self.limits.channels_max), modules }
+        Running {
+            stages,
+            inboxes,
+            router: Router::new(table, self.limits.channels_max),
+            modules,
+        }
     }
 }
 
@@ -274,8 +390,16 @@ struct Stop {
 
 impl Stop {
     fn listen() -> Result<Self, Error> {
-        let listen = |kind| signal(kind).map_err(|source| Error::System { what: "listen for signals", source });
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        let listen = |kind| {
+            signal(kind).map_err(|source| Error::System {
+                what: "listen for signals",
+                source,
+            })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     async fn signalled(&mut self) {

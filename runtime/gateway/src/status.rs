@@ -89,7 +89,12 @@ impl Status {
 
     fn buffer_json(&self) -> Value {
         let counters = self.buffer.counters();
-        let milliseconds = |quantile| counters.in_to_durable.quantile(quantile).map(|time| time.as_secs_f64() * 1e3);
+        let milliseconds = |quantile| {
+            counters
+                .in_to_durable
+                .quantile(quantile)
+                .map(|time| time.as_secs_f64() * 1e3)
+        };
         json!({
             "rows_waiting": self.buffer.rows_waiting(),
             "rows_committed": get(&counters.rows),
@@ -102,9 +107,17 @@ impl Status {
     /// For the centre.
     pub(crate) fn wire(&self) -> GatewayStatus {
         let module = |module: &Module| {
-            let faults = module.running.as_ref().map_or(0, |counters| get(&counters.faults));
+            let faults = module
+                .running
+                .as_ref()
+                .map_or(0, |counters| get(&counters.faults));
             let name = Name::new(&module.name).ok()?;
-            Some(ModuleStatus { name, version: module.version.clone(), state: module.state().0, faults })
+            Some(ModuleStatus {
+                name,
+                version: module.version.clone(),
+                state: module.state().0,
+                faults,
+            })
         };
         GatewayStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -118,7 +131,9 @@ impl Status {
 
 impl std::fmt::Debug for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Status").field("gateway", &self.gateway).finish_non_exhaustive()
+        f.debug_struct("Status")
+            .field("gateway", &self.gateway)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,8 +190,18 @@ fn flag(flag: &AtomicBool) -> bool {
 /// The status for people.
 pub(crate) fn text(status: &Value) -> String {
     let mut text = String::new();
-    let seconds = status.get("uptime_s").and_then(Value::as_f64).unwrap_or(0.0);
-    line(&mut text, format_args!("gateway {} {}, up {seconds:.0} s", field(status, "gateway"), field(status, "version")));
+    let seconds = status
+        .get("uptime_s")
+        .and_then(Value::as_f64)
+        .unwrap_or(0.0);
+    line(
+        &mut text,
+        format_args!(
+            "gateway {} {}, up {seconds:.0} s",
+            field(status, "gateway"),
+            field(status, "version")
+        ),
+    );
     for source in list(status, "field") {
         let state = match (source.get("connected"), source.get("ended")) {
             (Some(Value::Bool(true)), _) => "connected",
@@ -184,27 +209,63 @@ pub(crate) fn text(status: &Value) -> String {
             (_, Some(Value::Bool(true))) => "at its end",
             _ => "running",
         };
-        let (kind, name, received) = (field(source, "kind"), field(source, "name"), field(source, "received"));
-        line(&mut text, format_args!("{kind} {name}: {state}, {received} received{}", because(source, "error")));
+        let (kind, name, received) = (
+            field(source, "kind"),
+            field(source, "name"),
+            field(source, "received"),
+        );
+        line(
+            &mut text,
+            format_args!(
+                "{kind} {name}: {state}, {received} received{}",
+                because(source, "error")
+            ),
+        );
     }
     for module in list(status, "modules") {
-        let counts = ["messages", "rows", "rejected", "faults"].map(|key| format!("{} {key}", field(module, key)));
-        let (name, version, state) = (field(module, "name"), field(module, "version"), field(module, "state"));
+        let counts = ["messages", "rows", "rejected", "faults"]
+            .map(|key| format!("{} {key}", field(module, key)));
+        let (name, version, state) = (
+            field(module, "name"),
+            field(module, "version"),
+            field(module, "state"),
+        );
         let because = because(module, "last_fault");
-        line(&mut text, format_args!("module {name} {version}: {state}, {}{because}", counts.join(", ")));
+        line(
+            &mut text,
+            format_args!(
+                "module {name} {version}: {state}, {}{because}",
+                counts.join(", ")
+            ),
+        );
     }
     if let Some(buffer) = status.get("buffer") {
-        let (waiting, committed) = (field(buffer, "rows_waiting"), field(buffer, "rows_committed"));
+        let (waiting, committed) = (
+            field(buffer, "rows_waiting"),
+            field(buffer, "rows_committed"),
+        );
         let dead = field(buffer, "dead_letters");
-        line(&mut text, format_args!("buffer: {waiting} rows wait, {committed} committed, {dead} messages set aside"));
+        line(
+            &mut text,
+            format_args!(
+                "buffer: {waiting} rows wait, {committed} committed, {dead} messages set aside"
+            ),
+        );
     }
     match status.get("uplink") {
         Some(Value::Null) | None => line(&mut text, format_args!("uplink: none")),
         Some(uplink) => {
-            let state = if uplink.get("connected") == Some(&Value::Bool(true)) { "connected" } else { "not connected" };
+            let state = if uplink.get("connected") == Some(&Value::Bool(true)) {
+                "connected"
+            } else {
+                "not connected"
+            };
             let (rows, bytes) = (field(uplink, "rows_sent"), field(uplink, "bytes_up"));
             let because = because(uplink, "error");
-            line(&mut text, format_args!("uplink: {state}, {rows} rows and {bytes} bytes sent{because}"));
+            line(
+                &mut text,
+                format_args!("uplink: {state}, {rows} rows and {bytes} bytes sent{because}"),
+            );
         }
     }
     text
@@ -224,9 +285,17 @@ fn field(value: &Value, key: &str) -> String {
 }
 
 fn because(value: &Value, key: &str) -> String {
-    value.get(key).and_then(Value::as_str).map(|reason| format!(" ({reason})")).unwrap_or_default()
+    value
+        .get(key)
+        .and_then(Value::as_str)
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default()
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    value.get(key).and_then(Value::as_array).into_iter().flatten()
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }

@@ -22,7 +22,11 @@ pub struct Ack(Option<Arc<Shared>>);
 impl Ack {
     /// An ack that calls `sink` with `token` once.
     pub fn new(sink: Arc<dyn AckSink>, token: u64) -> Self {
-        Self(Some(Arc::new(Shared { sink, token, abandoned: AtomicBool::new(false) })))
+        Self(Some(Arc::new(Shared {
+            sink,
+            token,
+            abandoned: AtomicBool::new(false),
+        })))
     }
 
     /// For a source that wants no acknowledgement, such as QoS 0 or a sensor.
@@ -90,8 +94,7 @@ mod tests {
     fn heard(act: impl FnOnce(Ack)) -> Vec<(&'static str, u64)> {
         let sink = Arc::new(Heard::default());
         act(Ack::new(sink.clone(), 7));
-        let heard = sink.0.lock().unwrap().clone();
-        heard
+        std::mem::take(&mut *sink.0.lock().unwrap())
     }
 
     #[test]

@@ -15,12 +15,19 @@ pub struct Backoff {
 impl Backoff {
     /// Waits of up to `min` after the first failure, doubled with each further one, and never more than `max`.
     pub const fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max, failures: 0 }
+        Self {
+            min,
+            max,
+            failures: 0,
+        }
     }
 
     /// The wait after one more failure: the share `random` (0 to 1) of the bound that it has reached.
     pub fn next(&mut self, random: f64) -> Duration {
-        let bound = self.min.saturating_mul(2_u32.saturating_pow(self.failures)).min(self.max);
+        let bound = self
+            .min
+            .saturating_mul(2_u32.saturating_pow(self.failures))
+            .min(self.max);
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(random.clamp(0.0, 1.0))
     }
@@ -53,7 +60,11 @@ mod tests {
 
     #[test]
     fn years_of_failures_do_not_overflow() {
-        let mut backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(60), failures: u32::MAX };
+        let mut backoff = Backoff {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+            failures: u32::MAX,
+        };
         assert_eq!(backoff.next(1.0).as_secs(), 60);
     }
 }

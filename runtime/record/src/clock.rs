@@ -74,7 +74,9 @@ impl SystemClock {
             .ok()
             .and_then(|text| text.trim().replace('-', "").get(..16).map(str::to_owned))
             .and_then(|hex| u64::from_str_radix(&hex, 16).ok());
-        let boot = kernel.or_else(|| getrandom::u64().ok()).unwrap_or(std::process::id().into());
+        let boot = kernel
+            .or_else(|| getrandom::u64().ok())
+            .unwrap_or(std::process::id().into());
         Self { boot: BootId(boot) }
     }
 }
@@ -87,7 +89,9 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn wall_time(&self) -> WallTime {
-        WallTime(nanoseconds(rustix::time::clock_gettime(rustix::time::ClockId::Realtime)))
+        WallTime(nanoseconds(rustix::time::clock_gettime(
+            rustix::time::ClockId::Realtime,
+        )))
     }
 
     /// As the kernel sees it: `adjtimex` reports an unsynchronised clock until a time daemon has set it.
@@ -102,7 +106,9 @@ impl Clock for SystemClock {
     }
 
     fn boot_time(&self) -> BootTime {
-        BootTime(nanoseconds(rustix::time::clock_gettime(rustix::time::ClockId::Boottime)))
+        BootTime(nanoseconds(rustix::time::clock_gettime(
+            rustix::time::ClockId::Boottime,
+        )))
     }
 
     fn boot(&self) -> BootId {
@@ -114,7 +120,9 @@ impl Clock for SystemClock {
 fn nanoseconds(time: rustix::time::Timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let fraction = u64::try_from(time.tv_nsec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(fraction)
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(fraction)
 }
 
 #[cfg(test)]

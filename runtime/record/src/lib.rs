@@ -37,6 +37,9 @@ pub use limits::Limits;
 pub use name::{Name, NameError};
 pub use output::{Command, Delivery, Effects, Postbox, Publication};
 pub use record::{Body, Channel, DeliveryFlags, Quality, Record};
-pub use row::{Class, Content, Document, Epoch, Mark, NamedValue, Outbox, Row, Scalar, Stamp, StoredRow, StreamEpoch};
+pub use row::{
+    Class, Content, Document, Epoch, Mark, NamedValue, Outbox, Row, Scalar, Stamp, StoredRow,
+    StreamEpoch,
+};
 pub use seen::{IdHasher, MessageId, Seen};
 pub use topic::{Topic, TopicError, TopicFilter};

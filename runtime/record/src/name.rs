@@ -21,7 +21,10 @@ impl Name {
         if text.is_empty() || text.len() > LENGTH_MAX {
             return Err(NameError::Length(text.len()));
         }
-        match text.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+        match text
+            .chars()
+            .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-'))
+        {
             Some(character) => Err(NameError::Character(character)),
             None => Ok(Self(text.into())),
         }
@@ -62,8 +65,12 @@ impl<C> minicbor::Encode<C> for Name {
 }
 
 impl<'b, C> minicbor::Decode<'b, C> for Name {
-    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-        Self::new(decoder.str()?).map_err(|error| minicbor::decode::Error::message(error.to_string()))
+    fn decode(
+        decoder: &mut minicbor::Decoder<'b>,
+        _: &mut C,
+    ) -> Result<Self, minicbor::decode::Error> {
+        Self::new(decoder.str()?)
+            .map_err(|error| minicbor::decode::Error::message(error.to_string()))
     }
 }
 
@@ -87,7 +94,13 @@ mod tests {
         assert!(Name::new("press-7").is_ok());
         assert_eq!(Name::new(""), Err(NameError::Length(0)));
         assert_eq!(Name::new(&"a".repeat(65)), Err(NameError::Length(65)));
-        for (bad, character) in [("../etc", '.'), ("Press", 'P'), ("a/b", '/'), ("a\0", '\0'), ("ü", 'ü')] {
+        for (bad, character) in [
+            ("../etc", '.'),
+            ("Press", 'P'),
+            ("a/b", '/'),
+            ("a\0", '\0'),
+            ("ü", 'ü'),
+        ] {
             assert_eq!(Name::new(bad), Err(NameError::Character(character)));
         }
     }

@@ -38,13 +38,20 @@ impl Record {
             Body::Payload(bytes) => bytes.len(),
             Body::Boolean(_) | Body::Integer(_) | Body::Number(_) => 0,
         };
-        let properties: usize = self.properties.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let properties: usize = self
+            .properties
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         size_of::<Self>() + payload + properties
     }
 
     /// The 16-byte trace id of the W3C `traceparent` property, where there is a valid one.
     pub fn trace_id(&self) -> Option<[u8; 16]> {
-        let (_, value) = self.properties.iter().find(|(name, _)| name == "traceparent")?;
+        let (_, value) = self
+            .properties
+            .iter()
+            .find(|(name, _)| name == "traceparent")?;
         let hex = value.split('-').nth(1)?;
         if hex.len() != 32 || hex.bytes().all(|digit| digit == b'0') {
             return None;
@@ -116,7 +123,11 @@ mod tests {
 
     fn with_property(name: &str, value: &str) -> Record {
         Record {
-            channel: Arc::new(Channel { source: Name::new("plant").unwrap(), topic: "t".into(), unit: None }),
+            channel: Arc::new(Channel {
+                source: Name::new("plant").unwrap(),
+                topic: "t".into(),
+                unit: None,
+            }),
             body: Body::Number(1.5),
             time: WallTime(0),
             clock: ClockQuality::Synced,
@@ -139,7 +150,13 @@ mod tests {
 
     #[test]
     fn a_malformed_trace_id_is_none() {
-        for bad in ["", "00", "00-xyz-1-01", "00-00000000000000000000000000000000-1-01", "00-4bf9-1-01"] {
+        for bad in [
+            "",
+            "00",
+            "00-xyz-1-01",
+            "00-00000000000000000000000000000000-1-01",
+            "00-4bf9-1-01",
+        ] {
             assert_eq!(with_property("traceparent", bad).trace_id(), None, "{bad}");
         }
     }

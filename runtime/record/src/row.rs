@@ -195,7 +195,10 @@ pub trait Outbox: Send + Sync {
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// The oldest rows that the centre lacks, grouped by stream and in order of `(epoch, seq)`: at most `rows_max`.
-    fn next(&self, rows_max: usize) -> impl Future<Output = Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Self::Error>> + Send;
+    fn next(
+        &self,
+        rows_max: usize,
+    ) -> impl Future<Output = Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Self::Error>> + Send;
 
     /// The centre holds these: their rows need not be sent again.
     fn acknowledged(&self, marks: &[Mark]) -> impl Future<Output = Result<(), Self::Error>> + Send;

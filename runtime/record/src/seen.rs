@@ -24,7 +24,11 @@ pub struct Seen {
 impl Seen {
     /// A window of the last `capacity` ids, filled with `ids`, oldest first. Memory grows with the ids, not before.
     pub fn new(capacity: usize, ids: impl IntoIterator<Item = MessageId>) -> Self {
-        let mut seen = Self { ids: HashSet::new(), order: VecDeque::new(), capacity };
+        let mut seen = Self {
+            ids: HashSet::new(),
+            order: VecDeque::new(),
+            capacity,
+        };
         for id in ids {
             seen.insert(id);
         }

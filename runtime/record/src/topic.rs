@@ -50,7 +50,9 @@ impl TopicFilter {
         check(text)?;
         let mut levels = text.split('/').peekable();
         while let Some(level) = levels.next() {
-            let whole = !level.contains(['+', '#']) || level == "+" || (level == "#" && levels.peek().is_none());
+            let whole = !level.contains(['+', '#'])
+                || level == "+"
+                || (level == "#" && levels.peek().is_none());
             if !whole {
                 return Err(TopicError::Filter(text.to_owned()));
             }
@@ -182,7 +184,11 @@ mod tests {
             ("#", "$SYS/x", false),
             ("a/b", "a", false),
         ] {
-            assert_eq!(filter(wide).covers(&filter(narrow)), expected, "{wide} over {narrow}");
+            assert_eq!(
+                filter(wide).covers(&filter(narrow)),
+                expected,
+                "{wide} over {narrow}"
+            );
         }
     }
 }

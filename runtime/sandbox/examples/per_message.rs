@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_record::{
-    Ack, Body, Channel, Class, Clock, ClockQuality, DeliveryFlags, Limits, Name, Quality, Record, Seen, SystemClock,
+    Ack, Body, Channel, Class, Clock, ClockQuality, DeliveryFlags, Limits, Name, Quality, Record,
+    Seen, SystemClock,
 };
 use tidegate_sandbox::{Grants, Module, ModuleSpec, Sandbox, StreamSpec};
 
@@ -16,21 +17,38 @@ const ROUNDS: u64 = 400;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
-    let path = std::env::args().nth(1).ok_or("usage: per_message COMPONENT")?;
+    let path = std::env::args()
+        .nth(1)
+        .ok_or("usage: per_message COMPONENT")?;
     let component = Bytes::from(std::fs::read(path)?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let channel = Arc::new(Channel { source: Name::new("plant")?, topic: "machines/7".into(), unit: None });
+    let channel = Arc::new(Channel {
+        source: Name::new("plant")?,
+        topic: "machines/7".into(),
+        unit: None,
+    });
     let payloads: Vec<Bytes> = (0..BATCH).map(payload).collect();
     let mut module = load(component, &clock)?;
     let (mut guest, mut native) = (u64::MAX, u64::MAX);
     // The least of several rounds: what the work costs when nothing else runs.
     for _ in 0..ROUNDS {
-        let records = payloads.iter().map(|payload| record(&channel, payload.clone(), clock.as_ref())).collect();
+        let records = payloads
+            .iter()
+            .map(|payload| record(&channel, payload.clone(), clock.as_ref()))
+            .collect();
         let start = clock.boot_time();
-        let called = runtime.block_on(module.call(records)).map_err(|failed| failed.failure)?;
+        let called = runtime
+            .block_on(module.call(records))
+            .map_err(|failed| failed.failure)?;
         guest = guest.min(nanoseconds(clock.as_ref(), start));
-        assert_eq!(called.applied.rows.len() + called.applied.rejections.len(), payloads.len(), "one row a message");
+        assert_eq!(
+            called.applied.rows.len() + called.applied.rejections.len(),
+            payloads.len(),
+            "one row a message"
+        );
         let start = clock.boot_time();
         for payload in &payloads {
             std::hint::black_box(convert(payload)?);
@@ -39,7 +57,11 @@ fn main() -> Result<(), Failure> {
     }
     #[allow(clippy::print_stdout, reason = "its result")]
     {
-        println!("{{\"guest_ns\":{},\"native_ns\":{}}}", guest / BATCH, native / BATCH);
+        println!(
+            "{{\"guest_ns\":{},\"native_ns\":{}}}",
+            guest / BATCH,
+            native / BATCH
+        );
     }
     Ok(())
 }
@@ -53,7 +75,10 @@ fn load(component: Bytes, clock: &Arc<dyn Clock>) -> Result<Module, Failure> {
         component,
         config: BTreeMap::from([("output.stream".to_owned(), "readings".to_owned())]),
         grants: Grants::default(),
-        streams: vec![StreamSpec { name: Name::new("readings")?, class: Class::Raw }],
+        streams: vec![StreamSpec {
+            name: Name::new("readings")?,
+            class: Class::Raw,
+        }],
         memory_bytes_max: 16 << 20,
         state_bytes_max: 16 << 10,
         state: BTreeMap::new(),
@@ -63,7 +88,9 @@ fn load(component: Bytes, clock: &Arc<dyn Clock>) -> Result<Module, Failure> {
 }
 
 fn payload(seq: u64) -> Bytes {
-    let mut text = format!("{{\"seq\":{seq},\"celsius\":21.5,\"machine\":\"press-7\",\"line\":\"north\",\"state\":\"running\"");
+    let mut text = format!(
+        "{{\"seq\":{seq},\"celsius\":21.5,\"machine\":\"press-7\",\"line\":\"north\",\"state\":\"running\""
+    );
     let padding = 128_usize.saturating_sub(text.len() + 9);
     text.push_str(&format!(",\"pad\":\"{}\"}}", "x".repeat(padding)));
     Bytes::from(text)

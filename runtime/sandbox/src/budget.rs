@@ -20,7 +20,12 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) const fn new(memory_bytes_max: usize) -> Self {
-        Self { memory_bytes: 0, memory_bytes_max, table_elements: 0, refused_bytes: None }
+        Self {
+            memory_bytes: 0,
+            memory_bytes_max,
+            table_elements: 0,
+            refused_bytes: None,
+        }
     }
 
     pub(crate) const fn memory_bytes_max(&self) -> usize {
@@ -29,8 +34,15 @@ impl Budget {
 }
 
 impl ResourceLimiter for Budget {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self
+            .memory_bytes
+            .saturating_add(desired.saturating_sub(current));
         if total > self.memory_bytes_max {
             self.refused_bytes = Some(total);
             return Ok(false);
@@ -39,8 +51,15 @@ impl ResourceLimiter for Budget {
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.table_elements.saturating_add(desired.saturating_sub(current));
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self
+            .table_elements
+            .saturating_add(desired.saturating_sub(current));
         if total > TABLE_ELEMENTS_MAX {
             return Ok(false);
         }

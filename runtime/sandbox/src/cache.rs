@@ -38,7 +38,10 @@ impl CodeCache {
     /// When the folder or key cannot be made or read.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let open = || {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
             let path = folder.join("key");
             match fs::read(&path) {
                 Ok(bytes) => match KeyBytes::try_from(bytes) {
@@ -51,13 +54,23 @@ impl CodeCache {
             }
         };
         match open() {
-            Ok(key) => Ok(Self { folder: folder.to_owned(), key }),
-            Err(source) => Err(Error::Cache { path: folder.to_owned(), source }),
+            Ok(key) => Ok(Self {
+                folder: folder.to_owned(),
+                key,
+            }),
+            Err(source) => Err(Error::Cache {
+                path: folder.to_owned(),
+                source,
+            }),
         }
     }
 
     /// The compiled form of `component`, if there is one that fits.
-    pub(crate) fn load(&self, engine: &Engine, component: &[u8]) -> Result<Option<Component>, Error> {
+    pub(crate) fn load(
+        &self,
+        engine: &Engine,
+        component: &[u8],
+    ) -> Result<Option<Component>, Error> {
         let path = self.path(component);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -76,7 +89,12 @@ impl CodeCache {
     }
 
     /// Keeps the compiled form of `component`.
-    pub(crate) fn store(&self, engine: &Engine, component: &[u8], compiled: &Component) -> Result<(), Error> {
+    pub(crate) fn store(
+        &self,
+        engine: &Engine,
+        component: &[u8],
+        compiled: &Component,
+    ) -> Result<(), Error> {
         let Ok(code) = compiled.serialize() else {
             return Ok(()); // Only the next start is slower.
         };
@@ -111,18 +129,26 @@ impl CodeCache {
     }
 
     fn path(&self, component: &[u8]) -> PathBuf {
-        let digest: String = Sha256::digest(component).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String = Sha256::digest(component)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         self.folder.join(digest).with_extension("cwasm")
     }
 
     fn error(&self, source: io::Error) -> Error {
-        Error::Cache { path: self.folder.clone(), source }
+        Error::Cache {
+            path: self.folder.clone(),
+            source,
+        }
     }
 }
 
 impl std::fmt::Debug for CodeCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CodeCache").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("CodeCache")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,7 +164,9 @@ fn header(engine: &Engine, component: &[u8]) -> [u8; HEADER_BYTES] {
         }
     }
     let mut fingerprint = Fingerprint(Sha256::new());
-    engine.precompile_compatibility_hash().hash(&mut fingerprint);
+    engine
+        .precompile_compatibility_hash()
+        .hash(&mut fingerprint);
     let mut header = [0; HEADER_BYTES];
     let (magic, digests) = header.split_at_mut(MAGIC.len());
     let (of_component, of_engine) = digests.split_at_mut(32);
@@ -158,12 +186,23 @@ fn new_key(path: &Path) -> io::Result<KeyBytes> {
 }
 
 fn private_file(path: &Path) -> io::Result<fs::File> {
-    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// The one place where compiled code is loaded.
-#[allow(unsafe_code, reason = "loading compiled code cannot be made safe; see the safety comment")]
-#[allow(clippy::disallowed_methods, reason = "this is the one module that the ban points to")]
+#[allow(
+    unsafe_code,
+    reason = "loading compiled code cannot be made safe; see the safety comment"
+)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the one module that the ban points to"
+)]
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `check` has verified, in memory and over exactly these bytes, a MAC under a key that only this service can
     // read, so they are what `Component::serialize` gave this service for this engine.
@@ -191,7 +230,10 @@ mod tests {
         fs::remove_file(folder.path().join("key")).unwrap();
         let other = CodeCache::open(folder.path()).unwrap();
         assert!(other.load(&engine, &component).unwrap().is_none());
-        assert!(!other.path(&component).exists(), "a file that does not fit is deleted");
+        assert!(
+            !other.path(&component).exists(),
+            "a file that does not fit is deleted"
+        );
     }
 
     #[test]

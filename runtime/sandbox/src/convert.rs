@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_record::{
-    BootTime, Class, Clock, ClockQuality, Command, Content, Delivery, Document, Limits, Name, NamedValue, Publication,
-    Quality, Record, Rejection, Row, Scalar, Topic, WallTime,
+    BootTime, Class, Clock, ClockQuality, Command, Content, Delivery, Document, Limits, Name,
+    NamedValue, Publication, Quality, Record, Rejection, Row, Scalar, Topic, WallTime,
 };
 
 use crate::bindings::tidegate::module::types as wit;
@@ -24,23 +24,38 @@ pub(crate) struct BatchParts<'a> {
 
 impl<'a> BatchParts<'a> {
     pub(crate) fn new(records: &'a [Record]) -> Self {
-        let mut parts =
-            Self { channels: Vec::new(), messages: Vec::with_capacity(records.len()), properties: Vec::new() };
+        let mut parts = Self {
+            channels: Vec::new(),
+            messages: Vec::with_capacity(records.len()),
+            properties: Vec::new(),
+        };
         // Sources intern their channels, so the same channel is the same pointer; runs of one topic skip the search.
         let mut known: Vec<*const tidegate_record::Channel> = Vec::new();
         let mut last = 0;
         for (message, record) in (0_u32..).zip(records) {
             let pointer = Arc::as_ptr(&record.channel);
             if known.get(last) != Some(&pointer) {
-                last = known.iter().position(|other| *other == pointer).unwrap_or_else(|| {
-                    known.push(pointer);
-                    parts.channels.push(channel(&record.channel));
-                    known.len() - 1
-                });
+                last = known
+                    .iter()
+                    .position(|other| *other == pointer)
+                    .unwrap_or_else(|| {
+                        known.push(pointer);
+                        parts.channels.push(channel(&record.channel));
+                        known.len() - 1
+                    });
             }
-            parts.messages.push(self::message(record, u32::try_from(last).unwrap_or(u32::MAX)));
+            parts.messages.push(self::message(
+                record,
+                u32::try_from(last).unwrap_or(u32::MAX),
+            ));
             let properties = record.properties.iter();
-            parts.properties.extend(properties.map(|(name, value)| wit::Property { message, name, value }));
+            parts
+                .properties
+                .extend(properties.map(|(name, value)| wit::Property {
+                    message,
+                    name,
+                    value,
+                }));
         }
         parts
     }
@@ -59,7 +74,11 @@ impl<'a> BatchParts<'a> {
 }
 
 fn channel(channel: &tidegate_record::Channel) -> wit::Channel<'_> {
-    wit::Channel { source: channel.source.as_str(), topic: &channel.topic, unit: channel.unit.as_deref() }
+    wit::Channel {
+        source: channel.source.as_str(),
+        topic: &channel.topic,
+        unit: channel.unit.as_deref(),
+    }
 }
 
 fn message(record: &Record, channel: u32) -> wit::Message<'_> {
@@ -119,14 +138,28 @@ pub(crate) struct Rules<'a> {
 
 impl Rules<'_> {
     /// Checks and converts an outcome.
-    pub(crate) fn effects(&self, records: &[Record], outcome: wit::Outcome) -> Result<Effects, Failure> {
+    pub(crate) fn effects(
+        &self,
+        records: &[Record],
+        outcome: wit::Outcome,
+    ) -> Result<Effects, Failure> {
         let count = outcome.outputs.len() + outcome.rejected.len();
         if count > self.limits.outputs_per_call_max {
-            return refused(format!("answered {count} outputs, limit is {}", self.limits.outputs_per_call_max));
+            return refused(format!(
+                "answered {count} outputs, limit is {}",
+                self.limits.outputs_per_call_max
+            ));
         }
-        let bytes: usize = outcome.outputs.iter().map(|output| size(&output.effect)).sum();
+        let bytes: usize = outcome
+            .outputs
+            .iter()
+            .map(|output| size(&output.effect))
+            .sum();
         if bytes > self.limits.output_bytes_per_call_max {
-            return refused(format!("answered {bytes} bytes, limit is {}", self.limits.output_bytes_per_call_max));
+            return refused(format!(
+                "answered {bytes} bytes, limit is {}",
+                self.limits.output_bytes_per_call_max
+            ));
         }
         let mut effects = Effects::default();
         for output in outcome.outputs {
@@ -147,14 +180,21 @@ impl Rules<'_> {
             }
         }
         for rejected in outcome.rejected {
-            effects.rejections.push(rejection(find(records, rejected.message)?, rejected.reason));
+            effects
+                .rejections
+                .push(rejection(find(records, rejected.message)?, rejected.reason));
         }
         Ok(effects)
     }
 
     fn publication(&self, publication: wit::Publication) -> Result<Publication, Failure> {
-        let topic = Topic::new(&publication.topic).map_err(|error| Failure::Refused(error.to_string()))?;
-        let grant = self.grants.publish.iter().find(|(_, filter)| filter.matches(topic.as_str()));
+        let topic =
+            Topic::new(&publication.topic).map_err(|error| Failure::Refused(error.to_string()))?;
+        let grant = self
+            .grants
+            .publish
+            .iter()
+            .find(|(_, filter)| filter.matches(topic.as_str()));
         let Some((broker, _)) = grant else {
             return refused(format!("published to {topic}, which is not granted"));
         };
@@ -181,12 +221,22 @@ impl Rules<'_> {
             wit::Class::Summary => Class::Summary,
             wit::Class::Raw => Class::Raw,
         };
-        let Some(declared) = self.streams.iter().find(|declared| declared.name.as_str() == row.stream) else {
-            return refused(format!("kept a row in stream {:?}, which its release does not declare", row.stream));
+        let Some(declared) = self
+            .streams
+            .iter()
+            .find(|declared| declared.name.as_str() == row.stream)
+        else {
+            return refused(format!(
+                "kept a row in stream {:?}, which its release does not declare",
+                row.stream
+            ));
         };
         if class < declared.class {
             let (claimed, class) = (class.as_str(), declared.class.as_str());
-            return refused(format!("kept a row of class {claimed} in stream {}, which is {class}", declared.name));
+            return refused(format!(
+                "kept a row of class {claimed} in stream {}, which is {class}",
+                declared.name
+            ));
         }
         Ok(Row {
             stream: declared.name.clone(),
@@ -195,10 +245,16 @@ impl Rules<'_> {
             time: WallTime(row.time),
             duration_ns: row.duration,
             content: match row.content {
-                wit::Content::Values(values) => Content::Values(values.into_iter().map(named).collect()),
-                wit::Content::Document(wit::Document { content_type, bytes }) => {
-                    Content::Document(Document { content_type, bytes })
+                wit::Content::Values(values) => {
+                    Content::Values(values.into_iter().map(named).collect())
                 }
+                wit::Content::Document(wit::Document {
+                    content_type,
+                    bytes,
+                }) => Content::Document(Document {
+                    content_type,
+                    bytes,
+                }),
             },
         })
     }
@@ -227,8 +283,15 @@ pub(crate) fn rejection(record: &Record, reason: String) -> Rejection {
 }
 
 fn find(records: &[Record], index: u32) -> Result<&Record, Failure> {
-    let found = usize::try_from(index).ok().and_then(|index| records.get(index));
-    found.ok_or_else(|| Failure::Refused(format!("named message {index} of a batch of {}", records.len())))
+    let found = usize::try_from(index)
+        .ok()
+        .and_then(|index| records.get(index));
+    found.ok_or_else(|| {
+        Failure::Refused(format!(
+            "named message {index} of a batch of {}",
+            records.len()
+        ))
+    })
 }
 
 fn refused<T>(reason: String) -> Result<T, Failure> {
@@ -236,7 +299,10 @@ fn refused<T>(reason: String) -> Result<T, Failure> {
 }
 
 fn named(value: wit::NamedValue) -> NamedValue {
-    NamedValue { name: value.name, value: scalar(value.value) }
+    NamedValue {
+        name: value.name,
+        value: scalar(value.value),
+    }
 }
 
 fn scalar(value: wit::Scalar) -> Scalar {
@@ -257,7 +323,9 @@ fn size(effect: &wit::Effect) -> usize {
             row.stream.len()
                 + row.key.len()
                 + match &row.content {
-                    wit::Content::Document(document) => document.bytes.len() + document.content_type.len(),
+                    wit::Content::Document(document) => {
+                        document.bytes.len() + document.content_type.len()
+                    }
                     wit::Content::Values(values) => values.iter().map(value_size).sum(),
                 }
         }

@@ -29,7 +29,12 @@ const WASM_STACK_BYTES: usize = 256 << 10;
 /// Stack of a call's fiber: the guest's and what host functions need on top.
 const ASYNC_STACK_BYTES: usize = 1 << 20;
 /// What the contract itself lets a module import: by instance name, up to the version.
-const CONTRACT: [&str; 4] = ["tidegate:module/", "wasi:config/store", "wasi:keyvalue/store", "wasi:logging/logging"];
+const CONTRACT: [&str; 4] = [
+    "tidegate:module/",
+    "wasi:config/store",
+    "wasi:keyvalue/store",
+    "wasi:logging/logging",
+];
 
 /// The engine of this process, and all that its modules share.
 #[derive(Debug)]
@@ -46,10 +51,20 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the engine cannot run on this machine.
-    pub fn new(limits: Arc<Limits>, clock: Arc<dyn Clock>, cache: Option<CodeCache>) -> Result<Self, Error> {
+    pub fn new(
+        limits: Arc<Limits>,
+        clock: Arc<dyn Clock>,
+        cache: Option<CodeCache>,
+    ) -> Result<Self, Error> {
         let engine = Engine::new(&settings()).map_err(|error| Error::Engine(error.into()))?;
         let ticker = Ticker::start(&engine).map_err(|error| Error::Engine(error.into()))?;
-        Ok(Self { engine, cache, limits, clock, ticker: Arc::new(ticker) })
+        Ok(Self {
+            engine,
+            cache,
+            limits,
+            clock,
+            ticker: Arc::new(ticker),
+        })
     }
 
     /// Compiles a module, or takes it from the cache, and checks that it fits the contract. Nothing of it runs yet.
@@ -59,7 +74,13 @@ impl Sandbox {
     pub fn load(&self, spec: ModuleSpec) -> Result<Module, Error> {
         let component = self.compile(&spec.name, &spec.component)?;
         let pre = self.link(&spec.name, &component)?;
-        Ok(Module::new(pre, spec, self.limits.clone(), self.clock.clone(), self.ticker.clone()))
+        Ok(Module::new(
+            pre,
+            spec,
+            self.limits.clone(),
+            self.clock.clone(),
+            self.ticker.clone(),
+        ))
     }
 
     fn compile(&self, module: &Name, bytes: &[u8]) -> Result<Component, Error> {
@@ -68,8 +89,11 @@ impl Sandbox {
         {
             return Ok(component);
         }
-        let component = Component::from_binary(&self.engine, bytes)
-            .map_err(|source| Error::Compile { module: module.clone(), source: source.into() })?;
+        let component =
+            Component::from_binary(&self.engine, bytes).map_err(|source| Error::Compile {
+                module: module.clone(),
+                source: source.into(),
+            })?;
         if let Some(cache) = &self.cache {
             cache.store(&self.engine, bytes, &component)?;
         }
@@ -78,7 +102,10 @@ impl Sandbox {
 
     fn link(&self, module: &Name, component: &Component) -> Result<ProcessorPre<Host>, Error> {
         refuse_ungranted(module, component, &self.engine)?;
-        let contract = |source: wasmtime::Error| Error::Contract { module: module.clone(), source: source.into() };
+        let contract = |source: wasmtime::Error| Error::Contract {
+            module: module.clone(),
+            source: source.into(),
+        };
         let mut linker = Linker::new(&self.engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(contract)?;
         Processor::add_to_linker::<_, Whole>(&mut linker, |host| host).map_err(contract)?;
@@ -104,11 +131,22 @@ fn settings() -> Config {
 
 /// Refuses, by its name, the first import that is neither of the contract nor of the empty WASI baseline.
 fn refuse_ungranted(module: &Name, component: &Component, engine: &Engine) -> Result<(), Error> {
-    let granted = |import: &str| CONTRACT.iter().chain(&wasi::BASELINE).any(|prefix| import.starts_with(prefix));
+    let granted = |import: &str| {
+        CONTRACT
+            .iter()
+            .chain(&wasi::BASELINE)
+            .any(|prefix| import.starts_with(prefix))
+    };
     let ty = component.component_type();
-    let refused = ty.imports(engine).map(|(name, _)| name.to_owned()).find(|name| !granted(name));
+    let refused = ty
+        .imports(engine)
+        .map(|(name, _)| name.to_owned())
+        .find(|name| !granted(name));
     match refused {
-        Some(import) => Err(Error::Import { module: module.clone(), import }),
+        Some(import) => Err(Error::Import {
+            module: module.clone(),
+            import,
+        }),
         None => Ok(()),
     }
 }
@@ -130,9 +168,16 @@ impl Ticker {
         let thread = {
             let ticker = (calls.clone(), asleep.clone(), stop.clone());
             let tick = move || Self::tick(&engine, &ticker.0, &ticker.1, &ticker.2);
-            std::thread::Builder::new().name("epoch".into()).spawn(tick)?
+            std::thread::Builder::new()
+                .name("epoch".into())
+                .spawn(tick)?
         };
-        Ok(Self { calls, asleep, stop, thread: Some(thread) })
+        Ok(Self {
+            calls,
+            asleep,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     fn tick(engine: &EngineWeak, calls: &AtomicU64, asleep: &AtomicBool, stop: &AtomicBool) {

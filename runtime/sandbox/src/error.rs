@@ -1,7 +1,7 @@
 //! Why a module cannot be loaded, and why a call of one failed.
 
-use tidegate_record::Name;
 use thiserror::Error;
+use tidegate_record::Name;
 
 /// Why a module cannot be loaded. None of them harms the other modules.
 #[derive(Debug, Error)]

@@ -55,10 +55,17 @@ impl GuestLog {
 
     /// None when the line is over the rate; else how many were dropped before it.
     fn admit(&self, now: BootTime) -> Option<u64> {
-        let mut second = self.second.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut second = self
+            .second
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if now.0.saturating_sub(second.started) >= SECOND_NS {
             let dropped = second.dropped;
-            *second = Second { started: now.0, lines: 1, dropped: 0 };
+            *second = Second {
+                started: now.0,
+                lines: 1,
+                dropped: 0,
+            };
             return Some(dropped);
         }
         if second.lines >= self.lines_per_second {
@@ -92,7 +99,10 @@ mod tests {
 
     #[test]
     fn escape_sequences_and_line_breaks_are_shown_not_obeyed() {
-        assert_eq!(harmless("\u{1b}[2Jdone\nERROR fake", 100), "\\u{1b}[2Jdone\\nERROR fake");
+        assert_eq!(
+            harmless("\u{1b}[2Jdone\nERROR fake", 100),
+            "\\u{1b}[2Jdone\\nERROR fake"
+        );
     }
 
     #[test]
@@ -102,7 +112,13 @@ mod tests {
 
     #[test]
     fn a_flood_is_dropped_and_counted() {
-        let log = GuestLog::new(Name::new("m").unwrap(), &Limits { log_lines_per_second: 2, ..Limits::DEFAULT });
+        let log = GuestLog::new(
+            Name::new("m").unwrap(),
+            &Limits {
+                log_lines_per_second: 2,
+                ..Limits::DEFAULT
+            },
+        );
         let admitted: Vec<_> = (0..5).map(|_| log.admit(BootTime(SECOND_NS))).collect();
         assert_eq!(admitted, [Some(0), Some(0), None, None, None]);
         assert_eq!(log.admit(BootTime(2 * SECOND_NS)), Some(3));

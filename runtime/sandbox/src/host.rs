@@ -87,8 +87,16 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(values: BTreeMap<String, Bytes>, bytes_max: usize) -> Self {
-        let bytes = values.iter().map(|(key, value)| key.len() + value.len()).sum();
-        Self { values, changes: BTreeMap::new(), bytes, bytes_max }
+        let bytes = values
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        Self {
+            values,
+            changes: BTreeMap::new(),
+            bytes,
+            bytes_max,
+        }
     }
 
     fn get(&self, key: &str) -> Option<&Bytes> {
@@ -103,7 +111,10 @@ impl State {
         let size = |value: Option<&Bytes>| value.map_or(0, |value| key.len() + value.len());
         let bytes = self.bytes - size(self.get(&key)) + size(value.as_ref());
         if bytes > self.bytes_max {
-            return Err(format!("state would have {bytes} bytes, limit is {}", self.bytes_max));
+            return Err(format!(
+                "state would have {bytes} bytes, limit is {}",
+                self.bytes_max
+            ));
         }
         self.bytes = bytes;
         self.changes.insert(key, value);
@@ -112,8 +123,14 @@ impl State {
 
     /// Keys in order, with the current call's writes.
     fn keys(&self) -> impl Iterator<Item = &String> {
-        let kept = self.values.keys().filter(|key| !self.changes.contains_key(*key));
-        let written = self.changes.iter().filter_map(|(key, value)| value.as_ref().map(|_| key));
+        let kept = self
+            .values
+            .keys()
+            .filter(|key| !self.changes.contains_key(*key));
+        let written = self
+            .changes
+            .iter()
+            .filter_map(|(key, value)| value.as_ref().map(|_| key));
         let mut keys: Vec<_> = kept.chain(written).collect();
         keys.sort();
         keys.into_iter()
@@ -128,7 +145,10 @@ impl State {
                 None => self.values.remove(key),
             };
         }
-        changes.into_iter().map(|(key, value)| StateChange { key, value }).collect()
+        changes
+            .into_iter()
+            .map(|(key, value)| StateChange { key, value })
+            .collect()
     }
 
     /// The call failed: its writes are forgotten. Gives the state back for the next instance.
@@ -146,7 +166,10 @@ impl HasData for Whole {
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -158,12 +181,19 @@ impl config::Host for Host {
     }
 
     fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, config::Error>> {
-        Ok(Ok(self.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect()))
+        Ok(Ok(self
+            .config
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()))
     }
 }
 
 impl keyvalue::Host for Host {
-    fn open(&mut self, identifier: String) -> wasmtime::Result<Result<Resource<Bucket>, keyvalue::Error>> {
+    fn open(
+        &mut self,
+        identifier: String,
+    ) -> wasmtime::Result<Result<Resource<Bucket>, keyvalue::Error>> {
         if !identifier.is_empty() {
             return Ok(Err(keyvalue::Error::NoSuchStore));
         }
@@ -186,14 +216,25 @@ impl keyvalue::HostBucket for Host {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), keyvalue::Error>> {
-        Ok(self.state.put(key, Some(Bytes::from(value))).map_err(keyvalue::Error::Other))
+        Ok(self
+            .state
+            .put(key, Some(Bytes::from(value)))
+            .map_err(keyvalue::Error::Other))
     }
 
-    fn delete(&mut self, _: Resource<Bucket>, key: String) -> wasmtime::Result<Result<(), keyvalue::Error>> {
+    fn delete(
+        &mut self,
+        _: Resource<Bucket>,
+        key: String,
+    ) -> wasmtime::Result<Result<(), keyvalue::Error>> {
         Ok(self.state.put(key, None).map_err(keyvalue::Error::Other))
     }
 
-    fn exists(&mut self, _: Resource<Bucket>, key: String) -> wasmtime::Result<Result<bool, keyvalue::Error>> {
+    fn exists(
+        &mut self,
+        _: Resource<Bucket>,
+        key: String,
+    ) -> wasmtime::Result<Result<bool, keyvalue::Error>> {
         Ok(Ok(self.state.get(&key).is_some()))
     }
 
@@ -203,9 +244,16 @@ impl keyvalue::HostBucket for Host {
         cursor: Option<u64>,
     ) -> wasmtime::Result<Result<keyvalue::KeyResponse, keyvalue::Error>> {
         let start = usize::try_from(cursor.unwrap_or(0)).unwrap_or(usize::MAX);
-        let keys: Vec<_> = self.state.keys().skip(start).take(KEYS_PER_PAGE).cloned().collect();
+        let keys: Vec<_> = self
+            .state
+            .keys()
+            .skip(start)
+            .take(KEYS_PER_PAGE)
+            .cloned()
+            .collect();
         let next = start.saturating_add(keys.len());
-        let cursor = (self.state.keys().count() > next).then(|| u64::try_from(next).unwrap_or(u64::MAX));
+        let cursor =
+            (self.state.keys().count() > next).then(|| u64::try_from(next).unwrap_or(u64::MAX));
         Ok(Ok(keyvalue::KeyResponse { keys, cursor }))
     }
 
@@ -216,7 +264,12 @@ impl keyvalue::HostBucket for Host {
 }
 
 impl logging::Host for Host {
-    fn log(&mut self, level: logging::Level, context: String, message: String) -> wasmtime::Result<()> {
+    fn log(
+        &mut self,
+        level: logging::Level,
+        context: String,
+        message: String,
+    ) -> wasmtime::Result<()> {
         let level = match level {
             logging::Level::Trace => Level::TRACE,
             logging::Level::Debug => Level::DEBUG,
@@ -226,7 +279,9 @@ impl logging::Host for Host {
         };
         match context.is_empty() {
             true => self.log.line(self.now.boot(), level, &message),
-            false => self.log.line(self.now.boot(), level, &format!("{context}: {message}")),
+            false => self
+                .log
+                .line(self.now.boot(), level, &format!("{context}: {message}")),
         }
         Ok(())
     }
@@ -234,7 +289,10 @@ impl logging::Host for Host {
 
 impl metrics::Host for Host {
     fn add(&mut self, counter: String, delta: u64) -> wasmtime::Result<()> {
-        #[allow(clippy::cast_precision_loss, reason = "a counter past 2^53 loses its last digit, nothing else")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "a counter past 2^53 loses its last digit, nothing else"
+        )]
         self.metric(counter, |value| value + delta as f64);
         Ok(())
     }
@@ -255,14 +313,19 @@ mod tests {
     use super::*;
 
     fn state(bytes_max: usize) -> State {
-        State::new(BTreeMap::from([("a".to_owned(), Bytes::from_static(b"1"))]), bytes_max)
+        State::new(
+            BTreeMap::from([("a".to_owned(), Bytes::from_static(b"1"))]),
+            bytes_max,
+        )
     }
 
     #[test]
     fn a_call_reads_its_own_writes_and_a_failed_call_leaves_none() {
         let mut state = state(100);
         state.put("a".into(), None).unwrap();
-        state.put("b".into(), Some(Bytes::from_static(b"2"))).unwrap();
+        state
+            .put("b".into(), Some(Bytes::from_static(b"2")))
+            .unwrap();
         assert_eq!(state.get("a"), None);
         assert_eq!(state.keys().collect::<Vec<_>>(), ["b"]);
         assert_eq!(state.discard().into_keys().collect::<Vec<_>>(), ["a"]);
@@ -271,7 +334,9 @@ mod tests {
     #[test]
     fn merged_writes_are_the_state_and_are_handed_to_the_commit_once() {
         let mut state = state(100);
-        state.put("a".into(), Some(Bytes::from_static(b"9"))).unwrap();
+        state
+            .put("a".into(), Some(Bytes::from_static(b"9")))
+            .unwrap();
         assert_eq!(state.merge().len(), 1);
         assert!(state.merge().is_empty());
         assert_eq!(state.get("a"), Some(&Bytes::from_static(b"9")));
@@ -280,9 +345,13 @@ mod tests {
     #[test]
     fn state_over_its_limit_is_refused_with_the_numbers() {
         let mut state = state(4);
-        let error = state.put("b".into(), Some(Bytes::from_static(b"too much"))).unwrap_err();
+        let error = state
+            .put("b".into(), Some(Bytes::from_static(b"too much")))
+            .unwrap_err();
         assert_eq!(error, "state would have 11 bytes, limit is 4");
         state.put("a".into(), None).unwrap();
-        state.put("b".into(), Some(Bytes::from_static(b"123"))).unwrap();
+        state
+            .put("b".into(), Some(Bytes::from_static(b"123")))
+            .unwrap();
     }
 }

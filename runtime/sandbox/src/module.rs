@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_record::{Ack, Applied, BootTime, Clock, Command, Limits, MessageId, Name, Publication, Record, Seen, TopicFilter};
+use tidegate_record::{
+    Ack, Applied, BootTime, Clock, Command, Limits, MessageId, Name, Publication, Record, Seen,
+    TopicFilter,
+};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::exports::tidegate::module::entry::Start;
@@ -131,8 +134,13 @@ impl Module {
             let (pre, version) = (&self.pre, self.state_written_by.as_deref());
             let starting = async {
                 let processor = pre.instantiate_async(&mut store).await?;
-                let start = Start { state_written_by: version };
-                let answer = processor.tidegate_module_entry().call_init(&mut store, start).await?;
+                let start = Start {
+                    state_written_by: version,
+                };
+                let answer = processor
+                    .tidegate_module_entry()
+                    .call_init(&mut store, start)
+                    .await?;
                 Ok((processor, answer))
             };
             tokio::time::timeout(self.wait_max(), starting).await
@@ -156,7 +164,10 @@ impl Module {
     pub async fn call(&mut self, records: Vec<Record>) -> Result<Called, Failed> {
         let (new, repeated, ids) = self.apart(records);
         match self.process(&new).await {
-            Err(failure) => Err(Failed { failure, records: new.into_iter().chain(repeated).collect() }),
+            Err(failure) => Err(Failed {
+                failure,
+                records: new.into_iter().chain(repeated).collect(),
+            }),
             Ok(mut called) => {
                 for id in &ids {
                     self.seen.insert(*id);
@@ -176,8 +187,16 @@ impl Module {
         for id in &ids {
             self.seen.insert(*id);
         }
-        let rejections = new.iter().map(|record| crate::convert::rejection(record, reason.to_owned())).collect();
-        Applied { rejections, seen: ids, acks: acks(new, repeated), ..self.nothing() }
+        let rejections = new
+            .iter()
+            .map(|record| crate::convert::rejection(record, reason.to_owned()))
+            .collect();
+        Applied {
+            rejections,
+            seen: ids,
+            acks: acks(new, repeated),
+            ..self.nothing()
+        }
     }
 
     /// Records that are new to the module, those that it has seen, and the new ones' ids.
@@ -206,7 +225,10 @@ impl Module {
         let parts = BatchParts::new(records);
         let batch = parts.batch(self.clock.as_ref(), now);
         let answer = {
-            let calling = live.processor.tidegate_module_entry().call_process(&mut live.store, batch);
+            let calling = live
+                .processor
+                .tidegate_module_entry()
+                .call_process(&mut live.store, batch);
             tokio::time::timeout(self.wait_max(), calling).await
         };
         let outcome = match answer {
@@ -237,7 +259,12 @@ impl Module {
         outcome: Outcome,
         now_boot: BootTime,
     ) -> Result<Called, Failure> {
-        let rules = Rules { grants: &self.grants, streams: &self.streams, limits: &self.limits, now_boot };
+        let rules = Rules {
+            grants: &self.grants,
+            streams: &self.streams,
+            limits: &self.limits,
+            now_boot,
+        };
         let effects = rules.effects(records, outcome)?;
         let applied = Applied {
             rows: effects.rows,
@@ -246,7 +273,13 @@ impl Module {
             state: store.data_mut().state.merge(),
             ..self.nothing()
         };
-        Ok(Called { at_once: effects.at_once, commands: effects.commands, applied, wake_at: None, repeated: 0 })
+        Ok(Called {
+            at_once: effects.at_once,
+            commands: effects.commands,
+            applied,
+            wake_at: None,
+            repeated: 0,
+        })
     }
 
     fn nothing(&self) -> Applied {
@@ -267,7 +300,13 @@ impl Module {
     fn store(&mut self) -> Store<Host> {
         let state = State::new(std::mem::take(&mut self.state), self.state_bytes_max);
         let budget = Budget::new(self.memory_bytes_max);
-        let host = Host::new(self.config.clone(), self.log.clone(), budget, state, &self.limits);
+        let host = Host::new(
+            self.config.clone(),
+            self.log.clone(),
+            budget,
+            state,
+            &self.limits,
+        );
         let mut store = Store::new(self.pre.engine(), host);
         store.limiter(|host| &mut host.budget);
         store.set_hostcall_fuel(CALL_BYTES_MAX);
@@ -289,7 +328,11 @@ impl Module {
     /// Sets the time and the deadline of the call that begins.
     fn open_call(&self, store: &mut Store<Host>) -> (tidegate_record::WallTime, BootTime) {
         let now = (self.clock.wall_time(), self.clock.boot_time());
-        let ticks = self.limits.call_deadline.as_nanos().div_ceil(TICK.as_nanos());
+        let ticks = self
+            .limits
+            .call_deadline
+            .as_nanos()
+            .div_ceil(TICK.as_nanos());
         let host = store.data_mut();
         host.now.set(now.0, now.1);
         host.ticks_left = u64::try_from(ticks).unwrap_or(u64::MAX);
@@ -308,7 +351,10 @@ impl Module {
             None
         } else if let Some(wanted) = host.budget.refused_bytes {
             let limit = host.budget.memory_bytes_max();
-            Some(Failure::Memory { wanted_mib: wanted.div_ceil(1 << 20), limit_mib: limit >> 20 })
+            Some(Failure::Memory {
+                wanted_mib: wanted.div_ceil(1 << 20),
+                limit_mib: limit >> 20,
+            })
         } else {
             Some(Failure::Trap(error.root_cause().to_string()))
         };
@@ -324,7 +370,10 @@ impl Module {
 
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Module").field("name", &self.name).field("live", &self.live.is_some()).finish_non_exhaustive()
+        f.debug_struct("Module")
+            .field("name", &self.name)
+            .field("live", &self.live.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -336,5 +385,8 @@ fn said(fault: Fault) -> Failure {
 }
 
 fn acks(new: Vec<Record>, repeated: Vec<Record>) -> Vec<Ack> {
-    new.into_iter().chain(repeated).map(|record| record.ack).collect()
+    new.into_iter()
+        .chain(repeated)
+        .map(|record| record.ack)
+        .collect()
 }

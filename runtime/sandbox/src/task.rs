@@ -50,11 +50,19 @@ pub struct ModuleCounters {
 impl ModuleCounters {
     /// Whether it runs, and its last fault in words.
     pub fn state(&self) -> (ModuleState, Option<String>) {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 
     fn set(&self, change: impl FnOnce(&mut (ModuleState, Option<String>))) {
-        change(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        change(
+            &mut self
+                .state
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
     }
 }
 
@@ -87,7 +95,15 @@ pub async fn run(
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
 ) {
-    let feeder = Feeder { module, outlets, counters, limits, clock, wake_at: None, faults: VecDeque::new() };
+    let feeder = Feeder {
+        module,
+        outlets,
+        counters,
+        limits,
+        clock,
+        wake_at: None,
+        faults: VecDeque::new(),
+    };
     feeder.run(inbox).await;
 }
 
@@ -155,7 +171,10 @@ impl Feeder {
                 self.set_aside(records, "module is parked").await?;
                 continue;
             }
-            let Failed { failure, mut records } = match self.module.call(records).await {
+            let Failed {
+                failure,
+                mut records,
+            } = match self.module.call(records).await {
                 Ok(called) => {
                     self.pass_on(called).await?;
                     continue;
@@ -165,7 +184,8 @@ impl Feeder {
             match failure {
                 Failure::Transient(_) if retries < self.limits.transient_retries_max => {
                     retries += 1;
-                    tokio::time::sleep(self.limits.backoff_min * 2_u32.saturating_pow(retries)).await;
+                    tokio::time::sleep(self.limits.backoff_min * 2_u32.saturating_pow(retries))
+                        .await;
                     todo.push(records);
                 }
                 Failure::Permanent(_) => {
@@ -233,7 +253,8 @@ impl Feeder {
         tracing::warn!(module = %name, "module {name} {failure}");
         count(&self.counters.faults, 1);
         self.faults.push_back(now);
-        self.faults.retain(|at| now.since(*at) < self.limits.fault_window);
+        self.faults
+            .retain(|at| now.since(*at) < self.limits.fault_window);
         let limit = usize::try_from(self.limits.faults_before_parking).unwrap_or(usize::MAX);
         let park = self.faults.len() >= limit || matches!(failure, Failure::Permanent(_));
         if park {

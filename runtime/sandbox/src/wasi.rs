@@ -17,7 +17,13 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx};
 use crate::guest_log::GuestLog;
 
 /// What a guest may import beyond the contract: by instance name, up to the version.
-pub(crate) const BASELINE: [&str; 5] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/"];
+pub(crate) const BASELINE: [&str; 5] = [
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:random/",
+];
 
 /// The batch's time, as the guest's clocks see it.
 #[derive(Debug, Default)]
@@ -39,7 +45,11 @@ impl Now {
 
 /// A context that grants nothing.
 pub(crate) fn context(now: &Arc<Now>, log: &Arc<GuestLog>) -> WasiCtx {
-    let stream = |level| LogStream { level, log: log.clone(), now: now.clone() };
+    let stream = |level| LogStream {
+        level,
+        log: log.clone(),
+        now: now.clone(),
+    };
     WasiCtx::builder()
         .stdout(stream(Level::INFO))
         .stderr(stream(Level::WARN))
@@ -94,7 +104,11 @@ impl StdoutStream for LogStream {
 }
 
 impl AsyncWrite for LogStream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let text = String::from_utf8_lossy(bytes);
         for line in text.lines().filter(|line| !line.is_empty()) {
             self.log.line(self.now.boot(), self.level, line);

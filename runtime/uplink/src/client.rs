@@ -52,7 +52,11 @@ impl Client {
             .pool_idle_timeout(IDLE_CONNECTION)
             .pool_max_idle_per_host(1)
             .build(https);
-        Ok(Self { http, sync: config.endpoint("/v1/sync").map_err(Error::Request)?, timeout })
+        Ok(Self {
+            http,
+            sync: config.endpoint("/v1/sync").map_err(Error::Request)?,
+            timeout,
+        })
     }
 
     /// Sends one request. Returns the reply and the bytes sent as the request's body.
@@ -71,7 +75,9 @@ impl Client {
             read(response).await
         };
         let timeout = || Error::Timeout(self.timeout.as_secs());
-        let reply = tokio::time::timeout(self.timeout, exchange).await.map_err(|_| timeout())??;
+        let reply = tokio::time::timeout(self.timeout, exchange)
+            .await
+            .map_err(|_| timeout())??;
         match reply.version {
             tidegate_wire::VERSION => Ok((reply, bytes)),
             version => Err(Error::Version(version)),
@@ -81,28 +87,47 @@ impl Client {
 
 async fn read(response: Response<hyper::body::Incoming>) -> Result<SyncReply, Error> {
     let status = response.status();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = Limited::new(response.into_body(), REPLY_BYTES_MAX).collect().await.map_err(Error::Reply)?.to_bytes();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = Limited::new(response.into_body(), REPLY_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(Error::Reply)?
+        .to_bytes();
     if status.is_success() {
         return Ok(tidegate_wire::decode(&body)?);
     }
-    let text: String = String::from_utf8_lossy(&body).chars().take(ERROR_TEXT_MAX).collect();
-    Err(Error::Refused { status: status.as_u16(), text: text.escape_debug().to_string(), retry_after })
+    let text: String = String::from_utf8_lossy(&body)
+        .chars()
+        .take(ERROR_TEXT_MAX)
+        .collect();
+    Err(Error::Refused {
+        status: status.as_u16(),
+        text: text.escape_debug().to_string(),
+        retry_after,
+    })
 }
 
 fn tls(config: &Config) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(Error::Tls)?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Tls)?;
     let mut roots = RootCertStore::empty();
     if let Some(path) = &config.ca {
         let error = |source: Box<dyn std::error::Error + Send + Sync>| Error::Authorities {
             path: path.display().to_string(),
             source,
         };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|source| error(source.into()))?;
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|source| error(source.into()))?;
         for certificate in certificates {
             let certificate = certificate.map_err(|source| error(source.into()))?;
-            roots.add(certificate).map_err(|source| error(source.into()))?;
+            roots
+                .add(certificate)
+                .map_err(|source| error(source.into()))?;
         }
         if roots.is_empty() {
             return Err(error("no certificate in it".into()));

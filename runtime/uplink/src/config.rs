@@ -20,9 +20,16 @@ impl Config {
     /// # Errors
     /// When it is not an `https://` URL, nor an `http://` URL of the loopback interface.
     pub fn new(url: &str, ca: Option<PathBuf>) -> Result<Self, ConfigError> {
-        let uri: Uri = url.parse().map_err(|_| ConfigError::Malformed(url.to_owned()))?;
-        let host = uri.host().ok_or_else(|| ConfigError::Malformed(url.to_owned()))?;
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| ConfigError::Malformed(url.to_owned()))?;
+        let host = uri
+            .host()
+            .ok_or_else(|| ConfigError::Malformed(url.to_owned()))?;
+        let address = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<std::net::IpAddr>();
         let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
         match uri.scheme_str() {
             Some("https") => {}
@@ -67,18 +74,40 @@ mod tests {
 
     #[test]
     fn only_https_and_plain_loopback_are_taken() {
-        for good in ["https://centre.example", "https://centre.example:8443/tidegate", "http://127.0.0.1:80", "http://[::1]:8080", "http://localhost:1"] {
+        for good in [
+            "https://centre.example",
+            "https://centre.example:8443/tidegate",
+            "http://127.0.0.1:80",
+            "http://[::1]:8080",
+            "http://localhost:1",
+        ] {
             assert!(Config::new(good, None).is_ok(), "{good}");
         }
-        assert!(matches!(Config::new("http://centre.example", None), Err(ConfigError::Plain(_))));
-        for bad in ["", "centre", "ftp://centre", "https://", "/v1", "https://c?x=1"] {
-            assert!(matches!(Config::new(bad, None), Err(ConfigError::Malformed(_))), "{bad}");
+        assert!(matches!(
+            Config::new("http://centre.example", None),
+            Err(ConfigError::Plain(_))
+        ));
+        for bad in [
+            "",
+            "centre",
+            "ftp://centre",
+            "https://",
+            "/v1",
+            "https://c?x=1",
+        ] {
+            assert!(
+                matches!(Config::new(bad, None), Err(ConfigError::Malformed(_))),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn a_path_in_the_address_is_kept() {
         let config = Config::new("https://centre.example/plant/", None).unwrap();
-        assert_eq!(config.endpoint("/v1/sync").unwrap(), "https://centre.example/plant/v1/sync");
+        assert_eq!(
+            config.endpoint("/v1/sync").unwrap(),
+            "https://centre.example/plant/v1/sync"
+        );
     }
 }

@@ -29,7 +29,10 @@ pub struct UplinkCounters {
 impl UplinkCounters {
     /// Why the last exchange failed; none when it succeeded.
     pub fn error(&self) -> Option<String> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn outcome(&self, error: Option<String>) {
@@ -60,7 +63,9 @@ pub struct Uplink<O> {
 
 impl<O> std::fmt::Debug for Uplink<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Uplink").field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("Uplink")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +100,9 @@ impl<O: Outbox> Uplink<O> {
                     }
                 }
                 Err(_) if last => return,
-                Err(Error::Message(tidegate_wire::codec::Error::TooLarge { .. })) if rows_max > 1 => {
+                Err(Error::Message(tidegate_wire::codec::Error::TooLarge { .. }))
+                    if rows_max > 1 =>
+                {
                     rows_max /= 2;
                     None
                 }
@@ -137,7 +144,10 @@ impl<O: Outbox> Uplink<O> {
     fn request(&self, marks: Marks, waiting: Waiting, known: Vec<StreamEpoch>) -> SyncRequest {
         let rows = match marks {
             Marks::Unknown => Vec::new(),
-            Marks::Known => waiting.into_iter().map(|(of, rows)| StreamRows { of, rows }).collect(),
+            Marks::Known => waiting
+                .into_iter()
+                .map(|(of, rows)| StreamRows { of, rows })
+                .collect(),
         };
         SyncRequest {
             version: tidegate_wire::VERSION,
@@ -151,13 +161,24 @@ impl<O: Outbox> Uplink<O> {
     }
 
     /// Moves the marks. A centre that takes nothing is not asked again at once.
-    async fn settle(&self, reply: SyncReply, request: &SyncRequest, sent: usize) -> Result<(), Error> {
+    async fn settle(
+        &self,
+        reply: SyncReply,
+        request: &SyncRequest,
+        sent: usize,
+    ) -> Result<(), Error> {
         let moved = request.rows.iter().any(|rows| {
             let first = rows.rows.first().map_or(0, |row| row.seq);
-            reply.marks.iter().any(|mark| mark.of == rows.of && mark.seq >= first)
+            reply
+                .marks
+                .iter()
+                .any(|mark| mark.of == rows.of && mark.seq >= first)
         });
         if !reply.marks.is_empty() {
-            self.outbox.acknowledged(&reply.marks).await.map_err(|error| Error::Reply(Box::new(error)))?;
+            self.outbox
+                .acknowledged(&reply.marks)
+                .await
+                .map_err(|error| Error::Reply(Box::new(error)))?;
         }
         match sent > 0 && !moved {
             true => Err(Error::NoProgress(sent)),
@@ -181,7 +202,10 @@ impl<O: Outbox> Uplink<O> {
         self.counters.outcome(Some(text));
         let wait = backoff.next(random());
         match error {
-            Error::Refused { retry_after: Some(seconds), .. } => wait.max(Duration::from_secs(*seconds)),
+            Error::Refused {
+                retry_after: Some(seconds),
+                ..
+            } => wait.max(Duration::from_secs(*seconds)),
             _ => wait,
         }
     }
@@ -189,8 +213,12 @@ impl<O: Outbox> Uplink<O> {
     fn count(&self, rows: usize, bytes: usize) {
         let counters = &self.counters;
         counters.syncs.fetch_add(1, Ordering::Relaxed);
-        counters.rows_sent.fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
-        counters.bytes_up.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        counters
+            .rows_sent
+            .fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
+        counters
+            .bytes_up
+            .fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 

@@ -22,11 +22,17 @@ const COMPRESSION_LEVEL: i32 = 3;
 pub fn encode<M: Encode<()>>(message: &M) -> Result<Vec<u8>, Error> {
     let expanded = minicbor::to_vec(message).map_err(|error| Error::Encode(error.to_string()))?;
     if expanded.len() > EXPANDED_BYTES_MAX {
-        return Err(Error::TooLarge { bytes: expanded.len(), bytes_max: EXPANDED_BYTES_MAX });
+        return Err(Error::TooLarge {
+            bytes: expanded.len(),
+            bytes_max: EXPANDED_BYTES_MAX,
+        });
     }
     let compressed = zstd::bulk::compress(&expanded, COMPRESSION_LEVEL).map_err(Error::Compress)?;
     if compressed.len() > COMPRESSED_BYTES_MAX {
-        return Err(Error::TooLarge { bytes: compressed.len(), bytes_max: COMPRESSED_BYTES_MAX });
+        return Err(Error::TooLarge {
+            bytes: compressed.len(),
+            bytes_max: COMPRESSED_BYTES_MAX,
+        });
     }
     Ok(compressed)
 }
@@ -37,7 +43,10 @@ pub fn encode<M: Encode<()>>(message: &M) -> Result<Vec<u8>, Error> {
 /// When it is too large, not zstd, not a message of this type, or has trailing bytes.
 pub fn decode<M: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<M, Error> {
     if bytes.len() > COMPRESSED_BYTES_MAX {
-        return Err(Error::TooLarge { bytes: bytes.len(), bytes_max: COMPRESSED_BYTES_MAX });
+        return Err(Error::TooLarge {
+            bytes: bytes.len(),
+            bytes_max: COMPRESSED_BYTES_MAX,
+        });
     }
     let expanded = zstd::bulk::decompress(bytes, EXPANDED_BYTES_MAX).map_err(Error::Expand)?;
     let mut decoder = minicbor::Decoder::new(&expanded);
@@ -82,7 +91,10 @@ mod tests {
     use crate::*;
 
     fn request() -> SyncRequest {
-        let epoch = Epoch { ordinal: 3, random: u64::MAX };
+        let epoch = Epoch {
+            ordinal: 3,
+            random: u64::MAX,
+        };
         let row = StoredRow {
             seq: 1,
             class: Class::Alarm,
@@ -92,8 +104,14 @@ mod tests {
             time: WallTime(1_700_000_000_000_000_000),
             duration_ns: 0,
             content: Content::Values(vec![
-                NamedValue { name: "celsius".into(), value: Scalar::Number(91.5) },
-                NamedValue { name: "tripped".into(), value: Scalar::Boolean(true) },
+                NamedValue {
+                    name: "celsius".into(),
+                    value: Scalar::Number(91.5),
+                },
+                NamedValue {
+                    name: "tripped".into(),
+                    value: Scalar::Boolean(true),
+                },
             ]),
             stamp: Stamp {
                 boot: BootId(7),
@@ -103,14 +121,20 @@ mod tests {
             },
             trace: Some([1; 16]),
         };
-        let of = StreamEpoch { stream: Name::new("alarms").unwrap(), epoch };
+        let of = StreamEpoch {
+            stream: Name::new("alarms").unwrap(),
+            epoch,
+        };
         SyncRequest {
             version: VERSION,
             gateway: Name::new("gw-1").unwrap(),
             epoch,
             sent: WallTime(1),
             known: vec![of.clone()],
-            rows: vec![StreamRows { of, rows: vec![row] }],
+            rows: vec![StreamRows {
+                of,
+                rows: vec![row],
+            }],
             status: GatewayStatus::default(),
         }
     }
@@ -125,7 +149,10 @@ mod tests {
     fn no_truncated_or_flipped_message_panics_and_no_truncated_one_is_accepted() {
         let bytes = encode(&request()).unwrap();
         for end in 0..bytes.len() {
-            assert!(decode::<SyncRequest>(&bytes[..end]).is_err(), "first {end} bytes");
+            assert!(
+                decode::<SyncRequest>(&bytes[..end]).is_err(),
+                "first {end} bytes"
+            );
         }
         for position in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
@@ -139,13 +166,19 @@ mod tests {
         let mut expanded = minicbor::to_vec(request()).unwrap();
         expanded.push(0);
         let bytes = zstd::bulk::compress(&expanded, 1).unwrap();
-        assert!(matches!(decode::<SyncRequest>(&bytes), Err(Error::TrailingBytes(1))));
+        assert!(matches!(
+            decode::<SyncRequest>(&bytes),
+            Err(Error::TrailingBytes(1))
+        ));
     }
 
     #[test]
     fn a_compression_bomb_is_refused() {
         let bytes = zstd::bulk::compress(&vec![0_u8; EXPANDED_BYTES_MAX + 1], 1).unwrap();
         assert!(bytes.len() < 10_000);
-        assert!(matches!(decode::<SyncRequest>(&bytes), Err(Error::Expand(_))));
+        assert!(matches!(
+            decode::<SyncRequest>(&bytes),
+            Err(Error::Expand(_))
+        ));
     }
 }

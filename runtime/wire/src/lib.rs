@@ -14,6 +14,6 @@ pub mod sync;
 pub use codec::{CONTENT_TYPE, Error, decode, encode};
 pub use sync::{GatewayStatus, ModuleStatus, StreamRows, SyncReply, SyncRequest, VERSION};
 pub use tidegate_record::{
-    BootId, BootTime, Class, ClockQuality, Content, Document, Epoch, Mark, Name, NamedValue, Scalar, Stamp, StoredRow,
-    StreamEpoch, WallTime,
+    BootId, BootTime, Class, ClockQuality, Content, Document, Epoch, Mark, Name, NamedValue,
+    Scalar, Stamp, StoredRow, StreamEpoch, WallTime,
 };

@@ -68,12 +68,18 @@ impl Settings {
 
     /// Reads the file at `path`. Paths in it are relative to it.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::ReadFile { what: "configuration", path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| Error::ReadFile {
+            what: "configuration",
+            path: path.to_owned(),
+            source,
+        })?;
         let base = path.parent().unwrap_or(Path::new("."));
         Self::parse(&text, base).map_err(|problems| Error::Config {
             path: path.to_owned(),
-            problems: problems.iter().map(|problem| format!("\n  {problem}")).collect(),
+            problems: problems
+                .iter()
+                .map(|problem| format!("\n  {problem}"))
+                .collect(),
         })
     }
 
@@ -84,7 +90,10 @@ impl Settings {
             problems.add(error.span().map_or(0, |span| span.start), error.message());
         }
         let mut top = Section::new(document.get_ref(), 0, "the file", problems.clone());
-        let mut file = File { base, sources: BTreeMap::new() };
+        let mut file = File {
+            base,
+            sources: BTreeMap::new(),
+        };
         let settings = file.read(&mut top);
         top.end();
         match (settings, problems.take()) {
@@ -125,21 +134,47 @@ impl File<'_> {
             buffer.end();
             profile
         });
-        let uplink = top.section("uplink").and_then(|section| self.uplink(section));
+        let uplink = top
+            .section("uplink")
+            .and_then(|section| self.uplink(section));
         let name = gateway.as_ref().map(|(name, _)| name.clone());
-        let brokers = top.sections("broker").into_iter().filter_map(|section| self.broker(section, name.as_ref())).collect();
-        let sensors = top.sections("sensor").into_iter().filter_map(|section| self.sensor(section)).collect();
-        let modules = top.sections("module").into_iter().filter_map(|section| self.module(section)).collect();
+        let brokers = top
+            .sections("broker")
+            .into_iter()
+            .filter_map(|section| self.broker(section, name.as_ref()))
+            .collect();
+        let sensors = top
+            .sections("sensor")
+            .into_iter()
+            .filter_map(|section| self.sensor(section))
+            .collect();
+        let modules = top
+            .sections("module")
+            .into_iter()
+            .filter_map(|section| self.module(section))
+            .collect();
         if root.is_none() && top.offset("trust") == 0 {
             top.problem(0, "section [trust] is missing: it names the root document");
         }
         let ((name, state), root) = (gateway?, root?);
-        Some(Settings { name, state, root, profile: profile.unwrap_or_default(), uplink, brokers, sensors, modules })
+        Some(Settings {
+            name,
+            state,
+            root,
+            profile: profile.unwrap_or_default(),
+            uplink,
+            brokers,
+            sensors,
+            modules,
+        })
     }
 
     fn gateway(&self, top: &mut Section<'_>) -> Option<(Name, PathBuf)> {
         let Some(mut gateway) = top.section("gateway") else {
-            top.problem(0, "section [gateway] is missing: it names the gateway and its state folder");
+            top.problem(
+                0,
+                "section [gateway] is missing: it names the gateway and its state folder",
+            );
             return None;
         };
         let name = gateway.required("name");
@@ -150,8 +185,9 @@ impl File<'_> {
 
     fn uplink(&self, mut section: Section<'_>) -> Option<tidegate_uplink::Config> {
         let ca = section.optional_as("ca", |text| Ok(self.base.join(text)));
-        let config = section
-            .required_as("url", |text| tidegate_uplink::Config::new(text, ca).map_err(|error| error.to_string()));
+        let config = section.required_as("url", |text| {
+            tidegate_uplink::Config::new(text, ca).map_err(|error| error.to_string())
+        });
         section.end();
         config
     }
@@ -159,19 +195,27 @@ impl File<'_> {
     fn broker(&mut self, mut section: Section<'_>, gateway: Option<&Name>) -> Option<BrokerConfig> {
         let name = self.source(&mut section, Source::Broker);
         let url = section.required("url");
-        let given = section.optional_as("client-id", |text| ClientId::new(text).map_err(|error| error.to_string()));
+        let given = section.optional_as("client-id", |text| {
+            ClientId::new(text).map_err(|error| error.to_string())
+        });
         let client_id = given.or_else(|| ClientId::new(gateway?.as_str()).ok());
         let username = section.optional::<String>("username");
         let password_file = section.optional_as("password-file", |text| Ok(self.base.join(text)));
         if password_file.is_some() && username.is_none() {
-            section.problem(section.offset("password-file"), "password-file: there is no username with it");
+            section.problem(
+                section.offset("password-file"),
+                "password-file: there is no username with it",
+            );
         }
         let ca_file = section.optional_as("ca", |text| Ok(self.base.join(text)));
         let session_expiry = section.optional_as("session-expiry", duration);
         let message_id = section.section("message-id").and_then(message_id);
         section.end();
         Some(BrokerConfig {
-            credentials: username.map(|username| Credentials { username, password_file }),
+            credentials: username.map(|username| Credentials {
+                username,
+                password_file,
+            }),
             ca_file,
             message_id,
             session_expiry: session_expiry.unwrap_or(BrokerConfig::SESSION_EXPIRY),
@@ -184,19 +228,27 @@ impl File<'_> {
         let driver = section.required::<String>("driver");
         let driver = match driver.as_deref() {
             Some("host") => {
-                let interval = section.optional_as("interval", duration).unwrap_or(SENSOR_INTERVAL);
+                let interval = section
+                    .optional_as("interval", duration)
+                    .unwrap_or(SENSOR_INTERVAL);
                 Some(DriverConfig::Host(HostConfig::new(interval)))
             }
             Some("replay") => self.replay(&mut section).map(DriverConfig::Replay),
             Some(other) => {
                 let offset = section.offset("driver");
-                section.problem(offset, format!("driver: {other:?} is neither \"host\" nor \"replay\""));
+                section.problem(
+                    offset,
+                    format!("driver: {other:?} is neither \"host\" nor \"replay\""),
+                );
                 return None;
             }
             None => None,
         };
         section.end();
-        Some(SensorConfig { name: name?, driver: driver? })
+        Some(SensorConfig {
+            name: name?,
+            driver: driver?,
+        })
     }
 
     fn replay(&self, section: &mut Section<'_>) -> Option<ReplayConfig> {
@@ -211,7 +263,9 @@ impl File<'_> {
             }
         };
         // With a topic, a row of a CSV file is one message with all columns; without one, each column is a point.
-        let topic = section.optional_as("topic", |text| Topic::new(text).map_err(|error| error.to_string()));
+        let topic = section.optional_as("topic", |text| {
+            Topic::new(text).map_err(|error| error.to_string())
+        });
         Some(ReplayConfig {
             file: file?,
             speed,
@@ -224,9 +278,13 @@ impl File<'_> {
         let bundle = section.required_as("bundle", |text| Ok(self.base.join(text)));
         let name = section.optional("name");
         let inputs = section.sections("inputs").into_iter();
-        let inputs = inputs.filter_map(|input| self.topics(input, "from")).collect();
+        let inputs = inputs
+            .filter_map(|input| self.topics(input, "from"))
+            .collect();
         let publish = section.sections("publish").into_iter();
-        let publish = publish.filter_map(|publish| self.topics(publish, "to")).collect();
+        let publish = publish
+            .filter_map(|publish| self.topics(publish, "to"))
+            .collect();
         let actuate = section.sections("actuate").into_iter();
         let actuate = actuate.filter_map(|mut point| {
             let name = point.required("point");
@@ -234,21 +292,39 @@ impl File<'_> {
             name
         });
         let actuate = actuate.collect();
-        let config = section.section("config").map(Section::texts).unwrap_or_default();
+        let config = section
+            .section("config")
+            .map(Section::texts)
+            .unwrap_or_default();
         section.end();
-        Some(ModuleSettings { bundle: bundle?, name, inputs, publish, actuate, config })
+        Some(ModuleSettings {
+            bundle: bundle?,
+            name,
+            inputs,
+            publish,
+            actuate,
+            config,
+        })
     }
 
     /// A broker or sensor and topics of it.
     fn topics(&self, mut section: Section<'_>, key: &'static str) -> Option<(Name, TopicFilter)> {
         let name: Option<Name> = section.required(key);
-        let topic = section.required_as("topic", |text| TopicFilter::new(text).map_err(|error| error.to_string()));
+        let topic = section.required_as("topic", |text| {
+            TopicFilter::new(text).map_err(|error| error.to_string())
+        });
         if let Some(name) = &name {
             let offset = section.offset(key);
             match (self.sources.get(name), key) {
-                (None, _) => section.problem(offset, format!("{key}: there is no broker or sensor named {name}")),
+                (None, _) => section.problem(
+                    offset,
+                    format!("{key}: there is no broker or sensor named {name}"),
+                ),
                 (Some(Source::Sensor), "to") => {
-                    section.problem(offset, format!("{key}: {name} is a sensor, and only a broker can be published to"));
+                    section.problem(
+                        offset,
+                        format!("{key}: {name} is a sensor, and only a broker can be published to"),
+                    );
                 }
                 _ => {}
             }
@@ -261,17 +337,27 @@ impl File<'_> {
     fn source(&mut self, section: &mut Section<'_>, source: Source) -> Option<Name> {
         let name: Name = section.required("name")?;
         if self.sources.insert(name.clone(), source).is_some() {
-            section.problem(section.offset("name"), format!("name: there is another broker or sensor named {name}"));
+            section.problem(
+                section.offset("name"),
+                format!("name: there is another broker or sensor named {name}"),
+            );
         }
         Some(name)
     }
 }
 
 fn message_id(mut section: Section<'_>) -> Option<MessageIdFrom> {
-    let property = section.optional::<String>("property").map(MessageIdFrom::Property);
-    let field = section.optional::<String>("field").map(MessageIdFrom::Field);
+    let property = section
+        .optional::<String>("property")
+        .map(MessageIdFrom::Property);
+    let field = section
+        .optional::<String>("field")
+        .map(MessageIdFrom::Field);
     if property.is_some() == field.is_some() {
-        section.problem(section.offset(""), "message-id has either a property or a field");
+        section.problem(
+            section.offset(""),
+            "message-id has either a property or a field",
+        );
     }
     section.end();
     property.or(field)
@@ -279,11 +365,22 @@ fn message_id(mut section: Section<'_>) -> Option<MessageIdFrom> {
 
 /// Topics that a source must deliver, for all modules together, without repetition.
 pub(crate) fn subscriptions(modules: &[&ModuleSettings], source: &Name) -> Vec<TopicFilter> {
-    let wanted = modules.iter().flat_map(|module| &module.inputs).filter(|(from, _)| from == source);
+    let wanted = modules
+        .iter()
+        .flat_map(|module| &module.inputs)
+        .filter(|(from, _)| from == source);
     let wanted: BTreeSet<_> = wanted.map(|(_, filter)| filter.clone()).collect();
     // One filter inside another would only make the broker deliver a message twice.
-    let covered = |filter: &TopicFilter| wanted.iter().any(|other| other != filter && other.covers(filter));
-    wanted.iter().filter(|filter| !covered(filter)).cloned().collect()
+    let covered = |filter: &TopicFilter| {
+        wanted
+            .iter()
+            .any(|other| other != filter && other.covers(filter))
+    };
+    wanted
+        .iter()
+        .filter(|filter| !covered(filter))
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]

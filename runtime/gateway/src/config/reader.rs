@@ -35,14 +35,20 @@ pub(crate) struct Problems<'a> {
 
 impl<'a> Problems<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, found: Rc::default() }
+        Self {
+            text,
+            found: Rc::default(),
+        }
     }
 
     /// Adds a problem at byte `offset`.
     pub(crate) fn add(&self, offset: usize, text: impl Into<String>) {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        self.found.borrow_mut().push(Problem { line, text: text.into() });
+        self.found.borrow_mut().push(Problem {
+            line,
+            text: text.into(),
+        });
     }
 
     /// All problems, in order of line.
@@ -65,8 +71,19 @@ pub(crate) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(crate) const fn new(table: &'a DeTable<'a>, offset: usize, name: &'static str, problems: Problems<'a>) -> Self {
-        Self { table, offset, name, asked: Vec::new(), problems }
+    pub(crate) const fn new(
+        table: &'a DeTable<'a>,
+        offset: usize,
+        name: &'static str,
+        problems: Problems<'a>,
+    ) -> Self {
+        Self {
+            table,
+            offset,
+            name,
+            asked: Vec::new(),
+            problems,
+        }
     }
 
     /// The value of `key`, if it is there.
@@ -77,7 +94,9 @@ impl<'a> Section<'a> {
 
     /// Where `key`'s value is, or where the section begins.
     pub(crate) fn offset(&self, key: &str) -> usize {
-        self.table.get(key).map_or(self.offset, |value| value.span().start)
+        self.table
+            .get(key)
+            .map_or(self.offset, |value| value.span().start)
     }
 
     pub(crate) fn problem(&self, offset: usize, text: impl Into<String>) {
@@ -90,7 +109,9 @@ impl<'a> Section<'a> {
         T: FromStr,
         T::Err: fmt::Display,
     {
-        self.optional_as(key, |text| text.parse().map_err(|error: T::Err| error.to_string()))
+        self.optional_as(key, |text| {
+            text.parse().map_err(|error: T::Err| error.to_string())
+        })
     }
 
     /// A text that `parse` takes.
@@ -102,9 +123,14 @@ impl<'a> Section<'a> {
         let value = self.ask(key)?;
         let parsed = match value.get_ref() {
             DeValue::String(text) => parse(text),
-            other => Err(format!("{} where a text in quotes is expected", other.type_str())),
+            other => Err(format!(
+                "{} where a text in quotes is expected",
+                other.type_str()
+            )),
         };
-        parsed.map_err(|text| self.problem(value.span().start, format!("{key}: {text}"))).ok()
+        parsed
+            .map_err(|text| self.problem(value.span().start, format!("{key}: {text}")))
+            .ok()
     }
 
     /// As [`Section::optional_as`], for a key that must be there.
@@ -127,7 +153,9 @@ impl<'a> Section<'a> {
         T: FromStr,
         T::Err: fmt::Display,
     {
-        self.required_as(key, |text| text.parse().map_err(|error: T::Err| error.to_string()))
+        self.required_as(key, |text| {
+            text.parse().map_err(|error: T::Err| error.to_string())
+        })
     }
 
     /// A number, whole or not.
@@ -148,9 +176,17 @@ impl<'a> Section<'a> {
     pub(crate) fn section(&mut self, key: &'static str) -> Option<Self> {
         let value = self.ask(key)?;
         match value.get_ref() {
-            DeValue::Table(table) => Some(Self::new(table, value.span().start, key, self.problems.clone())),
+            DeValue::Table(table) => Some(Self::new(
+                table,
+                value.span().start,
+                key,
+                self.problems.clone(),
+            )),
             other => {
-                self.problem(value.span().start, format!("{key}: {} where a table is expected", other.type_str()));
+                self.problem(
+                    value.span().start,
+                    format!("{key}: {} where a table is expected", other.type_str()),
+                );
                 None
             }
         }
@@ -158,18 +194,31 @@ impl<'a> Section<'a> {
 
     /// A list of tables, such as `[[broker]]` or `inputs = [{ … }]`.
     pub(crate) fn sections(&mut self, key: &'static str) -> Vec<Self> {
-        let Some(value) = self.ask(key) else { return Vec::new() };
+        let Some(value) = self.ask(key) else {
+            return Vec::new();
+        };
         let DeValue::Array(array) = value.get_ref() else {
-            self.problem(value.span().start, format!("{key}: a list of tables is expected"));
+            self.problem(
+                value.span().start,
+                format!("{key}: a list of tables is expected"),
+            );
             return Vec::new();
         };
         let mut sections = Vec::new();
         for element in array {
             match element.get_ref() {
                 DeValue::Table(table) => {
-                    sections.push(Self::new(table, element.span().start, key, self.problems.clone()));
+                    sections.push(Self::new(
+                        table,
+                        element.span().start,
+                        key,
+                        self.problems.clone(),
+                    ));
                 }
-                _ => self.problem(element.span().start, format!("{key}: a list of tables is expected")),
+                _ => self.problem(
+                    element.span().start,
+                    format!("{key}: a list of tables is expected"),
+                ),
             }
         }
         sections
@@ -183,7 +232,10 @@ impl<'a> Section<'a> {
                 DeValue::String(text) => {
                     texts.insert(key.get_ref().to_string(), text.to_string());
                 }
-                _ => self.problem(value.span().start, format!("{}: a text in quotes is expected", key.get_ref())),
+                _ => self.problem(
+                    value.span().start,
+                    format!("{}: a text in quotes is expected", key.get_ref()),
+                ),
             }
         }
         texts
@@ -201,7 +253,10 @@ impl<'a> Section<'a> {
                 Some(near) => format!(", did you mean {near}?"),
                 None => format!(", known are: {}", self.asked.join(", ")),
             };
-            self.problem(key.span().start, format!("unknown key {name} in [{}]{hint}", self.name));
+            self.problem(
+                key.span().start,
+                format!("unknown key {name} in [{}]{hint}", self.name),
+            );
         }
     }
 }
@@ -209,8 +264,17 @@ impl<'a> Section<'a> {
 /// Whether one is the other with a letter missing, added or changed, or two swapped.
 fn near(wanted: &str, found: &str) -> bool {
     let (wanted, found): (Vec<_>, Vec<_>) = (wanted.chars().collect(), found.chars().collect());
-    let same_start = wanted.iter().zip(&found).take_while(|(a, b)| a == b).count();
-    let same_end = wanted.iter().rev().zip(found.iter().rev()).take_while(|(a, b)| a == b).count();
+    let same_start = wanted
+        .iter()
+        .zip(&found)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let same_end = wanted
+        .iter()
+        .rev()
+        .zip(found.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
     let longest = wanted.len().max(found.len());
     wanted.len().abs_diff(found.len()) <= 1 && longest > 2 && same_start + same_end + 2 >= longest
 }
@@ -225,9 +289,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return Err(format!("{text:?} is not a time such as \"500ms\", \"10s\", \"5m\", \"12h\" or \"7d\"")),
+        _ => {
+            return Err(format!(
+                "{text:?} is not a time such as \"500ms\", \"10s\", \"5m\", \"12h\" or \"7d\""
+            ));
+        }
     };
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a time such as \"10s\""))?;
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is not a time such as \"10s\""))?;
     Ok(Duration::from_millis(number.saturating_mul(milliseconds)))
 }
 
@@ -246,7 +316,12 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_finger_is_recognised() {
-        for (wanted, found) in [("broker", "brokr"), ("broker", "brokerr"), ("broker", "borker"), ("url", "ulr")] {
+        for (wanted, found) in [
+            ("broker", "brokr"),
+            ("broker", "brokerr"),
+            ("broker", "borker"),
+            ("url", "ulr"),
+        ] {
             assert!(near(wanted, found), "{found}");
         }
         assert!(!near("broker", "module"));

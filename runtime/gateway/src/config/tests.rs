@@ -7,15 +7,27 @@ fn problems(text: &str) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
-const MINIMAL: &str = "[gateway]\nname = \"gw\"\nstate = \"state\"\n[trust]\nroot = \"root.json\"\n";
+const MINIMAL: &str =
+    "[gateway]\nname = \"gw\"\nstate = \"state\"\n[trust]\nroot = \"root.json\"\n";
 
 #[test]
 fn the_commented_example_is_valid() {
-    let settings = Settings::parse(include_str!("../../gateway.toml"), Path::new("/etc/tidegate")).unwrap();
+    let settings = Settings::parse(
+        include_str!("../../gateway.toml"),
+        Path::new("/etc/tidegate"),
+    )
+    .unwrap();
     assert_eq!(settings.name.as_str(), "gateway-1");
     assert_eq!(settings.root, Path::new("/etc/tidegate/root.json"));
     assert_eq!(settings.state, Path::new("/var/lib/tidegate"));
-    assert_eq!((settings.brokers.len(), settings.sensors.len(), settings.modules.len()), (1, 1, 2));
+    assert_eq!(
+        (
+            settings.brokers.len(),
+            settings.sensors.len(),
+            settings.modules.len()
+        ),
+        (1, 1, 2)
+    );
     assert_eq!(settings.modules[0].config["limit"], "80");
 }
 
@@ -34,14 +46,19 @@ fn all_problems_are_told_at_once_with_their_lines() {
         "line 12: from: there is no broker or sensor named plnt",
         "line 12: topic: in topic filter \"a#\"",
     ] {
-        assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected}\n{found:#?}");
+        assert!(
+            found.iter().any(|problem| problem.starts_with(expected)),
+            "{expected}\n{found:#?}"
+        );
     }
     assert_eq!(found.len(), 7, "{found:#?}");
 }
 
 #[test]
 fn unknown_keys_are_refused_with_a_hint() {
-    let found = problems(&format!("{MINIMAL}[bufer]\n[[broker]]\nname = \"p\"\nulr = \"mqtt://x\"\nurl = \"mqtt://x\"\n"));
+    let found = problems(&format!(
+        "{MINIMAL}[bufer]\n[[broker]]\nname = \"p\"\nulr = \"mqtt://x\"\nurl = \"mqtt://x\"\n"
+    ));
     assert_eq!(
         found,
         [
@@ -64,8 +81,18 @@ fn a_sensor_cannot_be_published_to_and_names_are_used_once() {
          [[sensor]]\nname = \"b\"\ndriver = \"host\"\n[[module]]\nbundle = \"m\"\npublish = [{{ to = \"b\", topic = \"x\" }}]\n"
     );
     let found = problems(&text);
-    assert!(found.iter().any(|problem| problem.contains("another broker or sensor named a")), "{found:?}");
-    assert!(found.iter().any(|problem| problem.contains("b is a sensor")), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|problem| problem.contains("another broker or sensor named a")),
+        "{found:?}"
+    );
+    assert!(
+        found
+            .iter()
+            .any(|problem| problem.contains("b is a sensor")),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -75,6 +102,12 @@ fn a_filter_inside_another_is_not_subscribed_twice() {
          inputs = [{{ from = \"p\", topic = \"a/#\" }}, {{ from = \"p\", topic = \"a/b\" }}, {{ from = \"p\", topic = \"c\" }}]\n"
     );
     let settings = Settings::parse(&text, Path::new("/")).unwrap();
-    let filters = subscriptions(&settings.modules.iter().collect::<Vec<_>>(), &Name::new("p").unwrap());
-    assert_eq!(filters.iter().map(TopicFilter::as_str).collect::<Vec<_>>(), ["a/#", "c"]);
+    let filters = subscriptions(
+        &settings.modules.iter().collect::<Vec<_>>(),
+        &Name::new("p").unwrap(),
+    );
+    assert_eq!(
+        filters.iter().map(TopicFilter::as_str).collect::<Vec<_>>(),
+        ["a/#", "c"]
+    );
 }
