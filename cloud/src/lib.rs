@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The centre: takes rows from gateways exactly once, and shows them.
+//!
+//! A request arrives, is checked, committed and only then answered; the answer says how far each stream is held. So a
+//! request may be lost, repeated or reordered at will, and the gateway may forget what the answer names. The process
+//! itself keeps nothing but counters: stop it, move it, or run it beside another on the same database.
+//!
+//! # Layout
+//! - [`config`]: the command line, checked as a whole before anything is opened.
+//! - [`checked`]: a request whose shape is sound; the only kind that a store takes.
+//! - [`store`]: what is kept, behind one trait; SQLite.
+//! - [`http`]: connections, the sync endpoint, the read API, live events.
+//! - [`page`]: the pages that people look at.
+//! - [`run`]: all of it together, from the settings to the last connection.
+
+pub mod checked;
+pub mod config;
+pub mod http;
+pub mod page;
+pub mod run;
+pub mod store;
+
+#[cfg(test)]
+#[path = "../tests/centre/samples.rs"]
+mod samples;
+
+pub use checked::{Checked, Flaw};
+pub use config::{Command, RunArguments, Settings};
+pub use run::{Error, run};

@@ -1,0 +1,142 @@
+//! The command line, checked as a whole before anything is opened.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use thiserror::Error;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Takes rows from gateways and serves the pages, until SIGTERM or SIGINT.
+    Run(RunArguments),
+}
+
+/// Arguments of `run`, as written.
+#[derive(Debug, Clone, Args)]
+pub struct RunArguments {
+    /// Address and port to listen on; port 0 takes a free one. Without TLS only a loopback address.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// SQLite database; made where there is none.
+    #[arg(long, value_name = "FILE")]
+    pub database: PathBuf,
+    /// Certificate chain (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+}
+
+/// Arguments that fit together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The SQLite database.
+    pub database: PathBuf,
+    /// Whether connections are encrypted.
+    pub channel: Channel,
+}
+
+/// How connections travel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Channel {
+    /// In the clear: only on loopback.
+    Plain,
+    /// TLS 1.2 or 1.3.
+    Tls {
+        /// Certificate chain (PEM).
+        certificate: PathBuf,
+        /// Its private key (PEM).
+        key: PathBuf,
+    },
+}
+
+impl TryFrom<RunArguments> for Settings {
+    type Error = Error;
+
+    fn try_from(arguments: RunArguments) -> Result<Self, Error> {
+        let channel = match (arguments.tls_cert, arguments.tls_key) {
+            (Some(certificate), Some(key)) => Channel::Tls { certificate, key },
+            (None, None) if arguments.listen.ip().is_loopback() => Channel::Plain,
+            (None, None) => return Err(Error::PlainBeyondLoopback(arguments.listen)),
+            (Some(_), None) => {
+                return Err(Error::HalfOfTls {
+                    given: "--tls-cert",
+                    missing: "--tls-key",
+                });
+            }
+            (None, Some(_)) => {
+                return Err(Error::HalfOfTls {
+                    given: "--tls-key",
+                    missing: "--tls-cert",
+                });
+            }
+        };
+        Ok(Self {
+            listen: arguments.listen,
+            database: arguments.database,
+            channel,
+        })
+    }
+}
+
+/// Why arguments do not fit together.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum Error {
+    /// Others on the network could read and forge rows.
+    #[error(
+        "{0} is not a loopback address, and without TLS only loopback is served: give --tls-cert and --tls-key"
+    )]
+    PlainBeyondLoopback(SocketAddr),
+    /// A certificate without its key, or the reverse.
+    #[error("{given} is given, but {missing} is missing")]
+    HalfOfTls {
+        /// The argument given.
+        given: &'static str,
+        /// The argument missing.
+        missing: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(listen: &str, tls_cert: bool, tls_key: bool) -> RunArguments {
+        RunArguments {
+            listen: listen.parse().unwrap(),
+            database: "centre.db".into(),
+            tls_cert: tls_cert.then(|| "cert.pem".into()),
+            tls_key: tls_key.then(|| "key.pem".into()),
+        }
+    }
+
+    #[test]
+    fn without_tls_only_loopback_is_served() {
+        for loopback in ["127.0.0.1:0", "127.9.9.9:80", "[::1]:8080"] {
+            assert_eq!(
+                Settings::try_from(arguments(loopback, false, false))
+                    .unwrap()
+                    .channel,
+                Channel::Plain
+            );
+        }
+        for open in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080"] {
+            let error = Settings::try_from(arguments(open, false, false)).unwrap_err();
+            assert_eq!(error, Error::PlainBeyondLoopback(open.parse().unwrap()));
+            assert!(Settings::try_from(arguments(open, true, true)).is_ok());
+        }
+    }
+
+    #[test]
+    fn half_of_tls_is_refused() {
+        for (cert, key) in [(true, false), (false, true)] {
+            let error = Settings::try_from(arguments("127.0.0.1:0", cert, key)).unwrap_err();
+            assert!(matches!(error, Error::HalfOfTls { .. }));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! HTTP: connections, the routes, and what holds for each request whatever it asks.
+//!
+//! Load is shed before anything is read: more than [`REQUESTS_MAX`] requests at once are answered 503 with a time to
+//! come back. A body is bounded, an expanded one more so, and each request has [`REQUEST_TIMEOUT`].
+//!
+//! # Layout
+//! - `serve`: connections, plain or TLS, and their orderly end.
+//! - `tls`: certificate and key.
+//! - `sync`: `POST /v1/sync`.
+//! - `read`: the read API.
+//! - `json`: rows as JSON.
+//! - `events`: what was committed, live.
+//! - [`refusal`]: every refusal, its code and its counter.
+
+mod events;
+mod json;
+mod read;
+pub mod refusal;
+mod serve;
+mod sync;
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tidegate_record::{BootTime, Clock};
+use tidegate_wire::Name;
+use tokio::sync::Semaphore;
+
+use crate::page;
+use crate::store::{GatewayId, Store, Tenant};
+pub use events::Events;
+pub(crate) use json::rfc3339;
+pub use refusal::{Code, Counters, Refusal};
+pub use serve::{Listening, serve};
+pub use tls::{TlsError, read_tls};
+
+/// Requests at once; each may hold a body of `tidegate_wire::codec::COMPRESSED_BYTES_MAX`.
+const REQUESTS_MAX: usize = 64;
+
+/// Expanded requests at once; each may hold `tidegate_wire::codec::EXPANDED_BYTES_MAX`, and more once decoded. There is
+/// one writer, so more would only wait in memory.
+const EXPANDED_MAX: usize = 4;
+
+/// From the request's head to the response's head.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A gateway with nothing to send is asked to report after this.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct App<S> {
+    /// Where rows are kept.
+    pub store: S,
+    /// The centre's clock.
+    pub clock: Arc<dyn Clock>,
+    /// What was committed, live.
+    pub events: Events,
+    /// What was done and refused.
+    pub counters: Counters,
+    started: BootTime,
+    tenant: Tenant,
+    requests: Semaphore,
+    expanded: Semaphore,
+}
+
+impl<S: Store> App<S> {
+    /// An idle centre.
+    pub fn new(store: S, clock: Arc<dyn Clock>) -> Self {
+        let started = clock.boot_time();
+        Self {
+            store,
+            clock,
+            events: Events::new(),
+            counters: Counters::new(),
+            started,
+            tenant: Tenant::default(),
+            requests: Semaphore::new(REQUESTS_MAX),
+            expanded: Semaphore::new(EXPANDED_MAX),
+        }
+    }
+
+    /// Time since the start.
+    pub fn uptime(&self) -> Duration {
+        self.clock.boot_time().since(self.started)
+    }
+
+    /// The tenant of a request. Credentials will say it; until then there is one.
+    pub const fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
+    /// A gateway of the request's tenant.
+    pub fn gateway_id(&self, gateway: Name) -> GatewayId {
+        GatewayId {
+            tenant: self.tenant().clone(),
+            gateway,
+        }
+    }
+}
+
+/// All routes.
+pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
+    Router::new()
+        .route("/v1/sync", post(sync::sync))
+        .route("/v1/events", get(events::events))
+        .route("/v1/stats", get(read::stats))
+        .route("/v1/gateways", get(read::gateways))
+        .route("/v1/gateways/{gateway}/streams", get(read::streams))
+        .route(
+            "/v1/gateways/{gateway}/streams/{stream}/rows",
+            get(read::rows),
+        )
+        .route(
+            "/v1/gateways/{gateway}/streams/{stream}/recent",
+            get(read::recent),
+        )
+        .route(
+            "/v1/gateways/{gateway}/streams/{stream}/count",
+            get(read::count),
+        )
+        .route("/", get(page::overview))
+        .route("/gateways/{gateway}", get(page::gateway))
+        .route("/assets/{file}", get(page::asset))
+        .fallback(async || Refusal::new(Code::NotFound, "there is nothing at this address"))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(Code::MethodNotAllowed, "this address has another method")
+        })
+        .layer(middleware::from_fn_with_state(app.clone(), govern))
+        .with_state(app)
+}
+
+/// What holds for each request: shed, bounded in time, counted, and answered with headers that keep a page harmless.
+async fn govern<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match app.requests.try_acquire() {
+        Err(_) => Refusal::new(Code::Busy, "too many requests at once").into_response(),
+        Ok(_place) => match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                Refusal::new(Code::Timeout, "the request took longer than 30 s").into_response()
+            }
+        },
+    };
+    if let Some(code) = response.extensions().get::<Code>() {
+        app.counters.refused(*code);
+    }
+    for (name, value) in SAFE_HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// A page runs its own script and no other, whatever text a gateway sent, and is framed by nobody.
+const SAFE_HEADERS: [(HeaderName, &str); 4] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-cache"),
+];

@@ -1,0 +1,247 @@
+//! The read API: gateways, streams, rows, counts, counters. JSON, paged, bounded.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
+use tidegate_wire::{Class, Name};
+
+use super::json::{RowJson, StreamJson, cursor, gateway, position};
+use super::{App, Code, Refusal};
+use crate::store::{GatewayId, Reach, RowFilter, Store, StreamId};
+
+/// Most rows of one page.
+const ROWS_MAX: u32 = 10_000;
+
+/// Rows of a page, unless asked otherwise.
+const ROWS_DEFAULT: u32 = 1000;
+
+/// Most gateways or streams of one page, and what it has unless asked otherwise.
+const NAMES_MAX: u32 = 1000;
+
+type Answer = Result<Response, Refusal>;
+
+/// `?after=NAME&limit=N`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamesQuery {
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `?after=CURSOR&limit=N&class=CLASS&key=KEY`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RowsQuery {
+    after: Option<String>,
+    limit: Option<u32>,
+    class: Option<String>,
+    key: Option<String>,
+}
+
+/// Of streams; written straight to text, so that nothing is folded on the way.
+#[derive(Debug, Serialize)]
+struct StreamsAnswer<'r> {
+    streams: Vec<StreamJson<'r>>,
+    next: Option<&'r str>,
+}
+
+/// Of rows.
+#[derive(Debug, Serialize)]
+struct RowsAnswer<'r> {
+    rows: Vec<RowJson<'r>>,
+    next: Option<String>,
+}
+
+/// `GET /v1/gateways`.
+pub(super) async fn gateways<S: Store>(State(app): State<Arc<App<S>>>, uri: Uri) -> Answer {
+    let (after, count_max) = names_page(&uri)?;
+    let page = app
+        .store
+        .gateways(app.tenant(), after.as_ref(), count_max)
+        .await?;
+    let next = page
+        .items
+        .last()
+        .filter(|_| page.more)
+        .map(|gateway| gateway.name.as_str());
+    let gateways: Vec<_> = page.items.iter().map(gateway).collect();
+    Ok(Json(json!({ "gateways": gateways, "next": next })).into_response())
+}
+
+/// `GET /v1/gateways/{gateway}/streams`.
+pub(super) async fn streams<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    Path(of): Path<String>,
+    uri: Uri,
+) -> Answer {
+    let (after, count_max) = names_page(&uri)?;
+    let of = known_gateway(&app, &of).await?;
+    let page = app.store.streams(&of, after.as_ref(), count_max).await?;
+    let next = page
+        .items
+        .last()
+        .filter(|_| page.more)
+        .map(|stream| stream.name.as_str());
+    let streams = page.items.iter().map(StreamJson::from).collect();
+    Ok(Json(StreamsAnswer { streams, next }).into_response())
+}
+
+/// `GET /v1/gateways/{gateway}/streams/{stream}/rows`: oldest first.
+pub(super) async fn rows<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    Path((gateway, stream)): Path<(String, String)>,
+    uri: Uri,
+) -> Answer {
+    let query: RowsQuery = query(&uri)?;
+    let reach = match &query.after {
+        None => Reach::First,
+        Some(after) => Reach::After(
+            position(after).ok_or_else(|| bad("after is not a cursor of this service"))?,
+        ),
+    };
+    let of = known_stream(&app, &gateway, &stream).await?;
+    let page = app
+        .store
+        .rows(
+            &of,
+            &filter(&query)?,
+            reach,
+            limit(query.limit, ROWS_DEFAULT, ROWS_MAX)?,
+        )
+        .await?;
+    let next = page
+        .items
+        .last()
+        .filter(|_| page.more)
+        .map(|last| cursor(last.position()));
+    Ok(Json(RowsAnswer {
+        rows: page.items.iter().map(RowJson::from).collect(),
+        next,
+    })
+    .into_response())
+}
+
+/// `GET /v1/gateways/{gateway}/streams/{stream}/recent`: the newest rows, newest first.
+pub(super) async fn recent<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    Path((gateway, stream)): Path<(String, String)>,
+    uri: Uri,
+) -> Answer {
+    let query: RowsQuery = query(&uri)?;
+    if query.after.is_some() {
+        return Err(bad("recent rows have no cursor, page them with rows"));
+    }
+    let of = known_stream(&app, &gateway, &stream).await?;
+    let count_max = limit(query.limit, ROWS_DEFAULT, ROWS_MAX)?;
+    let page = app
+        .store
+        .rows(&of, &filter(&query)?, Reach::Last, count_max)
+        .await?;
+    Ok(Json(RowsAnswer {
+        rows: page.items.iter().map(RowJson::from).collect(),
+        next: None,
+    })
+    .into_response())
+}
+
+/// `GET /v1/gateways/{gateway}/streams/{stream}/count`.
+pub(super) async fn count<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    Path((gateway, stream)): Path<(String, String)>,
+) -> Answer {
+    let count = app
+        .store
+        .count(&known_stream(&app, &gateway, &stream).await?)
+        .await?;
+    Ok(Json(json!({ "rows": count.rows, "marks": count.marks })).into_response())
+}
+
+/// `GET /v1/stats`: since the start of this process.
+pub(super) async fn stats<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
+    let counters = &app.counters;
+    let refused: Map<_, _> = counters
+        .refusals()
+        .map(|(code, count)| (code.as_str().to_owned(), count.into()))
+        .collect();
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_s": app.uptime().as_secs(),
+        "syncs": counters.syncs.load(Ordering::Relaxed),
+        "bytes": counters.bytes.load(Ordering::Relaxed),
+        "rows_new": counters.rows_new.load(Ordering::Relaxed),
+        "rows_known": counters.rows_known.load(Ordering::Relaxed),
+        "gaps": counters.gaps.load(Ordering::Relaxed),
+        "refused": refused,
+    }))
+    .into_response()
+}
+
+async fn known_gateway<S: Store>(app: &App<S>, gateway: &str) -> Result<GatewayId, Refusal> {
+    let unknown = || Refusal::new(Code::NotFound, "no gateway of this name was ever heard of");
+    let of = app.gateway_id(Name::new(gateway).map_err(|_| unknown())?);
+    app.store
+        .gateway(&of)
+        .await?
+        .map(|_| of)
+        .ok_or_else(unknown)
+}
+
+/// A stream that has no rows yet is not told from one that never will.
+async fn known_stream<S: Store>(
+    app: &App<S>,
+    gateway: &str,
+    stream: &str,
+) -> Result<StreamId, Refusal> {
+    let of = known_gateway(app, gateway).await?;
+    let stream = Name::new(stream).map_err(|error| bad(&format!("stream: {error}")))?;
+    Ok(StreamId { of, stream })
+}
+
+fn names_page(uri: &Uri) -> Result<(Option<Name>, u32), Refusal> {
+    let query: NamesQuery = query(uri)?;
+    let after = query
+        .after
+        .as_deref()
+        .map(Name::new)
+        .transpose()
+        .map_err(|error| bad(&format!("after: {error}")))?;
+    Ok((after, limit(query.limit, NAMES_MAX, NAMES_MAX)?))
+}
+
+fn filter(query: &RowsQuery) -> Result<RowFilter, Refusal> {
+    let class = match query.class.as_deref() {
+        None => None,
+        Some("alarm") => Some(Class::Alarm),
+        Some("summary") => Some(Class::Summary),
+        Some("raw") => Some(Class::Raw),
+        Some(_) => return Err(bad("class is alarm, summary or raw")),
+    };
+    Ok(RowFilter {
+        class,
+        key: query.key.clone(),
+    })
+}
+
+fn limit(asked: Option<u32>, default: u32, max: u32) -> Result<u32, Refusal> {
+    match asked.unwrap_or(default) {
+        limit if (1..=max).contains(&limit) => Ok(limit),
+        limit => Err(bad(&format!("limit is 1 to {max}, not {limit}"))),
+    }
+}
+
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
+    Query::try_from_uri(uri)
+        .map(|Query(query)| query)
+        .map_err(|error| bad(&error.body_text()))
+}
+
+fn bad(message: &str) -> Refusal {
+    Refusal::new(Code::BadQuery, message)
+}

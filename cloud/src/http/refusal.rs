@@ -1,0 +1,235 @@
+//! Every refusal: its code, its status, its counter. The code is part of the interface; the message says the fact.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::checked::Flaw;
+use crate::store;
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Code {
+    /// Not what the address takes.
+    Malformed,
+    /// Another version of the exchange.
+    WrongVersion,
+    /// Over a bound.
+    TooLarge,
+    /// Another content type.
+    WrongContentType,
+    /// A row came again with other content.
+    Conflict,
+    /// Parameters of a query.
+    BadQuery,
+    /// Nothing there.
+    NotFound,
+    /// Another method.
+    MethodNotAllowed,
+    /// Too many at once.
+    Busy,
+    /// Took too long.
+    Timeout,
+    /// The store failed.
+    Storage,
+}
+
+impl Code {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Malformed,
+        Self::WrongVersion,
+        Self::TooLarge,
+        Self::WrongContentType,
+        Self::Conflict,
+        Self::BadQuery,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Busy,
+        Self::Timeout,
+        Self::Storage,
+    ];
+
+    /// The word for it in answers and counters.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::WrongVersion => "wrong-version",
+            Self::TooLarge => "too-large",
+            Self::WrongContentType => "wrong-content-type",
+            Self::Conflict => "conflict",
+            Self::BadQuery => "bad-query",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::Busy => "busy",
+            Self::Timeout => "timeout",
+            Self::Storage => "storage",
+        }
+    }
+
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::Malformed | Self::WrongVersion | Self::BadQuery => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Busy | Self::Timeout | Self::Storage => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Whether the same request can succeed later, and after how many seconds to try.
+    const fn retry_after(self) -> Option<&'static str> {
+        match self {
+            Self::Busy => Some("1"),
+            Self::Timeout | Self::Storage => Some("5"),
+            _ => None,
+        }
+    }
+}
+
+/// A refused request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    code: Code,
+    message: String,
+}
+
+impl Refusal {
+    /// With the fact that matters.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// `{"error":{"code":"…","message":"…"}}`; the code rides along for the counter.
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body =
+            Json(json!({ "error": { "code": self.code.as_str(), "message": self.message } }));
+        let mut response = (self.code.status(), body).into_response();
+        if let Some(seconds) = self.code.retry_after() {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        response.extensions_mut().insert(self.code);
+        response
+    }
+}
+
+impl From<Flaw> for Refusal {
+    fn from(flaw: Flaw) -> Self {
+        let code = match flaw {
+            Flaw::Version(_) => Code::WrongVersion,
+            Flaw::TooManyRows(_) | Flaw::TooManyStreams(_) => Code::TooLarge,
+            Flaw::Ordinal(_) | Flaw::StreamTwice(_) | Flaw::Seq { .. } | Flaw::Order { .. } => {
+                Code::Malformed
+            }
+        };
+        Self::new(code, flaw.to_string())
+    }
+}
+
+/// What a database says stays in our log.
+impl From<store::Error> for Refusal {
+    fn from(error: store::Error) -> Self {
+        if let store::Error::Conflict { .. } = error {
+            return Self::new(Code::Conflict, error.to_string());
+        }
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(cause, "{error}");
+        Self::new(
+            Code::Storage,
+            "the centre's storage failed, try again later",
+        )
+    }
+}
+
+/// What the process did since its start.
+#[derive(Debug)]
+pub struct Counters {
+    /// Sync requests committed.
+    pub syncs: AtomicU64,
+    /// Their compressed bytes.
+    pub bytes: AtomicU64,
+    /// Rows that were new.
+    pub rows_new: AtomicU64,
+    /// Rows that were here already.
+    pub rows_known: AtomicU64,
+    /// Streams whose rows began beyond the mark.
+    pub gaps: AtomicU64,
+    refused: BTreeMap<Code, AtomicU64>,
+}
+
+impl Counters {
+    /// All zero.
+    pub(super) fn new() -> Self {
+        Self {
+            syncs: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            rows_new: AtomicU64::new(0),
+            rows_known: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
+            refused: Code::ALL
+                .iter()
+                .map(|code| (*code, AtomicU64::new(0)))
+                .collect(),
+        }
+    }
+
+    /// Counts one refusal.
+    pub(super) fn refused(&self, code: Code) {
+        if let Some(counter) = self.refused.get(&code) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Refusals by code.
+    pub fn refusals(&self) -> impl Iterator<Item = (Code, u64)> {
+        self.refused
+            .iter()
+            .map(|(code, count)| (*code, count.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_error_does_not_reach_the_client() {
+        let source = sqlx::Error::Protocol("no such table: secrets in /srv/centre.db".into());
+        let refusal = Refusal::from(store::Error::Database {
+            action: "read rows",
+            source,
+        });
+        assert_eq!(
+            refusal,
+            Refusal::new(
+                Code::Storage,
+                "the centre's storage failed, try again later"
+            )
+        );
+    }
+
+    #[test]
+    fn every_code_has_a_counter_of_its_own() {
+        let counters = Counters::new();
+        counters.refused(Code::Conflict);
+        let counted: Vec<_> = counters
+            .refusals()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(counted, [(Code::Conflict, 1)]);
+        assert_eq!(counters.refusals().count(), Code::ALL.len());
+    }
+}

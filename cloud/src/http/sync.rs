@@ -1,0 +1,177 @@
+//! `POST /v1/sync`: read, expand, check, commit, and only then answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use minicbor::Decode;
+use tidegate_wire::codec::COMPRESSED_BYTES_MAX;
+use tidegate_wire::{CONTENT_TYPE, SyncReply, SyncRequest, VERSION};
+
+use super::{App, Code, POLL_INTERVAL, Refusal};
+use crate::checked::{Checked, Flaw};
+use crate::store::{Committed, Store};
+
+pub(super) async fn sync<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let body = read_body(request).await?;
+    let Ok(_place) = app.expanded.acquire().await else {
+        return Err(Refusal::new(Code::Busy, "the centre is stopping"));
+    };
+    let bytes = body.len();
+    let checked = tokio::task::spawn_blocking(move || expand(&body))
+        .await
+        .map_err(|_| Refusal::new(Code::Malformed, "the request could not be decoded"))??;
+    let of = app.gateway_id(checked.request().gateway.clone());
+    let committed = app
+        .store
+        .commit(&of, &checked, app.clock.wall_time())
+        .await?;
+
+    count(&app, bytes, &committed);
+    for gap in &committed.gaps {
+        let (stream, ordinal) = (&gap.of.stream, gap.of.epoch.ordinal);
+        tracing::warn!(gateway = %of.gateway, %stream, ordinal, mark = gap.mark, first = gap.first, "rows begin beyond the mark");
+    }
+    app.events.announce(of.gateway, &committed.streams);
+    let reply = SyncReply {
+        version: VERSION,
+        marks: committed.marks,
+        server_time: app.clock.wall_time(),
+        next_poll_ms: u32::try_from(POLL_INTERVAL.as_millis()).unwrap_or(u32::MAX),
+    };
+    let reply = tidegate_wire::encode(&reply)
+        .map_err(|error| Refusal::new(Code::TooLarge, error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], reply).into_response())
+}
+
+async fn read_body(request: Request) -> Result<Bytes, Refusal> {
+    if request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|found| found != CONTENT_TYPE)
+    {
+        return Err(Refusal::new(
+            Code::WrongContentType,
+            format!("content type must be {CONTENT_TYPE}"),
+        ));
+    }
+    let too_large = || {
+        Refusal::new(
+            Code::TooLarge,
+            format!("body is over {COMPRESSED_BYTES_MAX} bytes"),
+        )
+    };
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: u64| {
+        usize::try_from(bytes).map_or(true, |bytes| bytes > COMPRESSED_BYTES_MAX)
+    }) {
+        return Err(too_large());
+    }
+    to_bytes(request.into_body(), COMPRESSED_BYTES_MAX)
+        .await
+        .map_err(|error| {
+            // A body without an announced length ends over the bound; any other end is the connection's.
+            let source = std::error::Error::source(&error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            if source.contains("length limit") {
+                too_large()
+            } else {
+                Refusal::new(Code::Malformed, "body ended early")
+            }
+        })
+}
+
+fn expand(body: &[u8]) -> Result<Checked, Refusal> {
+    let request: SyncRequest =
+        tidegate_wire::decode(body).map_err(|error| explain(body, &error))?;
+    Ok(Checked::new(request)?)
+}
+
+/// A message of another version may have another shape: its number alone can then still be read.
+fn explain(body: &[u8], error: &tidegate_wire::Error) -> Refusal {
+    #[derive(Decode)]
+    struct Versioned {
+        #[n(0)]
+        version: u32,
+    }
+    if let (tidegate_wire::Error::Malformed(_), Ok(Versioned { version })) =
+        (error, tidegate_wire::decode(body))
+        && version != VERSION
+    {
+        return Flaw::Version(version).into();
+    }
+    let code = match error {
+        tidegate_wire::Error::TooLarge { .. } => Code::TooLarge,
+        _ => Code::Malformed,
+    };
+    let cause = std::error::Error::source(error)
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
+    Refusal::new(code, format!("{error}{cause}"))
+}
+
+fn count<S>(app: &App<S>, bytes: usize, committed: &Committed) {
+    let counters = &app.counters;
+    counters.syncs.fetch_add(1, Ordering::Relaxed);
+    counters
+        .bytes
+        .fetch_add(bytes.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    counters
+        .rows_new
+        .fetch_add(committed.rows_new, Ordering::Relaxed);
+    counters
+        .rows_known
+        .fetch_add(committed.rows_known, Ordering::Relaxed);
+    counters.gaps.fetch_add(
+        committed.gaps.len().try_into().unwrap_or(u64::MAX),
+        Ordering::Relaxed,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minicbor::Encode;
+
+    #[derive(Encode)]
+    struct Later {
+        #[n(0)]
+        version: u32,
+        #[n(1)]
+        gateway: u32,
+    }
+
+    #[test]
+    fn another_version_is_told_from_a_malformed_message() {
+        let later = tidegate_wire::encode(&Later {
+            version: 2,
+            gateway: 7,
+        })
+        .unwrap();
+        let expected = Refusal::new(
+            Code::WrongVersion,
+            "request speaks version 2, this centre speaks 1",
+        );
+        assert_eq!(expand(&later).unwrap_err(), expected);
+        let same = tidegate_wire::encode(&Later {
+            version: 1,
+            gateway: 7,
+        })
+        .unwrap();
+        let refusal = expand(&same).unwrap_err();
+        assert!(
+            format!("{refusal:?}").contains("message is malformed: "),
+            "{refusal:?}"
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! `tidegate-cloud`: reads the command line, sets up the log, runs until a signal, and maps errors to exit codes.
+
+use std::error::Error as _;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use tidegate_cloud::{Command, Error, Settings};
+
+/// The command line or a file it names is wrong: nothing was started.
+const EXIT_USAGE: u8 = 64;
+
+/// It was started and failed.
+const EXIT_FAILURE: u8 = 1;
+
+/// The centre of a Tidegate fleet.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate-cloud", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let asked = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
+            return match error.print() {
+                Ok(()) if asked => ExitCode::SUCCESS,
+                _ => EXIT_USAGE.into(),
+            };
+        }
+    };
+    start_log();
+    let Command::Run(arguments) = arguments.command;
+    match serve(arguments.try_into()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = if matches!(error, Error::Settings(_)) {
+                EXIT_USAGE
+            } else {
+                EXIT_FAILURE
+            };
+            log_chain(&error);
+            code.into()
+        }
+    }
+}
+
+fn serve(settings: Result<Settings, tidegate_cloud::config::Error>) -> Result<(), Error> {
+    let settings = settings?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    runtime.block_on(tidegate_cloud::run(settings))
+}
+
+/// Lines on stderr, so that stdout carries only the address; `RUST_LOG` selects them.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .init();
+}
+
+/// One line per cause.
+fn log_chain(error: &Error) {
+    tracing::error!("{error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        tracing::error!("  because {error}");
+        cause = error.source();
+    }
+}

@@ -1,0 +1,193 @@
+//! The pages that people look at: rendered here, without a build step and without any network but ours.
+//!
+//! Everything that a gateway sent is text: askama escapes it, control characters are made visible, and the content
+//! security policy allows no script but `centre.js`. That script only fetches the same page again when something was
+//! committed, and draws the chart; without it the page is complete, only not live.
+//!
+//! # Layout
+//! - `view`: what is stored into what is shown; pure.
+//! - `templates/`: the pages. `assets/`: style, script, and uPlot (MIT, `uPlot.LICENSE`).
+
+mod view;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use tidegate_wire::Name;
+
+use crate::http::{App, Code, Refusal};
+use crate::store::Store;
+use view::{AlarmView, GatewayView, Now, SeriesView, StreamView};
+
+/// Shown at once; the read API has them all.
+const GATEWAYS_SHOWN: u32 = 500;
+const FLEET_ALARMS_SHOWN: u32 = 8;
+const ALARMS_SHOWN: u32 = 12;
+const SERIES_SHOWN: u32 = 200;
+const STREAMS_SHOWN: u32 = 200;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Overview {
+    now: Now,
+    footer: Footer,
+    gateways: Vec<GatewayView>,
+    more_gateways: bool,
+    alarms: Vec<AlarmView>,
+    online: usize,
+    rows_waiting: String,
+}
+
+#[derive(Template)]
+#[template(path = "gateway.html")]
+struct GatewayPage {
+    now: Now,
+    footer: Footer,
+    gateway: GatewayView,
+    rows_held: String,
+    alarms: Vec<AlarmView>,
+    more_alarms: bool,
+    series: Vec<SeriesView>,
+    more_series: bool,
+    streams: Vec<StreamView>,
+    more_streams: bool,
+}
+
+/// What the process did since its start.
+struct Footer {
+    version: &'static str,
+    uptime: String,
+    syncs: String,
+    rows_new: String,
+    rows_known: String,
+    gaps: String,
+    refused: Vec<(&'static str, u64)>,
+}
+
+/// `GET /`.
+pub(crate) async fn overview<S: Store>(
+    State(app): State<Arc<App<S>>>,
+) -> Result<Response, Refusal> {
+    let now = Now(app.clock.wall_time());
+    let gateways = app
+        .store
+        .gateways(app.tenant(), None, GATEWAYS_SHOWN)
+        .await?;
+    let alarms = app
+        .store
+        .fleet_alarms(app.tenant(), FLEET_ALARMS_SHOWN)
+        .await?;
+    let waiting = gateways
+        .items
+        .iter()
+        .map(|gateway| gateway.status.rows_waiting)
+        .fold(0, u64::saturating_add);
+    let views: Vec<_> = gateways
+        .items
+        .iter()
+        .map(|gateway| now.gateway(gateway))
+        .collect();
+    render(&Overview {
+        footer: footer(&app),
+        online: views
+            .iter()
+            .filter(|gateway| gateway.presence.word == "online")
+            .count(),
+        rows_waiting: view::grouped(waiting),
+        more_gateways: gateways.more,
+        alarms: alarms.items.iter().map(|alarm| now.alarm(alarm)).collect(),
+        gateways: views,
+        now,
+    })
+}
+
+/// `GET /gateways/{gateway}`.
+pub(crate) async fn gateway<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    Path(gateway): Path<String>,
+) -> Result<Response, Refusal> {
+    let unknown = || Refusal::new(Code::NotFound, "no gateway of this name was ever heard of");
+    let of = app.gateway_id(Name::new(&gateway).map_err(|_| unknown())?);
+    let gateway = app.store.gateway(&of).await?.ok_or_else(unknown)?;
+    let alarms = app.store.alarms(&of, ALARMS_SHOWN).await?;
+    let series = app.store.newest(&of, SERIES_SHOWN).await?;
+    let streams = app.store.streams(&of, None, STREAMS_SHOWN).await?;
+    let now = Now(app.clock.wall_time());
+    render(&GatewayPage {
+        footer: footer(&app),
+        gateway: now.gateway(&gateway),
+        rows_held: view::grouped(
+            streams
+                .items
+                .iter()
+                .map(|stream| stream.rows)
+                .fold(0, u64::saturating_add),
+        ),
+        alarms: alarms.items.iter().map(|alarm| now.alarm(alarm)).collect(),
+        more_alarms: alarms.more,
+        series: series.items.iter().map(|row| now.series(row)).collect(),
+        more_series: series.more,
+        streams: now.streams(&streams.items),
+        more_streams: streams.more,
+        now,
+    })
+}
+
+/// `GET /assets/{file}`: what is built into the program.
+pub(crate) async fn asset(Path(file): Path<String>) -> Result<Response, Refusal> {
+    let (content_type, text) = match file.as_str() {
+        "centre.css" => (
+            "text/css; charset=utf-8",
+            include_str!("../../assets/centre.css"),
+        ),
+        "centre.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../../assets/centre.js"),
+        ),
+        "uPlot.min.css" => (
+            "text/css; charset=utf-8",
+            include_str!("../../assets/uPlot.min.css"),
+        ),
+        "uPlot.iife.min.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../../assets/uPlot.iife.min.js"),
+        ),
+        "uPlot.LICENSE" => (
+            "text/plain; charset=utf-8",
+            include_str!("../../assets/uPlot.LICENSE"),
+        ),
+        _ => return Err(Refusal::new(Code::NotFound, "there is no such asset")),
+    };
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+}
+
+fn render(page: &impl Template) -> Result<Response, Refusal> {
+    let html = page.render().map_err(|error| {
+        tracing::error!(%error, "cannot render a page");
+        Refusal::new(Code::Storage, "the page cannot be rendered")
+    })?;
+    Ok((StatusCode::OK, Html(html)).into_response())
+}
+
+fn footer<S: Store>(app: &App<S>) -> Footer {
+    let counters = &app.counters;
+    let counted =
+        |counter: &std::sync::atomic::AtomicU64| view::grouped(counter.load(Ordering::Relaxed));
+    Footer {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime: view::length(app.uptime()),
+        syncs: counted(&counters.syncs),
+        rows_new: counted(&counters.rows_new),
+        rows_known: counted(&counters.rows_known),
+        gaps: counted(&counters.gaps),
+        refused: counters
+            .refusals()
+            .filter(|(_, n)| *n > 0)
+            .map(|(code, n)| (code.as_str(), n))
+            .collect(),
+    }
+}

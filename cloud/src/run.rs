@@ -1,0 +1,94 @@
+//! All of it together: opens the store, listens, serves until a signal, and ends in order.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tidegate_record::SystemClock;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{self, Channel, Settings};
+use crate::http::{self, App, Listening, TlsError};
+use crate::store::{self, SqliteStore, Store};
+
+/// Serves until SIGTERM or SIGINT, then lets requests under way finish. Once it accepts connections it prints one line
+/// on stdout: `listening on http://127.0.0.1:8080`.
+///
+/// # Errors
+/// When it cannot start: the store, the certificate or the address.
+pub async fn run(settings: Settings) -> Result<(), Error> {
+    let (scheme, tls) = match &settings.channel {
+        Channel::Plain => ("http", None),
+        Channel::Tls { certificate, key } => ("https", Some(http::read_tls(certificate, key)?)),
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let store = SqliteStore::open(&settings.database)
+        .await
+        .map_err(|source| Error::Store {
+            file: settings.database.clone(),
+            source,
+        })?;
+    let listen = |source| Error::Listen {
+        address: settings.listen,
+        source,
+    };
+    let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let app = Arc::new(App::new(store.clone(), Arc::new(SystemClock::new())));
+
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on {scheme}://{address}")
+        .and_then(|()| stdout.flush())
+        .map_err(Error::Stdout)?;
+    tracing::info!(%address, database = %settings.database.display(), "listening");
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: finishing requests"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: finishing requests"),
+        }
+    };
+    http::serve(Listening { listener, tls }, app, stop).await;
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Why the centre did not start.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Of the command line.
+    #[error(transparent)]
+    Settings(#[from] config::Error),
+    /// Of a certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Of the database.
+    #[error("cannot use database {}", file.display())]
+    Store {
+        /// The database.
+        file: PathBuf,
+        /// Why.
+        source: store::Error,
+    },
+    /// Of the address.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Nobody can learn the address.
+    #[error("cannot write the address to stdout")]
+    Stdout(#[source] std::io::Error),
+    /// Of the process.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    /// Of the process.
+    #[error("cannot listen for signals")]
+    Signal(#[source] std::io::Error),
+}

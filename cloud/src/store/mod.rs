@@ -1,0 +1,339 @@
+//! What the centre keeps, behind one trait.
+//!
+//! Invariants of every store, held by one suite of tests ([`tests`]):
+//! - A row is kept once, under `(tenant, gateway, stream, epoch, seq)`, and its mark moves in the same transaction.
+//! - [`Store::commit`] returns after everything is on disk, or an error after nothing of the request is.
+//! - Below its mark a stream and epoch has no gap; rows beyond a gap are not kept, and the mark says so.
+//! - A row that comes again with other content is a [`Error::Conflict`].
+//! - Rows are ordered by `(epoch, seq)`, never by a clock.
+//!
+//! # Layout
+//! - [`sqlite`]: the store in one file, for up to about a thousand gateways.
+//! - `verdict`: what becomes of the rows of one stream, given its mark; pure.
+
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tidegate_wire::{Class, Epoch, GatewayStatus, Mark, Name, StoredRow, StreamEpoch, WallTime};
+
+use crate::Checked;
+pub use sqlite::SqliteStore;
+
+/// Most bytes of content in one answer: documents can be large, and an answer is built in memory.
+pub const CONTENT_BYTES_MAX: usize = 8 << 20;
+
+/// Where gateways, streams and rows are kept.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Keeps what is new of a request and the gateway's status, in one transaction, and returns after its fsync.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] or a failure; nothing of the request is kept then.
+    fn commit(
+        &self,
+        of: &GatewayId,
+        request: &Checked,
+        received: WallTime,
+    ) -> impl Future<Output = Result<Committed, Error>> + Send;
+
+    /// Gateways by name, from the one after `after`: at most `count_max`.
+    fn gateways(
+        &self,
+        tenant: &Tenant,
+        after: Option<&Name>,
+        count_max: u32,
+    ) -> impl Future<Output = Result<Page<Gateway>, Error>> + Send;
+
+    /// One gateway, if it was ever heard of.
+    fn gateway(
+        &self,
+        of: &GatewayId,
+    ) -> impl Future<Output = Result<Option<Gateway>, Error>> + Send;
+
+    /// Streams of a gateway by name, from the one after `after`: bounded as [`Store::rows`].
+    fn streams(
+        &self,
+        of: &GatewayId,
+        after: Option<&Name>,
+        count_max: u32,
+    ) -> impl Future<Output = Result<Page<Stream>, Error>> + Send;
+
+    /// Rows of one stream: at most `count_max`, and fewer when they would have more than [`CONTENT_BYTES_MAX`] of
+    /// content, but never none where there is one.
+    fn rows(
+        &self,
+        of: &StreamId,
+        filter: &RowFilter,
+        reach: Reach,
+        count_max: u32,
+    ) -> impl Future<Output = Result<Page<HeldRow>, Error>> + Send;
+
+    /// How many rows of one stream are kept, counted one by one, and the sum of its marks: equal by design.
+    fn count(&self, of: &StreamId) -> impl Future<Output = Result<RowCount, Error>> + Send;
+
+    /// The newest row of each series (stream, key and class) of a gateway, in that order: bounded as [`Store::rows`].
+    fn newest(
+        &self,
+        of: &GatewayId,
+        count_max: u32,
+    ) -> impl Future<Output = Result<Page<SeriesRow>, Error>> + Send;
+
+    /// Alarms of a gateway, newest arrival first: bounded as [`Store::rows`].
+    fn alarms(
+        &self,
+        of: &GatewayId,
+        count_max: u32,
+    ) -> impl Future<Output = Result<Page<SeriesRow>, Error>> + Send;
+
+    /// The newest alarm of each series of all gateways, newest arrival first: bounded as [`Store::rows`].
+    fn fleet_alarms(
+        &self,
+        tenant: &Tenant,
+        count_max: u32,
+    ) -> impl Future<Output = Result<Page<SeriesRow>, Error>> + Send;
+
+    /// Waits for what is under way, then closes.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Whose fleet. It comes from the credentials, never from a request's body; without credentials there is only one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tenant(Arc<str>);
+
+impl Tenant {
+    /// The tenant of this name.
+    pub fn new(name: &Name) -> Self {
+        Self(name.shared())
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+/// Whose data: every key starts with it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GatewayId {
+    /// Whose fleet.
+    pub tenant: Tenant,
+    /// Which gateway of it.
+    pub gateway: Name,
+}
+
+/// One stream of one gateway, over all its epochs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StreamId {
+    /// Whose.
+    pub of: GatewayId,
+    /// Which.
+    pub stream: Name,
+}
+
+/// Part of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// In order.
+    pub items: Vec<T>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
+/// What [`Store::commit`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// How far each stream that the request named is held now.
+    pub marks: Vec<Mark>,
+    /// Streams that gained rows.
+    pub streams: Vec<Name>,
+    /// Rows that were new.
+    pub rows_new: u64,
+    /// Rows that were here already.
+    pub rows_known: u64,
+    /// Streams whose rows began beyond the mark and were not kept.
+    pub gaps: Vec<Gap>,
+}
+
+/// Rows that began beyond what the centre holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Which stream and epoch.
+    pub of: StreamEpoch,
+    /// How far it is held.
+    pub mark: u64,
+    /// Where the rows began.
+    pub first: u64,
+}
+
+/// A gateway, as of its last request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gateway {
+    /// Its name.
+    pub name: Name,
+    /// The opening of its database.
+    pub epoch: Epoch,
+    /// When it was first heard of, by the centre's clock.
+    pub first_seen: WallTime,
+    /// When it was last heard of, by the centre's clock.
+    pub last_seen: WallTime,
+    /// Its own clock at that moment.
+    pub sent: WallTime,
+    /// The newest row that it brought, if any.
+    pub newest_row: Option<NewestRow>,
+    /// Requests refused because a row came again with other content.
+    pub conflicts: u64,
+    /// What it says of itself.
+    pub status: GatewayStatus,
+}
+
+/// When the newest row of a gateway was committed there, and came here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewestRow {
+    /// By the gateway's clock.
+    pub committed: WallTime,
+    /// By the centre's clock.
+    pub received: WallTime,
+}
+
+/// A stream of one gateway, over all its epochs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    /// Its name.
+    pub name: Name,
+    /// Rows held: the sum of its marks.
+    pub rows: u64,
+    /// Its first row.
+    pub first: HeldRow,
+    /// Its newest row.
+    pub last: HeldRow,
+}
+
+/// A row at the centre.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldRow {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// When it came, by the centre's clock.
+    pub received: WallTime,
+    /// The row.
+    pub row: StoredRow,
+}
+
+impl HeldRow {
+    /// Where it stands in its stream.
+    pub const fn position(&self) -> Position {
+        Position {
+            epoch: self.epoch,
+            seq: self.row.seq,
+        }
+    }
+}
+
+/// A row with the gateway and stream it is of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesRow {
+    /// Its gateway.
+    pub gateway: Name,
+    /// Its stream.
+    pub stream: Name,
+    /// The row.
+    pub held: HeldRow,
+}
+
+/// Which rows of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RowFilter {
+    /// Only of this class.
+    pub class: Option<Class>,
+    /// Only of this key.
+    pub key: Option<String>,
+}
+
+/// From where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// From the beginning, oldest first.
+    First,
+    /// From the row after this, oldest first.
+    After(Position),
+    /// From the end, newest first.
+    Last,
+}
+
+/// A place in the order of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The position in it.
+    pub seq: u64,
+}
+
+/// See [`Store::count`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowCount {
+    /// Rows counted.
+    pub rows: u64,
+    /// Sum of the marks.
+    pub marks: u64,
+}
+
+/// Why a store did not do it.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Two gateways share one identity, or rows were altered.
+    #[error(
+        "stream {stream} epoch {} has another row at seq {seq}: two gateways share one name and database, or rows were altered",
+        epoch.ordinal
+    )]
+    Conflict {
+        /// The stream.
+        stream: Name,
+        /// The epoch.
+        epoch: Epoch,
+        /// The row that differs.
+        seq: u64,
+    },
+    /// The database failed.
+    #[error("cannot {action}")]
+    Database {
+        /// What was tried.
+        action: &'static str,
+        /// The database's words, which never leave the process but in its log.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A stored value is not what was once written.
+    #[error("stored {0} is damaged")]
+    Damaged(&'static str),
+    /// Never seen with these types; the encoder's words.
+    #[error("cannot encode a row: {0}")]
+    Encode(String),
+    /// Written by a newer program.
+    #[error("database has schema {found}, this program knows up to {known}")]
+    Schema {
+        /// In the database.
+        found: i64,
+        /// In this program.
+        known: i64,
+    },
+    /// A version with a known bug in its journal.
+    #[error("SQLite is {found}, at least {needed} is needed")]
+    OldSqlite {
+        /// Linked.
+        found: String,
+        /// Needed.
+        needed: &'static str,
+    },
+}

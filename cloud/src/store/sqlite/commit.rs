@@ -1,0 +1,312 @@
+//! A request into the tables, in one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+use tidegate_wire::{Class, Mark, StoredRow, StreamEpoch, StreamRows, SyncRequest, WallTime};
+
+use super::super::verdict::{Verdict, verdict};
+use super::super::{Committed, Error, Gap, GatewayId};
+use super::columns::{Statement, bind_row, class_to_column, held_row, signed, unsigned};
+use crate::Checked;
+
+const READ_MARK: &str = "SELECT mark FROM marks \
+    WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3 AND epoch_ordinal = ?4 AND epoch_random = ?5";
+
+const MOVE_MARK: &str = "INSERT INTO marks (tenant, gateway, stream, epoch_ordinal, epoch_random, mark) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+    ON CONFLICT (tenant, gateway, stream, epoch_ordinal, epoch_random) DO UPDATE SET mark = excluded.mark";
+
+const READ_KNOWN: &str = "SELECT * FROM rows \
+    WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3 AND epoch_ordinal = ?4 AND epoch_random = ?5 \
+    AND seq BETWEEN ?6 AND ?7 ORDER BY seq";
+
+const MOVE_NEWEST: &str = "INSERT INTO newest \
+    (tenant, gateway, stream, epoch_ordinal, epoch_random, key, class, seq, received) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+    ON CONFLICT (tenant, gateway, stream, key, class) DO UPDATE SET epoch_ordinal = excluded.epoch_ordinal, \
+    epoch_random = excluded.epoch_random, seq = excluded.seq, received = excluded.received \
+    WHERE (excluded.epoch_ordinal, excluded.epoch_random, excluded.seq) \
+    > (newest.epoch_ordinal, newest.epoch_random, newest.seq)";
+
+const PUT_GATEWAY: &str = "INSERT INTO gateways (tenant, gateway, epoch_ordinal, epoch_random, first_seen, last_seen, \
+    sent, newest_committed, newest_received, conflicts, status) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, 0, ?9) \
+    ON CONFLICT (tenant, gateway) DO UPDATE SET epoch_ordinal = excluded.epoch_ordinal, \
+    epoch_random = excluded.epoch_random, last_seen = excluded.last_seen, sent = excluded.sent, \
+    newest_committed = coalesce(excluded.newest_committed, gateways.newest_committed), \
+    newest_received = coalesce(excluded.newest_received, gateways.newest_received), status = excluded.status";
+
+const COUNT_CONFLICT: &str =
+    "UPDATE gateways SET conflicts = conflicts + 1 WHERE tenant = ?1 AND gateway = ?2";
+
+/// See [`super::super::Store::commit`].
+pub(super) async fn commit(
+    pool: &SqlitePool,
+    of: &GatewayId,
+    request: &Checked,
+    received: WallTime,
+) -> Result<Committed, Error> {
+    let failed = |source| Error::Database {
+        action: "commit rows",
+        source,
+    };
+    // IMMEDIATE: a transaction that first reads and then writes could otherwise fail for another process's write.
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    match fill(&mut transaction, of, request, received).await {
+        Ok(committed) => {
+            transaction.commit().await.map_err(failed)?;
+            Ok(committed)
+        }
+        Err(error) => {
+            transaction.rollback().await.map_err(failed)?;
+            if matches!(error, Error::Conflict { .. }) {
+                let count = sqlx::query(COUNT_CONFLICT)
+                    .bind(text(of.tenant.as_str()))
+                    .bind(text(of.gateway.as_str()));
+                count.execute(pool).await.map_err(failed)?;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn fill(
+    transaction: &mut Transaction<'static, Sqlite>,
+    of: &GatewayId,
+    request: &Checked,
+    received: WallTime,
+) -> Result<Committed, Error> {
+    let mut committed = Committed::default();
+    let mut writer = Writer {
+        connection: transaction,
+        of,
+        received,
+        newest: None,
+    };
+    for stream in &request.request().rows {
+        writer.stream(stream, &mut committed).await?;
+    }
+    writer.gateway(request.request()).await?;
+    for named in request.named() {
+        committed.marks.push(Mark {
+            of: named.clone(),
+            seq: writer.mark(named).await?,
+        });
+    }
+    Ok(committed)
+}
+
+/// One transaction, with what all its statements share.
+struct Writer<'t> {
+    connection: &'t mut SqliteConnection,
+    of: &'t GatewayId,
+    received: WallTime,
+    /// The newest row written, by the gateway's clock.
+    newest: Option<WallTime>,
+}
+
+impl Writer<'_> {
+    async fn stream(
+        &mut self,
+        stream: &StreamRows,
+        committed: &mut Committed,
+    ) -> Result<(), Error> {
+        let mark = self.mark(&stream.of).await?;
+        let (known, new) = match verdict(mark, &stream.rows) {
+            Verdict::Gap { first } => {
+                committed.gaps.push(Gap {
+                    of: stream.of.clone(),
+                    mark,
+                    first,
+                });
+                return Ok(());
+            }
+            Verdict::Append { known, new } => (known, new),
+        };
+        self.compare(&stream.of, known).await?;
+        committed.rows_known = committed.rows_known.saturating_add(count(known));
+        let Some(last) = new.last() else {
+            return Ok(());
+        };
+        self.insert(&stream.of, new).await?;
+        self.move_newest(&stream.of, new).await?;
+        self.execute(self.keyed(MOVE_MARK, &stream.of).bind(signed(last.seq)))
+            .await?;
+        self.newest = self
+            .newest
+            .max(new.iter().map(|row| row.stamp.wall_time).max());
+        committed.rows_new = committed.rows_new.saturating_add(count(new));
+        if !committed.streams.contains(&stream.of.stream) {
+            committed.streams.push(stream.of.stream.clone());
+        }
+        Ok(())
+    }
+
+    async fn mark(&mut self, of: &StreamEpoch) -> Result<u64, Error> {
+        let failed = |source| Error::Database {
+            action: "read a mark",
+            source,
+        };
+        let row = self
+            .keyed(READ_MARK, of)
+            .fetch_optional(&mut *self.connection)
+            .await
+            .map_err(failed)?;
+        let mark: Option<i64> = row
+            .map(|row| super::columns::get(&row, "mark"))
+            .transpose()?;
+        Ok(mark.map_or(0, unsigned))
+    }
+
+    /// Rows that are held must come again as they were. Those that a retention rule has removed cannot be compared.
+    async fn compare(&mut self, of: &StreamEpoch, known: &[StoredRow]) -> Result<(), Error> {
+        let (Some(first), Some(last)) = (known.first(), known.last()) else {
+            return Ok(());
+        };
+        let failed = |source| Error::Database {
+            action: "compare rows",
+            source,
+        };
+        let query = self
+            .keyed(READ_KNOWN, of)
+            .bind(signed(first.seq))
+            .bind(signed(last.seq));
+        let mut held = BTreeMap::new();
+        for columns in query
+            .fetch_all(&mut *self.connection)
+            .await
+            .map_err(failed)?
+        {
+            let row = held_row(&columns)?.row;
+            held.insert(row.seq, row);
+        }
+        for row in known {
+            let Some(held) = held.get(&row.seq) else {
+                continue;
+            };
+            // As bytes: a value that is not a number does not equal itself.
+            if bytes(held)? != bytes(row)? {
+                return Err(Error::Conflict {
+                    stream: of.stream.clone(),
+                    epoch: of.epoch,
+                    seq: row.seq,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn insert(&mut self, of: &StreamEpoch, mut new: &[StoredRow]) -> Result<(), Error> {
+        for (size, statement) in &*INSERTS {
+            while let Some((chunk, rest)) = new.split_at_checked(*size) {
+                let mut insert = self.keyed(statement, of).bind(signed(self.received.0));
+                for row in chunk {
+                    insert = bind_row(insert, row, bytes(&row.content)?);
+                }
+                self.execute(insert).await?;
+                new = rest;
+                if new.is_empty() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn move_newest(&mut self, of: &StreamEpoch, new: &[StoredRow]) -> Result<(), Error> {
+        let newest: BTreeMap<(&str, Class), u64> = new
+            .iter()
+            .map(|row| ((row.key.as_str(), row.class), row.seq))
+            .collect();
+        for ((key, class), seq) in newest {
+            let query = self
+                .keyed(MOVE_NEWEST, of)
+                .bind(text(key))
+                .bind(class_to_column(class));
+            self.execute(query.bind(signed(seq)).bind(signed(self.received.0)))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn gateway(&mut self, request: &SyncRequest) -> Result<(), Error> {
+        let query = sqlx::query(PUT_GATEWAY)
+            .bind(text(self.of.tenant.as_str()))
+            .bind(text(self.of.gateway.as_str()))
+            .bind(signed(request.epoch.ordinal))
+            .bind(signed(request.epoch.random))
+            .bind(signed(self.received.0))
+            .bind(signed(request.sent.0))
+            .bind(self.newest.map(|time| signed(time.0)))
+            .bind(self.newest.map(|_| signed(self.received.0)))
+            .bind(bytes(&request.status)?);
+        self.execute(query).await
+    }
+
+    /// A statement whose first five parameters are the stream and epoch.
+    fn keyed(&self, statement: &'static str, of: &StreamEpoch) -> Statement {
+        sqlx::query(statement)
+            .bind(text(self.of.tenant.as_str()))
+            .bind(text(self.of.gateway.as_str()))
+            .bind(text(of.stream.as_str()))
+            .bind(signed(of.epoch.ordinal))
+            .bind(signed(of.epoch.random))
+    }
+
+    async fn execute(&mut self, statement: Statement) -> Result<(), Error> {
+        let failed = |source| Error::Database {
+            action: "write rows",
+            source,
+        };
+        statement
+            .execute(&mut *self.connection)
+            .await
+            .map(|_| ())
+            .map_err(failed)
+    }
+}
+
+/// Statements that insert 64, 8 and 1 rows. A statement's round trip costs far more than a row in it, and a few fixed
+/// sizes stay prepared.
+static INSERTS: LazyLock<[(usize, String); 3]> =
+    LazyLock::new(|| [64, 8, 1].map(|size| (size, insert_statement(size))));
+
+fn insert_statement(size: usize) -> String {
+    let mut statement = String::from(
+        "INSERT INTO rows (tenant, gateway, stream, epoch_ordinal, epoch_random, received, seq, class, module, \
+         generation, key, time, duration_ns, content, boot, boot_time, wall_time, clock, trace) VALUES ",
+    );
+    for row in 0..size {
+        statement.push_str(if row == 0 {
+            "(?1, ?2, ?3, ?4, ?5, ?6"
+        } else {
+            ", (?1, ?2, ?3, ?4, ?5, ?6"
+        });
+        let first = KEY_COLUMNS + 1 + row * ROW_COLUMNS;
+        for parameter in first..first + ROW_COLUMNS {
+            statement.push_str(&format!(", ?{parameter}"));
+        }
+        statement.push(')');
+    }
+    statement
+}
+
+/// Columns that all rows of one statement share: stream and epoch, and when they came.
+const KEY_COLUMNS: usize = 6;
+
+/// Columns that [`bind_row`] binds.
+const ROW_COLUMNS: usize = 13;
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn bytes<T: minicbor::Encode<()>>(value: &T) -> Result<Vec<u8>, Error> {
+    minicbor::to_vec(value).map_err(|error| Error::Encode(error.to_string()))
+}
+
+fn count(rows: &[StoredRow]) -> u64 {
+    rows.len().try_into().unwrap_or(u64::MAX)
+}

@@ -1,0 +1,306 @@
+//! The store in one SQLite file: write-ahead log, `synchronous=FULL`, one writer and a few readers.
+//!
+//! A commit returns after the log's fsync, so an answered request survives a power cut. The writer's queue is the pool
+//! of one connection; readers never wait for it. Statements are constant texts, and values are always bound.
+//!
+//! # Layout
+//! - `commit`: a request into the tables.
+//! - `read`: the tables into answers.
+//! - `columns`: rows to columns and back.
+//! - `schema.sql`: the tables.
+
+mod columns;
+mod commit;
+mod read;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use tidegate_wire::{Name, WallTime};
+
+use super::{
+    Committed, Error, Gateway, GatewayId, HeldRow, Page, Reach, RowCount, RowFilter, SeriesRow,
+    Store, Stream, StreamId, Tenant,
+};
+use crate::Checked;
+
+/// Number of the schema in `schema.sql`, kept in `user_version`.
+const SCHEMA: i64 = 1;
+
+/// Older versions can lose a log that is reset while another connection writes.
+const SQLITE_NEEDED: &str = "3.51.3";
+
+/// Another process on the same file: wait this long for its transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Wait for a connection of the pool; the request's own timeout is longer.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Readers at once: more only share the same two or four cores.
+const READERS: u32 = 4;
+
+/// The log is cut back to this after a checkpoint, in bytes.
+const LOG_BYTES_KEPT: &str = "67108864";
+
+/// Rows in one SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens `file`, and makes it and its tables where there are none.
+    ///
+    /// # Errors
+    /// When it cannot be opened or is of a newer schema, or SQLite is too old.
+    pub async fn open(file: &Path) -> Result<Self, Error> {
+        // sqlx sets the busy timeout when it opens the connection, before any pragma.
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("journal_size_limit", LOG_BYTES_KEPT);
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+        };
+        let database = |source| Error::Database {
+            action: "open the database",
+            source,
+        };
+        let writer = pool(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(database)?;
+        check_version(&writer).await?;
+        prepare_schema(&writer).await?;
+        let readers = pool(READERS)
+            .connect_with(options.pragma("query_only", "on"))
+            .await
+            .map_err(database)?;
+        Ok(Self { writer, readers })
+    }
+}
+
+impl Store for SqliteStore {
+    async fn commit(
+        &self,
+        of: &GatewayId,
+        request: &Checked,
+        received: WallTime,
+    ) -> Result<Committed, Error> {
+        commit::commit(&self.writer, of, request, received).await
+    }
+
+    async fn gateways(
+        &self,
+        tenant: &Tenant,
+        after: Option<&Name>,
+        count_max: u32,
+    ) -> Result<Page<Gateway>, Error> {
+        read::gateways(&self.readers, tenant, after, count_max).await
+    }
+
+    async fn gateway(&self, of: &GatewayId) -> Result<Option<Gateway>, Error> {
+        read::gateway(&self.readers, of).await
+    }
+
+    async fn streams(
+        &self,
+        of: &GatewayId,
+        after: Option<&Name>,
+        count_max: u32,
+    ) -> Result<Page<Stream>, Error> {
+        read::streams(&self.readers, of, after, count_max).await
+    }
+
+    async fn rows(
+        &self,
+        of: &StreamId,
+        filter: &RowFilter,
+        reach: Reach,
+        count_max: u32,
+    ) -> Result<Page<HeldRow>, Error> {
+        read::rows(&self.readers, of, filter, reach, count_max).await
+    }
+
+    async fn count(&self, of: &StreamId) -> Result<RowCount, Error> {
+        read::count(&self.readers, of).await
+    }
+
+    async fn newest(&self, of: &GatewayId, count_max: u32) -> Result<Page<SeriesRow>, Error> {
+        read::newest(&self.readers, of, count_max).await
+    }
+
+    async fn alarms(&self, of: &GatewayId, count_max: u32) -> Result<Page<SeriesRow>, Error> {
+        read::alarms(&self.readers, of, count_max).await
+    }
+
+    async fn fleet_alarms(
+        &self,
+        tenant: &Tenant,
+        count_max: u32,
+    ) -> Result<Page<SeriesRow>, Error> {
+        read::fleet_alarms(&self.readers, tenant, count_max).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+async fn check_version(pool: &SqlitePool) -> Result<(), Error> {
+    let found: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(pool)
+        .await
+        .map_err(|source| Error::Database {
+            action: "ask SQLite for its version",
+            source,
+        })?;
+    let numbers = |text: &str| {
+        text.split('.')
+            .map(|part| part.parse::<u32>().unwrap_or(0))
+            .collect::<Vec<_>>()
+    };
+    if numbers(&found) < numbers(SQLITE_NEEDED) {
+        return Err(Error::OldSqlite {
+            found,
+            needed: SQLITE_NEEDED,
+        });
+    }
+    Ok(())
+}
+
+async fn prepare_schema(pool: &SqlitePool) -> Result<(), Error> {
+    let database = |source| Error::Database {
+        action: "prepare the tables",
+        source,
+    };
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(database)?;
+    match found {
+        SCHEMA => return Ok(()),
+        0 => {}
+        _ => {
+            return Err(Error::Schema {
+                found,
+                known: SCHEMA,
+            });
+        }
+    }
+    sqlx::raw_sql(include_str!("schema.sql"))
+        .execute(&mut *transaction)
+        .await
+        .map_err(database)?;
+    sqlx::raw_sql("PRAGMA user_version = 1")
+        .execute(&mut *transaction)
+        .await
+        .map_err(database)?;
+    transaction.commit().await.map_err(database)
+}
+
+const _: () = assert!(SCHEMA == 1, "the pragma above names the number");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn open() -> (tempfile::TempDir, SqliteStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("centre.db"))
+            .await
+            .unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_on_disk_before_it_returns() {
+        let (_folder, store) = open().await;
+        let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&store.writer)
+            .await
+            .unwrap();
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+            .fetch_one(&store.writer)
+            .await
+            .unwrap();
+        assert_eq!((journal.as_str(), synchronous), ("wal", 2));
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_write() {
+        let (_folder, store) = open().await;
+        assert!(
+            sqlx::query("DELETE FROM rows")
+                .execute(&store.readers)
+                .await
+                .is_err()
+        );
+        assert!(
+            sqlx::query("DELETE FROM rows")
+                .execute(&store.writer)
+                .await
+                .is_ok()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_program_is_refused_unchanged() {
+        let (folder, store) = open().await;
+        sqlx::raw_sql("PRAGMA user_version = 7")
+            .execute(&store.writer)
+            .await
+            .unwrap();
+        store.close().await;
+        let error = SqliteStore::open(&folder.path().join("centre.db"))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "database has schema 7, this program knows up to 1"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("centre.db");
+        std::fs::write(
+            &file,
+            "not a database, but longer than the header of one, which has a hundred bytes "
+                .repeat(9),
+        )
+        .unwrap();
+        assert!(matches!(
+            SqliteStore::open(&file).await,
+            Err(Error::Database { .. })
+        ));
+    }
+
+    /// The rules that keep a table spreadable over machines, read from the schema itself.
+    #[test]
+    fn every_key_starts_with_the_tenant_and_the_gateway() {
+        let schema = include_str!("schema.sql");
+        let keys = schema
+            .lines()
+            .filter(|line| line.contains("PRIMARY KEY (") || line.contains(" ON "));
+        assert_eq!(keys.clone().count(), 5);
+        for key in keys {
+            assert!(key.contains("(tenant, gateway"), "{key}");
+        }
+        for word in ["AUTOINCREMENT", "TRIGGER", "REAL", "NUMERIC", "UNIQUE"] {
+            assert!(!schema.contains(word), "{word}");
+        }
+    }
+}

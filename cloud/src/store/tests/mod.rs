@@ -1,0 +1,109 @@
+//! What every store must hold: one suite, run on each.
+//!
+//! A store joins by a [`Place`] that opens it, and one line of [`hold!`] for it.
+
+mod commit;
+mod read;
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use tidegate_wire::{Class, Content, NamedValue, Scalar, SyncRequest, WallTime};
+
+use super::*;
+use crate::samples::{START_NS, epoch, name, number, request, row, rows, stream};
+
+/// Where a store lives, so that it can be opened again.
+trait Place {
+    type Store: Store;
+    fn open(&self) -> impl Future<Output = Self::Store>;
+}
+
+struct SqliteFile(tempfile::TempDir);
+
+impl SqliteFile {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("centre.db")
+    }
+}
+
+impl Place for SqliteFile {
+    type Store = SqliteStore;
+    async fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.file()).await.unwrap()
+    }
+}
+
+macro_rules! hold {
+    ($place:expr => $($group:ident::$promise:ident),* $(,)?) => { $(
+        #[tokio::test]
+        async fn $promise() {
+            super::$group::$promise(&$place).await;
+        }
+    )* };
+}
+
+mod sqlite {
+    use super::SqliteFile;
+    hold!(SqliteFile::new() =>
+        commit::a_request_that_comes_three_times_is_kept_once,
+        commit::requests_in_any_order_end_in_the_same_rows,
+        commit::rows_beyond_a_gap_are_not_kept_and_the_mark_says_so,
+        commit::another_row_at_a_known_seq_refuses_the_whole_request,
+        commit::values_that_are_not_numbers_are_no_conflict,
+        commit::marks_and_rows_outlive_the_process,
+        commit::gateways_tenants_and_epochs_do_not_mix,
+        commit::every_field_of_a_row_comes_back_as_it_was,
+        read::pages_are_complete_and_stable_while_rows_arrive,
+        read::rows_can_be_asked_by_class_and_key_and_from_the_end,
+        read::a_page_ends_early_rather_than_fill_memory,
+        read::the_newest_row_of_each_series_is_known,
+        read::alarms_come_newest_first,
+        read::a_gateway_is_what_its_last_request_said,
+        read::streams_say_how_many_rows_and_the_first_and_last,
+    );
+}
+
+fn id(gateway: &str) -> GatewayId {
+    GatewayId {
+        tenant: Tenant::default(),
+        gateway: name(gateway),
+    }
+}
+
+fn stream_id(gateway: &str, stream: &str) -> StreamId {
+    StreamId {
+        of: id(gateway),
+        stream: name(stream),
+    }
+}
+
+async fn put(store: &impl Store, request: SyncRequest) -> Result<Committed, Error> {
+    let of = GatewayId {
+        tenant: Tenant::default(),
+        gateway: request.gateway.clone(),
+    };
+    store
+        .commit(&of, &Checked::new(request).unwrap(), WallTime(START_NS))
+        .await
+}
+
+async fn all(store: &impl Store, of: &StreamId) -> Vec<HeldRow> {
+    store
+        .rows(of, &RowFilter::default(), Reach::First, 10_000)
+        .await
+        .unwrap()
+        .items
+}
+
+async fn seqs(store: &impl Store, of: &StreamId) -> Vec<u64> {
+    all(store, of)
+        .await
+        .iter()
+        .map(|held| held.row.seq)
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! A centre for one test, and a client for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tidegate_cloud::http::{App, Listening, serve};
+use tidegate_cloud::store::SqliteStore;
+use tidegate_record::SystemClock;
+use tidegate_wire::{CONTENT_TYPE, SyncReply, SyncRequest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// A centre inside the test's own process.
+pub(crate) struct Centre {
+    pub(crate) client: Caller,
+    _tasks: JoinSet<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Centre {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("centre.db"))
+            .await
+            .unwrap();
+        let app = Arc::new(App::new(store, Arc::new(SystemClock::new())));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(
+            Listening {
+                listener,
+                tls: None,
+            },
+            app,
+            std::future::pending(),
+        ));
+        Self {
+            client: Caller::new(address),
+            _tasks: tasks,
+            _folder: folder,
+        }
+    }
+}
+
+/// Speaks to a centre.
+pub(crate) struct Caller {
+    pub(crate) address: SocketAddr,
+    http: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {:?}", self.body))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.to_vec()).unwrap()
+    }
+
+    /// Status, code and message of a refusal.
+    pub(crate) fn refusal(&self) -> (u16, String, String) {
+        let error = &self.json()["error"];
+        let text = |name| error[name].as_str().unwrap_or_default().to_owned();
+        (self.status.as_u16(), text("code"), text("message"))
+    }
+}
+
+impl Caller {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            http: Client::builder(TokioExecutor::new()).build_http(),
+        }
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address))
+            .header(header::CONTENT_TYPE, content_type)
+            .body(Full::from(body))
+            .unwrap();
+        answer(self.http.request(request).await.unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, "", Vec::new()).await
+    }
+
+    pub(crate) async fn post(&self, body: Vec<u8>) -> Answer {
+        self.call(Method::POST, "/v1/sync", CONTENT_TYPE, body)
+            .await
+    }
+
+    pub(crate) async fn sync(&self, request: &SyncRequest) -> SyncReply {
+        let answer = self.post(tidegate_wire::encode(request).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        tidegate_wire::decode(&answer.body).unwrap()
+    }
+
+    pub(crate) async fn count(&self, gateway: &str, stream: &str) -> u64 {
+        let answer = self
+            .get(&format!("/v1/gateways/{gateway}/streams/{stream}/count"))
+            .await
+            .json();
+        assert_eq!(answer["rows"], answer["marks"]);
+        answer["rows"].as_u64().unwrap()
+    }
+
+    /// The seqs of all rows, page by page.
+    pub(crate) async fn seqs(&self, gateway: &str, stream: &str) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        let mut query = "limit=7".to_owned();
+        loop {
+            let page = self
+                .get(&format!(
+                    "/v1/gateways/{gateway}/streams/{stream}/rows?{query}"
+                ))
+                .await
+                .json();
+            seqs.extend(
+                page["rows"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|row| row["seq"].as_u64().unwrap()),
+            );
+            match page["next"].as_str() {
+                Some(next) => query = format!("limit=7&after={next}"),
+                None => return seqs,
+            }
+        }
+    }
+
+    /// A request whose head was taken and whose body is awaited: it came as far as its handler.
+    pub(crate) async fn unfinished(&self, body_bytes: usize) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let head = format!(
+            "POST /v1/sync HTTP/1.1\r\nhost: centre\r\ncontent-type: {CONTENT_TYPE}\r\n\
+             content-length: {body_bytes}\r\nexpect: 100-continue\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).await.unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream
+    }
+}
+
+pub(crate) async fn answer<B: hyper::body::Body<Error: std::fmt::Debug>>(
+    response: Response<B>,
+) -> Answer {
+    let headers = response.headers().clone();
+    let status = response.status();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|_| "body")
+        .unwrap()
+        .to_bytes();
+    Answer {
+        status,
+        headers,
+        body,
+    }
+}

@@ -1,0 +1,15 @@
+//! The centre from outside: over HTTP, in a browser's eyes, and as a process that is killed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what a test's helper does not find fails the test"
+)]
+
+mod client;
+mod page;
+mod process;
+mod read;
+mod samples;
+mod sync;
