@@ -1,4 +1,5 @@
-//! Our own programs: built once, in the profile in which the caller was built, and started as a user would.
+//! Our own programs: built once and started as a user would, or those of a folder that `TIDEGATE_BINARIES` names, such as
+//! an installed package.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,14 +32,18 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Builds them once in this process; later calls give the same.
+    /// Builds them once in this process, unless they are given; later calls give the same.
     ///
     /// # Errors
     /// When the build fails.
     pub fn built() -> Result<&'static Self> {
         static BUILT: OnceLock<Result<Binaries, String>> = OnceLock::new();
-        let built =
-            BUILT.get_or_init(|| Self::build(Profile::Dev).map_err(|error| format!("{error:#}")));
+        let built = BUILT.get_or_init(|| match std::env::var_os("TIDEGATE_BINARIES") {
+            Some(folder) => Ok(Self {
+                folder: folder.into(),
+            }),
+            None => Self::build(Profile::Dev).map_err(|error| format!("{error:#}")),
+        });
         built.as_ref().map_err(|error| anyhow!("{error}"))
     }
 
@@ -74,6 +79,10 @@ impl Binaries {
     /// # Errors
     /// When its build fails.
     pub fn tidegate_faulty(&self) -> Result<PathBuf> {
+        let given = self.folder.join("tidegate-faulty");
+        if std::env::var_os("TIDEGATE_BINARIES").is_some() && given.is_file() {
+            return Ok(given);
+        }
         cargo_build(
             Profile::Dev,
             &[
@@ -85,7 +94,9 @@ impl Binaries {
                 "tidegate-faulty",
             ],
         )?;
-        Ok(self.folder.join("tidegate-faulty"))
+        Ok(target_folder()?
+            .join(Profile::Dev.folder())
+            .join("tidegate-faulty"))
     }
 
     /// The developer's tool.

@@ -65,6 +65,11 @@ impl<'a> Frame<'a> {
         self.head >> 4
     }
 
+    /// Whether it is a message that the broker has sent before.
+    pub fn repeated(&self) -> bool {
+        self.head & 8 != 0
+    }
+
     /// Its QoS, where it is a message.
     pub fn qos(&self) -> u8 {
         (self.head >> 1) & 3

@@ -1,9 +1,11 @@
 //! A wiretap between broker and gateway, which notes when each message with QoS 1 went in and when its PUBACK came out.
 //!
 //! Both times are bounds in the direction that the proof needs: a message is noted *before* it is passed to the gateway,
-//! a PUBACK *after* it was read from it.
+//! a PUBACK *after* it was read from it. A message that the broker repeats after a broken connection counts from its
+//! first delivery: that may be on disk already, and then its repetition is acknowledged without another commit.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +22,7 @@ use crate::mqtt::{self, Frame, kind};
 pub struct Passage {
     /// Packet id.
     pub id: u16,
-    /// The message was about to be passed to the gateway.
+    /// The message was about to be passed to the gateway, for the first time.
     pub message: Duration,
     /// The receipt had left the gateway.
     pub receipt: Duration,
@@ -39,6 +41,8 @@ struct Shared {
     broker: SocketAddr,
     closed: AtomicBool,
     messages: AtomicU64,
+    /// When each message was first delivered, by a hash of its topic and payload.
+    first: Mutex<HashMap<u64, Duration>>,
     passages: Mutex<Vec<Passage>>,
     broken: Mutex<Option<String>>,
     open: Mutex<Vec<TcpStream>>,
@@ -60,6 +64,7 @@ impl Tap {
             broker: SocketAddr::from(([127, 0, 0, 1], port)),
             closed: AtomicBool::new(false),
             messages: AtomicU64::new(0),
+            first: Mutex::default(),
             passages: Mutex::default(),
             broken: Mutex::default(),
             open: Mutex::default(),
@@ -202,10 +207,14 @@ impl Shared {
             return Ok(());
         };
         self.messages.fetch_add(1, Ordering::Relaxed);
+        let now = now()?;
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = first.entry(identity(frame)).or_insert(now);
+        let since = if frame.repeated() { *first } else { now };
         let before = waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, now()?);
+            .insert(id, since);
         ensure!(
             before.is_none(),
             "the broker used packet id {id} again before its receipt"
@@ -256,6 +265,18 @@ fn look_through(
     };
     buffer.drain(..used);
     result
+}
+
+/// A hash of a message's topic and payload, without its packet id. Messages of the tests are numbered, so each is another.
+fn identity(frame: &Frame<'_>) -> u64 {
+    let topic = 2 + frame
+        .body
+        .first_chunk()
+        .map_or(0, |length| usize::from(u16::from_be_bytes(*length)));
+    let mut hasher = DefaultHasher::new();
+    hasher.write(frame.body.get(..topic).unwrap_or_default());
+    hasher.write(frame.body.get(topic + 2..).unwrap_or_default());
+    hasher.finish()
 }
 
 /// Time since 1970.

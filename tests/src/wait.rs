@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How often a condition is asked.
-const INTERVAL: Duration = Duration::from_millis(5);
+/// How often a condition is asked: at first, and in the end, where asking may cost what is asked some of its time.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
 /// Asks `condition` until it gives a value.
 ///
@@ -17,6 +17,7 @@ pub fn wait_for<T>(
     mut condition: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let start = Instant::now();
+    let mut interval = INTERVALS.0;
     loop {
         if let Some(value) = condition()? {
             return Ok(value);
@@ -24,7 +25,8 @@ pub fn wait_for<T>(
         if start.elapsed() > limit {
             bail!("waited {} s for {what}", limit.as_secs_f64());
         }
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(interval);
+        interval = (interval * 2).min(INTERVALS.1);
     }
 }
 

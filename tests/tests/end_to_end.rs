@@ -20,6 +20,9 @@ use tidegate_tests::wait::{wait_for, wait_until};
 const BROKER: [Tool; 2] = [Tool::Mosquitto, Tool::MosquittoPub];
 const SOON: Duration = Duration::from_secs(30);
 
+/// After failures the uplink waits up to a minute.
+const AFTER_FAILURES: Duration = Duration::from_secs(90);
+
 /// A plant with one module, running.
 fn plant(module: &str, settings: &str, sections: &str) -> (TempDir, Site) {
     let directory = tempfile::tempdir().unwrap();
@@ -68,10 +71,18 @@ fn publish(site: &Site, from: u64, to: u64) {
 /// Waits until the centre has `rows` rows of the journal; gives their numbers, of which there must be as many.
 fn journal_of(site: &Site, rows: u64) -> BTreeSet<u64> {
     let held = || site.cloud.count(GATEWAY, "journal");
-    wait_until(&format!("{rows} rows at the centre"), SOON, || {
-        Ok(held()? >= rows)
-    })
-    .unwrap();
+    let waited = wait_until(
+        &format!("{rows} rows at the centre"),
+        AFTER_FAILURES,
+        || Ok(held()? >= rows),
+    );
+    waited.unwrap_or_else(|error| {
+        panic!(
+            "{error}; there are {}; {:#}",
+            held().unwrap(),
+            site.gateway.status().unwrap()
+        )
+    });
     let mut numbers = BTreeSet::new();
     let add = |row: &Value| {
         assert!(
