@@ -8,6 +8,8 @@ use serde::{Serialize, Serializer};
 use crate::message::Message;
 use crate::time::{BootTime, WallTime};
 
+const REASON_BYTES_MAX: usize = 500;
+
 /// The answer to one batch. Applied as a whole, with the state changes, or not at all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
@@ -44,11 +46,19 @@ impl Outcome {
         });
     }
 
-    /// Hands one message to the dead letters.
+    /// Hands one message to the dead letters. A reason of more than 500 bytes is cut: it may quote a hostile payload.
     pub fn reject<T>(&mut self, message: &Message<T>, reason: impl Into<String>) {
+        let mut reason = reason.into();
+        if reason.len() > REASON_BYTES_MAX {
+            let end = (0..=REASON_BYTES_MAX)
+                .rev()
+                .find(|end| reason.is_char_boundary(*end));
+            reason.truncate(end.unwrap_or(0));
+            reason.push('…');
+        }
         self.rejected.push(Rejection {
             message: message.index,
-            reason: reason.into(),
+            reason,
         });
     }
 }
@@ -346,3 +356,30 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_quotes_a_hostile_payload_is_cut() {
+        let mut outcome = Outcome::default();
+        let message = Message::new("t", ());
+        outcome.reject(&message, "é".repeat(100_000));
+        outcome.reject(&message, "x".repeat(500));
+        assert_eq!(outcome.rejected[0].reason, format!("{}…", "é".repeat(250)));
+        assert_eq!(outcome.rejected[1].reason.len(), 500);
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_is_left_out() {
+        let values = Values::new()
+            .with("a", f64::NAN)
+            .with("b", f64::INFINITY)
+            .with("c", u64::MAX);
+        assert_eq!(
+            values,
+            Values(vec![("c".to_owned(), Scalar::Integer(i64::MAX))])
+        );
+    }
+}

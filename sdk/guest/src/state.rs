@@ -158,6 +158,9 @@ impl<T: Default + Serialize + DeserializeOwned> Keyed<T> {
     /// # Errors
     /// The host refused, because the state is full.
     pub fn flush(&mut self) -> Result<(), Fault> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
         let bucket = Bucket::open()?;
         UNFLUSHED.set(UNFLUSHED.get().saturating_sub(self.changed.len()));
         for name in self.changed.drain(..) {

@@ -143,3 +143,54 @@ impl Parse for WindowArguments {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use syn::parse_str;
+
+    use super::*;
+
+    fn refused(result: Result<Tokens>) -> String {
+        result.map_or_else(
+            |error| error.to_string(),
+            |tokens| format!("accepted: {tokens}"),
+        )
+    }
+
+    #[test]
+    fn the_function_stays_as_it_is_beside_its_module() {
+        let function: ItemFn =
+            parse_str("pub fn warm(m: &Message<f64>) -> bool { m.body > 20.0 }").unwrap();
+        let tokens = stateless(&Tokens::new(), &function, &quote!(Filter)).unwrap();
+        let file: syn::File = syn::parse2(tokens).unwrap();
+        assert!(matches!(file.items.first(), Some(syn::Item::Fn(first)) if *first == function));
+        assert!(
+            matches!(file.items.get(1), Some(syn::Item::Struct(module)) if module.ident == "warm")
+        );
+    }
+
+    #[test]
+    fn what_is_no_operator_is_refused_with_the_reason() {
+        let two: ItemFn = parse_str("fn f(a: u8, b: u8) {}").unwrap();
+        let by_value: ItemFn = parse_str("fn f(window: Window<Count>) -> Values {}").unwrap();
+        let arguments: WindowArguments = parse_str("tumbling = \"10s\"").unwrap();
+        let operator = "an operator is a function of one argument";
+        assert_eq!(
+            refused(stateless(&Tokens::new(), &two, &quote!(Map))),
+            operator
+        );
+        assert_eq!(
+            refused(stateless(&quote!(fast), &by_value, &quote!(Map))),
+            "takes no arguments"
+        );
+        assert_eq!(
+            refused(windowed(&arguments, &by_value)),
+            "a window function takes one &Window<…>"
+        );
+        let unknown = parse_str::<WindowArguments>("sliding = \"10s\"").map(|_| Tokens::new());
+        assert_eq!(
+            refused(unknown),
+            "unknown argument: known is tumbling = \"10s\""
+        );
+    }
+}
