@@ -5,6 +5,7 @@
 //! and replays can turn it.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use minicbor::{Decode, Encode};
 
@@ -61,10 +62,20 @@ pub trait Clock: Send + Sync + Debug {
 }
 
 /// The machine's clocks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct SystemClock {
     boot: BootId,
+    /// Whether the wall clock was synced when that was last looked at, and when it is looked at again.
+    synced: AtomicBool,
+    look_again: AtomicU64,
 }
+
+/// How long an answer about the wall clock's quality is good for: it is asked for with each batch, and costs a look at a
+/// file.
+const QUALITY_LASTS_NS: u64 = 1_000_000_000;
+
+/// Made by systemd-timesyncd when it has set the clock.
+const SYNCED_MARK: &str = "/run/systemd/timesync/synchronized";
 
 impl SystemClock {
     /// Reads the kernel's boot id. Where there is none, the first 8 bytes of a random number stand for it: rows are
@@ -77,7 +88,11 @@ impl SystemClock {
         let boot = kernel
             .or_else(|| getrandom::u64().ok())
             .unwrap_or(std::process::id().into());
-        Self { boot: BootId(boot) }
+        Self {
+            boot: BootId(boot),
+            synced: AtomicBool::new(false),
+            look_again: AtomicU64::new(0),
+        }
     }
 }
 
@@ -94,14 +109,19 @@ impl Clock for SystemClock {
         )))
     }
 
-    /// As the kernel sees it: `adjtimex` reports an unsynchronised clock until a time daemon has set it.
+    /// As systemd-timesyncd says. Under another time daemon the clock counts as unset, the weaker word: nothing is ordered
+    /// or dropped by it.
     fn quality(&self) -> ClockQuality {
-        // A daemon that lost its source lets the kernel's error bound grow to "unsynchronised" again; without the
-        // call's details the two cannot be told apart here, so the weaker word is used.
-        if std::path::Path::new("/run/systemd/timesync/synchronized").exists() {
-            ClockQuality::Synced
-        } else {
-            ClockQuality::Unset
+        let now = self.boot_time().0;
+        if now >= self.look_again.load(Ordering::Relaxed) {
+            let synced = std::path::Path::new(SYNCED_MARK).exists();
+            self.synced.store(synced, Ordering::Relaxed);
+            self.look_again
+                .store(now + QUALITY_LASTS_NS, Ordering::Relaxed);
+        }
+        match self.synced.load(Ordering::Relaxed) {
+            true => ClockQuality::Synced,
+            false => ClockQuality::Unset,
         }
     }
 

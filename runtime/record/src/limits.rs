@@ -28,6 +28,9 @@ pub struct Limits {
     pub channels_max: usize,
     /// Wall time of one call of a module before it is stopped.
     pub call_deadline: Duration,
+    /// Shortest time between two calls without messages, so that a module which always wants to be woken at once does not
+    /// keep the thread busy.
+    pub wake_interval_min: Duration,
     /// Linear memory of a module, in bytes, unless its release asks for less.
     pub memory_bytes_max: usize,
     /// State of a module, keys and values, in bytes, unless its release asks for less.
@@ -77,6 +80,7 @@ impl Limits {
         publish_window: 100,
         channels_max: 4096,
         call_deadline: Duration::from_millis(50),
+        wake_interval_min: Duration::from_millis(10),
         memory_bytes_max: 32 << 20,
         state_bytes_max: 256 << 10,
         outputs_per_call_max: 16_384,

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tidegate_record::{Applied, BootTime, Clock, Effects, Limits, Record};
 use tokio::sync::mpsc;
@@ -138,12 +139,25 @@ impl Feeder {
             let done = match taken {
                 Some(0) => return,
                 Some(_) => self.feed(std::mem::take(&mut records)).await,
-                None => self.wake().await,
+                None => {
+                    woken = self.clock.boot_time();
+                    self.wake().await
+                }
             };
             if let Err(Closed) = done {
                 return;
             }
         }
+    }
+
+    /// How long until the module is to be woken.
+    fn due(&self, woken: BootTime) -> Option<Duration> {
+        let now = self.clock.boot_time();
+        let rest = self
+            .limits
+            .wake_interval_min
+            .saturating_sub(now.since(woken));
+        self.wake_at.map(|at| at.since(now).max(rest))
     }
 
     /// Gives the module what has arrived, in calls that keep the bound on bytes.
@@ -269,7 +283,7 @@ impl Feeder {
     }
 }
 
-async fn sleep(due: Option<std::time::Duration>) {
+async fn sleep(due: Option<Duration>) {
     match due {
         Some(due) => tokio::time::sleep(due).await,
         None => std::future::pending().await,

@@ -73,8 +73,8 @@ pub const CUTS: [Cut; 4] = [
         restart: false,
     },
     Cut {
-        name: "seven messages a call, each on a new instance",
-        messages_max: 7,
+        name: "two messages a call, each on a new instance",
+        messages_max: 2,
         restart: true,
     },
 ];

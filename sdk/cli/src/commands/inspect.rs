@@ -84,14 +84,8 @@ pub(crate) fn release_facts(release: &Release) -> Vec<(&'static str, String)> {
         ("publishes to", words(&release.capabilities.publish)),
         ("writes to", words(&release.capabilities.actuate)),
         ("asks for", words(&release.capabilities.wasi)),
-        (
-            "memory",
-            format!("{} KiB", release.limits.memory_bytes / 1024),
-        ),
-        (
-            "state",
-            format!("{} KiB", release.limits.state_bytes / 1024),
-        ),
+        ("memory", binary(release.limits.memory_bytes)),
+        ("state", binary(release.limits.state_bytes)),
         ("created", format!("{} (unix seconds)", release.created)),
     ];
     facts.extend(
@@ -177,6 +171,15 @@ fn stream_words(stream: &Stream) -> String {
         stream.name,
         stream.class.name()
     )
+}
+
+/// Bytes in the largest unit that divides them.
+fn binary(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+        bytes if bytes % (1 << 10) == 0 => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} bytes"),
+    }
 }
 
 fn words(list: &[String]) -> String {

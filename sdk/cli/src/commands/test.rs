@@ -1,5 +1,6 @@
 //! `tide test`: the component in the gateway's engine, on recorded input.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -70,7 +71,8 @@ impl Args {
         };
 
         let [reference, others @ ..] = CUTS;
-        let outputs = run(reference)?;
+        // Once is enough to read what the module logs.
+        let outputs = tracing::subscriber::with_default(module_log(), || run(reference))?;
         let expectation = match self.update {
             true => outputs.expectation(),
             false => read(&expected_path, Expectation::read)?,
@@ -107,6 +109,17 @@ impl Args {
         cuts.iter()
             .fold(report, |report, cut| report.fact("same with", cut))
     }
+}
+
+/// Shows the module's own log lines on stderr.
+fn module_log() -> impl tracing::Subscriber {
+    let level = tracing::Level::INFO;
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(level)
+        .without_time()
+        .with_target(false)
+        .finish()
 }
 
 fn compare(

@@ -1,0 +1,14 @@
+//! `tide` as its users run it: arguments in; exit code, stdout and stderr out.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod fixture;
+mod module;
+mod signing;
+mod usage;
