@@ -129,8 +129,9 @@ impl Feeder {
             Err(failure) => self.note(&failure),
         }
         let mut records = Vec::new();
+        let mut woken = BootTime::default();
         loop {
-            let due = self.wake_at.map(|at| at.since(self.clock.boot_time()));
+            let due = self.due(woken);
             let taken = tokio::select! {
                 biased;
                 taken = inbox.recv_many(&mut records, self.limits.batch_records_max) => Some(taken),
