@@ -71,13 +71,22 @@ pub(crate) enum Error {
         #[source]
         source: tidegate_testkit::LineError,
     },
-    #[error("module {module} cannot be tested")]
+    #[error("module {module} does not get through its recording")]
     Test {
         module: String,
         source: tidegate_testkit::Error,
     },
     #[error("module {module} does not send what is expected ({cut})\n{difference}")]
     TestDiffers {
+        module: String,
+        cut: &'static str,
+        difference: String,
+    },
+    #[error(
+        "module {module} sends something else with {cut}: what must last between two calls belongs into its state\n\
+         {difference}"
+    )]
+    TestDepends {
         module: String,
         cut: &'static str,
         difference: String,
@@ -99,7 +108,15 @@ impl Error {
             | Self::Start { .. }
             | Self::Child { .. }
             | Self::NotBuilt { .. } => 1,
-            Self::Test { .. } | Self::TestDiffers { .. } => 2,
+            Self::Test {
+                source: tidegate_testkit::Error::Prepare(_),
+                ..
+            } => 1,
+            Self::Test {
+                source: tidegate_testkit::Error::Load(_) | tidegate_testkit::Error::Subject(_),
+                ..
+            } => 65,
+            Self::Test { .. } | Self::TestDiffers { .. } | Self::TestDepends { .. } => 2,
             Self::Refused { .. } => 3,
             Self::Argument { .. } => 64,
             Self::TooLarge { .. }

@@ -161,6 +161,10 @@ fn a_malleated_signature_is_refused() {
 }
 
 #[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the control: a verifier that is not strict"
+)]
 fn a_signature_with_a_point_of_small_order_is_refused() {
     let fleet = fleet();
     let key = ed25519_dalek::SigningKey::from_bytes(&[3; 32]);
@@ -182,6 +186,10 @@ fn a_signature_with_a_point_of_small_order_is_refused() {
 }
 
 #[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the control: a verifier that is not strict"
+)]
 fn a_weak_key_is_refused_at_import() {
     for point in constants::EIGHT_TORSION {
         let bytes = point.compress().to_bytes();

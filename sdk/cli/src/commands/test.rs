@@ -1,6 +1,6 @@
 //! `tide test`: the component in the gateway's engine, on recorded input.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -37,105 +37,122 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self) -> Result<Report, Error> {
         let project = Project::open(&self.folder)?;
-        let Some(test) = &project.manifest.test else {
-            let problem = format!("its {FILE_NAME} has no [test] with input and expected");
-            return Err(Error::Project {
-                path: self.folder.clone(),
-                problem,
-            });
+        let no_module = |problem: String| Error::Project {
+            path: self.folder.clone(),
+            problem,
         };
-        let (input_path, expected_path) = (
-            self.folder.join(&test.input),
-            self.folder.join(&test.expected),
-        );
-        let recording = read(&input_path, Recording::read)?;
+        let Some(test) = &project.manifest.test else {
+            return Err(no_module(format!(
+                "its {FILE_NAME} has no [test] with input and expected"
+            )));
+        };
+        let expected = self.folder.join(&test.expected);
+        let recording = read(&self.folder.join(&test.input), Recording::read)?;
         if recording.is_empty() {
-            return Err(Error::Project {
-                path: self.folder.clone(),
-                problem: "its recorded input is empty".to_owned(),
-            });
+            return Err(no_module("its recorded input is empty".to_owned()));
         }
         let (component, _) = build(&project, &self.folder, self.target)?;
-        let subject = subject(&project.manifest, files::read_bundle(&component)?);
-        let module = || subject.name.clone();
-        let rig = Rig::new().map_err(|source| Error::Test {
-            module: module(),
-            source,
-        })?;
-        let run = |cut| {
-            rig.run(&subject, &recording, cut)
-                .map_err(|source| Error::Test {
-                    module: module(),
-                    source,
-                })
-        };
+        let bench = Bench::new(
+            subject(&project.manifest, files::read_bundle(&component)?),
+            recording,
+        )?;
 
         let [reference, others @ ..] = CUTS;
         // Once is enough to read what the module logs.
-        let outputs = tracing::subscriber::with_default(module_log(), || run(reference))?;
-        let expectation = match self.update {
-            true => outputs.expectation(),
-            false => read(&expected_path, Expectation::read)?,
-        };
-        compare(&module(), reference, &expectation, &outputs)?;
-        // Against the first run and not the file: the numbers in a file may be rounded.
-        let expectation = outputs.expectation();
+        let outputs = tracing::subscriber::with_default(module_log(), || bench.run(reference))?;
+        if !self.update {
+            bench.compare(reference, &read(&expected, Expectation::read)?, &outputs)?;
+        }
         for cut in others {
-            compare(&module(), cut, &expectation, &run(cut)?)?;
+            bench.compare_cuts(cut, &outputs)?;
         }
         if self.update {
-            files::write(&expected_path, outputs.to_text().as_bytes())?;
+            files::write(&expected, outputs.to_text().as_bytes())?;
         }
-        Ok(self.report(
-            &subject.name,
-            recording.len(),
-            outputs.len(),
-            &expected_path,
-        ))
+        Ok(self.report(&bench, &outputs, &expected))
     }
 
-    fn report(&self, module: &str, messages: usize, outputs: usize, expected: &Path) -> Report {
+    fn report(&self, bench: &Bench, outputs: &Outputs, expected: &Path) -> Report {
         let cuts: Vec<&str> = CUTS.iter().map(|cut| cut.name).collect();
+        let (module, messages) = (&bench.subject.name, bench.recording.len());
         let facts = json!({
-            "module": module, "messages": messages, "outputs": outputs, "cuts": cuts, "updated": self.update,
+            "module": module, "messages": messages, "outputs": outputs.len(), "cuts": cuts, "updated": self.update,
         });
-        let found = match self.update {
-            true => format!("wrote {}", expected.display()),
-            false => format!("as in {}", expected.display()),
-        };
-        let report = Report::new(facts).line(format!(
-            "{module}: {messages} messages, {outputs} outputs, {found}"
-        ));
+        let did = if self.update { "wrote" } else { "as in" };
+        let summary = format!(
+            "{messages} messages, {} outputs, {did} {}",
+            outputs.len(),
+            expected.display()
+        );
+        let report = Report::new(facts).line(format!("{module}: {summary}"));
         cuts.iter()
             .fold(report, |report, cut| report.fact("same with", cut))
     }
 }
 
+/// A module and its recording, in the engine.
+struct Bench {
+    rig: Rig,
+    subject: Subject,
+    recording: Recording,
+}
+
+impl Bench {
+    fn new(subject: Subject, recording: Recording) -> Result<Self, Error> {
+        let rig = Rig::new().map_err(|source| Error::Test {
+            module: subject.name.clone(),
+            source,
+        })?;
+        Ok(Self {
+            rig,
+            subject,
+            recording,
+        })
+    }
+
+    fn run(&self, cut: Cut) -> Result<Outputs, Error> {
+        let outputs = self.rig.run(&self.subject, &self.recording, cut);
+        outputs.map_err(|source| Error::Test {
+            module: self.subject.name.clone(),
+            source,
+        })
+    }
+
+    fn compare(&self, cut: Cut, expectation: &Expectation, outputs: &Outputs) -> Result<(), Error> {
+        let Some(difference) = expectation.difference(outputs) else {
+            return Ok(());
+        };
+        let (module, difference) = (self.subject.name.clone(), difference.to_string());
+        Err(Error::TestDiffers {
+            module,
+            cut: cut.name,
+            difference,
+        })
+    }
+
+    /// Against the first run and not the file: the numbers in a file may be rounded.
+    fn compare_cuts(&self, cut: Cut, reference: &Outputs) -> Result<(), Error> {
+        let Some(difference) = reference.expectation().difference(&self.run(cut)?) else {
+            return Ok(());
+        };
+        let (module, difference) = (self.subject.name.clone(), difference.to_string());
+        Err(Error::TestDepends {
+            module,
+            cut: cut.name,
+            difference,
+        })
+    }
+}
+
 /// Shows the module's own log lines on stderr.
 fn module_log() -> impl tracing::Subscriber {
-    let level = tracing::Level::INFO;
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_writer(io::stderr)
-        .with_max_level(level)
+        .with_ansi(io::stderr().is_terminal());
+    log.with_max_level(tracing::Level::INFO)
         .without_time()
         .with_target(false)
         .finish()
-}
-
-fn compare(
-    module: &str,
-    cut: Cut,
-    expectation: &Expectation,
-    outputs: &Outputs,
-) -> Result<(), Error> {
-    match expectation.difference(outputs) {
-        None => Ok(()),
-        Some(difference) => Err(Error::TestDiffers {
-            module: module.to_owned(),
-            cut: cut.name,
-            difference: difference.to_string(),
-        }),
-    }
 }
 
 fn read<T>(path: &Path, parse: fn(&str) -> Result<T, LineError>) -> Result<T, Error> {

@@ -121,7 +121,8 @@ pub(crate) fn component(imports: &[&str], export: &str) -> Vec<u8> {
     let section = |id: u8, body: Vec<u8>| {
         let length = u16::try_from(body.len()).unwrap();
         // LEB128 in two bytes.
-        let length = [(length & 0x7f) as u8 | 0x80, (length >> 7) as u8];
+        let [low, high] = [length & 0x7f | 0x80, length >> 7].map(|byte| byte.to_le_bytes()[0]);
+        let length = [low, high];
         [&[id], &length[..], &body].concat()
     };
     let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();

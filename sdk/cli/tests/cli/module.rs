@@ -89,7 +89,10 @@ fn a_module_that_keeps_its_memory_outside_the_state_is_found_out() {
     fs::write(&input, messages(&[1.0, 2.0, 3.0, 4.0])).unwrap();
     tide_in(&module, &["test", "--update"]).check(
         2,
-        &["two messages a call, each on a new instance", "\"count\":3"],
+        &[
+            "sends something else with two messages a call, each on a new instance",
+            "\"count\":3",
+        ],
     );
     // One call is one instance: nothing to forget.
     fs::write(&input, messages(&[1.0, 2.0])).unwrap();
