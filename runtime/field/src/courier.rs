@@ -216,7 +216,10 @@ mod tests {
             route.receipts.send(id).await.unwrap();
         }
         // The link has not quite gone yet, so a failed attempt is made again.
-        let Route { letters: _letters, receipts } = route;
+        let Route {
+            letters: _letters,
+            receipts,
+        } = route;
         drop(receipts);
         tasks.join_next().await.unwrap().unwrap();
         assert_eq!(

@@ -25,8 +25,8 @@ use crate::{BrokerCounters, Phase};
 
 /// Bytes that wait for their commit before the socket is left unread, in full batches: two in work, two on the way.
 const UNCOMMITTED_BATCHES_MAX: usize = 4;
-/// How long the last packets may take to leave.
-const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the last packets may take to leave and to be read.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a session ends.
 #[derive(Debug)]
@@ -364,11 +364,12 @@ impl Session {
         }
     }
 
-    /// Says that we go, after everything else that is to be sent.
+    /// Says that we go, after everything else that is to be sent, and waits until the broker has read it: brokers read a
+    /// packet at a time, and one that we come back to before it has read our last acknowledgements forgets them.
     async fn say_goodbye(&mut self) {
         if v5::write_disconnect(self.connection.output()).is_ok() {
-            // An error or a broker that does not read: it finds out by itself.
-            timeout(GOODBYE_TIMEOUT, self.connection.flush()).await.ok();
+            // A broker that does not answer finds out by itself that we are gone.
+            timeout(GOODBYE_TIMEOUT, self.connection.close()).await.ok();
         }
     }
 }

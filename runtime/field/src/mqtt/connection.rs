@@ -114,9 +114,11 @@ impl Connection {
         .await
     }
 
-    /// Writes what is to be sent, and resolves when it is.
-    pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_write(cx)).await
+    /// Writes what is to be sent, and resolves when the other side has closed the connection. What still comes is dropped.
+    pub(crate) async fn close(&mut self) {
+        while self.exchange(Reading::Yes).await.is_ok() {
+            self.input.clear();
+        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
