@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     match serve(arguments.try_into()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = if matches!(error, Error::Settings(_)) {
+            let code = if matches!(error, Error::Settings(_) | Error::Tls(_)) {
                 EXIT_USAGE
             } else {
                 EXIT_FAILURE

@@ -175,7 +175,7 @@ async fn a_wrong_start_says_why_and_makes_no_database() {
                 "--tls-key",
                 "missing.pem",
             ],
-            1,
+            64,
             "cannot read missing.pem",
         ),
     ] {

@@ -1,0 +1,213 @@
+//! The test vectors of docs/formats/wire.md: what we write is what the page says, and what it says we read.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "what a test's helper does not find fails the test"
+)]
+
+use minicbor::{Decode, Encode};
+use tidegate_wire::{
+    BootId, BootTime, Class, ClockQuality, Content, Document, Epoch, GatewayStatus, Mark,
+    ModuleStatus, Name, NamedValue, Scalar, Stamp, StoredRow, StreamEpoch, StreamRows, SyncReply,
+    SyncRequest, VERSION, WallTime, decode,
+};
+
+const PAGE: &str = include_str!("../../../docs/formats/wire.md");
+
+#[test]
+fn the_request_is_the_bytes_of_the_page() {
+    assert_eq!(minicbor::to_vec(request()).unwrap(), block("request"));
+    let read: SyncRequest = decode(&compressed(&block("request"))).unwrap();
+    assert_eq!(read, request());
+}
+
+#[test]
+fn the_reply_is_the_bytes_of_the_page() {
+    assert_eq!(minicbor::to_vec(reply()).unwrap(), block("reply"));
+    assert_eq!(decode::<SyncReply>(&block("frame")).unwrap(), reply());
+}
+
+#[test]
+fn another_byte_is_another_message() {
+    let mut frame = block("frame");
+    // The seq of the mark of `summary`.
+    let seq = frame.len() - 13;
+    assert_eq!(frame[seq], 0);
+    frame[seq] = 9;
+    assert_eq!(decode::<SyncReply>(&frame).unwrap().marks[1].seq, 9);
+}
+
+#[test]
+fn fields_of_a_later_version_are_skipped() {
+    /// A mark with two fields more.
+    #[derive(Encode, Decode)]
+    struct Later {
+        #[n(0)]
+        of: StreamEpoch,
+        #[n(1)]
+        seq: u64,
+        #[n(2)]
+        note: String,
+        #[n(5)]
+        more: Vec<u64>,
+    }
+    let mark = reply().marks.remove(0);
+    let later = Later {
+        of: mark.of.clone(),
+        seq: mark.seq,
+        note: "later".into(),
+        more: vec![1, 2],
+    };
+    let bytes = minicbor::to_vec(later).unwrap();
+    assert_eq!(minicbor::decode::<Mark>(&bytes).unwrap(), mark);
+}
+
+#[test]
+fn open_arrays_and_short_floats_are_read() {
+    let mark = reply().marks.remove(0);
+    let of = minicbor::to_vec(&mark.of).unwrap();
+    let open = [&[0x9F], of.as_slice(), &[0x02, 0xFF]].concat();
+    assert_eq!(minicbor::decode::<Mark>(&open).unwrap(), mark);
+    for short in [
+        [0x82, 0x02, 0x81, 0xF9, 0x55, 0xB8].as_slice(),
+        &[0x82, 0x02, 0x81, 0xFA, 0x42, 0xB7, 0x00, 0x00],
+    ] {
+        let value: Scalar = minicbor::decode(short).unwrap();
+        assert_eq!(value, Scalar::Number(91.5));
+    }
+}
+
+/// The bytes of the page's block of this kind.
+fn block(kind: &str) -> Vec<u8> {
+    let text = PAGE.split(&format!("```{kind}\n")).nth(1).unwrap();
+    let hex: String = text
+        .split("```")
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+fn compressed(message: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(message, 1).unwrap()
+}
+
+fn alarms() -> StreamEpoch {
+    StreamEpoch {
+        stream: Name::new("alarms").unwrap(),
+        epoch: Epoch {
+            ordinal: 2,
+            random: 0xA1B2_C3D4_E5F6_0708,
+        },
+    }
+}
+
+fn summary() -> StreamEpoch {
+    StreamEpoch {
+        stream: Name::new("summary").unwrap(),
+        epoch: Epoch {
+            ordinal: 1,
+            random: 7,
+        },
+    }
+}
+
+fn request() -> SyncRequest {
+    SyncRequest {
+        version: VERSION,
+        gateway: Name::new("gw-1").unwrap(),
+        epoch: alarms().epoch,
+        sent: WallTime(1_795_246_200_000_000_000),
+        known: vec![summary()],
+        rows: vec![StreamRows {
+            of: alarms(),
+            rows: vec![alarm(), picture()],
+        }],
+        status: GatewayStatus {
+            version: "0.1.0".into(),
+            rows_waiting: 1,
+            records_in: 1000,
+            rejected: 0,
+            modules: vec![ModuleStatus {
+                name: Name::new("threshold-alarm").unwrap(),
+                version: "0.1.0".into(),
+                state: "running".into(),
+                faults: 0,
+            }],
+        },
+    }
+}
+
+fn alarm() -> StoredRow {
+    let value = |name: &str, value| NamedValue {
+        name: name.into(),
+        value,
+    };
+    StoredRow {
+        seq: 1,
+        class: Class::Alarm,
+        module: Name::new("threshold-alarm").unwrap(),
+        generation: 3,
+        key: "press-7".into(),
+        time: WallTime(1_795_246_199_000_000_000),
+        duration_ns: 0,
+        content: Content::Values(vec![
+            value("celsius", Scalar::Number(91.5)),
+            value("active", Scalar::Boolean(true)),
+        ]),
+        stamp: Stamp {
+            boot: BootId(0xB007),
+            boot_time: BootTime(5_000_000_000),
+            wall_time: WallTime(1_795_246_199_500_000_000),
+            clock: ClockQuality::Synced,
+        },
+        trace: Some([0x11; 16]),
+    }
+}
+
+fn picture() -> StoredRow {
+    StoredRow {
+        seq: 2,
+        class: Class::Summary,
+        module: Name::new("camera").unwrap(),
+        generation: 1,
+        key: String::new(),
+        time: WallTime(0),
+        duration_ns: 60_000_000_000,
+        content: Content::Document(Document {
+            content_type: "text/plain".into(),
+            bytes: b"ok".to_vec(),
+        }),
+        stamp: Stamp {
+            boot: BootId(0xB007),
+            boot_time: BootTime(5_000_000_000),
+            wall_time: WallTime(0),
+            clock: ClockQuality::Unset,
+        },
+        trace: None,
+    }
+}
+
+fn reply() -> SyncReply {
+    SyncReply {
+        version: VERSION,
+        marks: vec![
+            Mark {
+                of: alarms(),
+                seq: 2,
+            },
+            Mark {
+                of: summary(),
+                seq: 0,
+            },
+        ],
+        server_time: WallTime(1_795_246_200_250_000_000),
+        next_poll_ms: 5000,
+    }
+}
