@@ -52,18 +52,7 @@ impl Binaries {
     /// # Errors
     /// When the build fails.
     pub fn build(profile: Profile) -> Result<Self> {
-        cargo_build(
-            profile,
-            &[
-                "-p",
-                "tidegate",
-                "-p",
-                "tide",
-                "-p",
-                "tidegate-cloud",
-                "--bins",
-            ],
-        )?;
+        cargo_build(profile, &["--bins"])?;
         Ok(Self {
             folder: target_folder()?.join(profile.folder()),
         })
@@ -85,14 +74,7 @@ impl Binaries {
         }
         cargo_build(
             Profile::Dev,
-            &[
-                "-p",
-                "tidegate",
-                "--features",
-                "faults",
-                "--bin",
-                "tidegate-faulty",
-            ],
+            &["--features", "tidegate/faults", "--bin", "tidegate-faulty"],
         )?;
         Ok(target_folder()?
             .join(Profile::Dev.folder())
@@ -110,21 +92,25 @@ impl Binaries {
     }
 }
 
-/// Runs `cargo build` in the host workspace. Its messages go to the terminal: a build can take minutes.
-///
-/// # Errors
-/// When it fails.
-pub fn cargo_build(profile: Profile, arguments: &[&str]) -> Result<()> {
+/// The packages with our programs. Always built together, faulty or not, so that cargo gives what they share the same
+/// features and builds it once.
+const PACKAGES: [&str; 6] = ["-p", "tidegate", "-p", "tide", "-p", "tidegate-cloud"];
+
+/// Runs `cargo build` for them. Its messages go to the terminal: a build can take minutes.
+fn cargo_build(profile: Profile, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(repository())
         .args(["build", "--quiet"])
-        .args(arguments)
-        .stdin(Stdio::null());
+        .args(PACKAGES)
+        .args(arguments);
     if profile == Profile::Release {
         command.arg("--release");
     }
-    let status = command.status().context("cannot start cargo")?;
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot start cargo")?;
     ensure!(
         status.success(),
         "cargo build {} failed",

@@ -1,13 +1,13 @@
 //! What a browser shows of a page: the document after it was loaded, and a picture.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+
+use serde_json::Value;
 
 use crate::tools::Tool;
 use crate::wait::wait_for;
@@ -23,7 +23,7 @@ pub fn document(url: &str) -> Result<String> {
     chromium(&["--dump-dom"], url)
 }
 
-/// A picture of the page, kept as a PNG file.
+/// Takes a picture of the page and keeps it as a PNG file.
 ///
 /// # Errors
 /// When Chromium is not installed, does not end or takes no picture.
@@ -33,7 +33,7 @@ pub fn picture(url: &str, file: &Path) -> Result<Picture> {
     }
     let to = format!("--screenshot={}", file.display());
     chromium(&[&to, "--window-size=1280,960", "--hide-scrollbars"], url)?;
-    Picture::read(file)
+    Picture::measure(file)
 }
 
 fn chromium(arguments: &[&str], url: &str) -> Result<String> {
@@ -77,49 +77,55 @@ fn chromium(arguments: &[&str], url: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&std::fs::read(&output)?).into_owned())
 }
 
-/// Pixels.
-#[derive(Debug)]
+/// What can be seen in a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Picture {
-    colours: HashMap<[u8; 3], u64>,
-    pixels: u64,
+    /// Number of different colours.
+    pub colours: u64,
+    /// Share of the pixels that are not of the commonest colour, from 0 to 1: an empty page has none.
+    pub drawn: f64,
 }
 
+/// Lets the browser count the pixels of a picture: it has the decoder.
+const MEASURE: &str = r#"<!doctype html><pre id="out"></pre><img src="PICTURE" onload="
+  const canvas = new OffscreenCanvas(this.width, this.height).getContext('2d');
+  canvas.drawImage(this, 0, 0);
+  const counts = new Map();
+  const pixels = new Uint32Array(canvas.getImageData(0, 0, this.width, this.height).data.buffer);
+  for (const pixel of pixels) counts.set(pixel, (counts.get(pixel) || 0) + 1);
+  const drawn = 1 - Math.max(...counts.values()) / pixels.length;
+  out.textContent = JSON.stringify({colours: counts.size, drawn});
+">"#;
+
 impl Picture {
-    fn read(file: &Path) -> Result<Self> {
-        let input = File::open(file)
-            .with_context(|| format!("chromium took no picture {}", file.display()))?;
-        let mut decoder = png::Decoder::new(BufReader::new(input));
-        decoder.set_transformations(png::Transformations::normalize_to_color8());
-        let mut reader = decoder.read_info()?;
-        let mut bytes = vec![0; reader.output_buffer_size().context("a picture too large")?];
-        let info = reader.next_frame(&mut bytes)?;
-        let mut picture = Self {
-            colours: HashMap::new(),
-            pixels: 0,
-        };
-        for pixel in bytes.chunks_exact(info.color_type.samples()) {
-            if let Some(colour) = pixel.first_chunk::<3>() {
-                *picture.colours.entry(*colour).or_default() += 1;
-                picture.pixels += 1;
-            }
-        }
-        Ok(picture)
-    }
-
-    /// Number of different colours.
-    pub fn colours(&self) -> usize {
-        self.colours.len()
-    }
-
-    /// Share of the pixels that are not of the commonest colour, from 0 to 1: an empty page has none.
-    pub fn drawn(&self) -> f64 {
-        let commonest = self.colours.values().copied().max().unwrap_or_default();
-        #[allow(
-            clippy::cast_precision_loss,
-            reason = "a picture has far fewer than 2^52 pixels"
-        )]
-        let share = (self.pixels - commonest) as f64 / self.pixels.max(1) as f64;
-        share
+    fn measure(file: &Path) -> Result<Self> {
+        ensure!(
+            file.is_file(),
+            "chromium took no picture {}",
+            file.display()
+        );
+        let folder = tempfile::tempdir()?;
+        let page = folder.path().join("measure.html");
+        std::fs::write(
+            &page,
+            MEASURE.replace("PICTURE", &format!("file://{}", file.display())),
+        )?;
+        let document = chromium(
+            &["--allow-file-access-from-files", "--dump-dom"],
+            &format!("file://{}", page.display()),
+        )?;
+        let json = document
+            .split_once("<pre id=\"out\">")
+            .and_then(|(_, rest)| rest.split_once("</pre>"));
+        let (json, _) =
+            json.with_context(|| format!("the picture was not measured: {document}"))?;
+        let measured: Value = serde_json::from_str(json).context("the picture was not measured")?;
+        let colours = measured.pointer("/colours").and_then(Value::as_u64);
+        let drawn = measured.pointer("/drawn").and_then(Value::as_f64);
+        Ok(Self {
+            colours: colours.context("no colours")?,
+            drawn: drawn.context("nothing drawn")?,
+        })
     }
 }
 
@@ -142,13 +148,14 @@ mod tests {
             &file,
         )
         .unwrap();
-        assert!(
-            drawn.drawn() > 0.005 && drawn.colours() > 2,
-            "{} {}",
-            drawn.drawn(),
-            drawn.colours()
-        );
+        assert!(drawn.drawn > 0.005 && drawn.colours > 2, "{drawn:?}");
         let empty = picture("data:text/html,", &file).unwrap();
-        assert!(empty.drawn() == 0.0 && empty.colours() == 1);
+        assert_eq!(
+            empty,
+            Picture {
+                colours: 1,
+                drawn: 0.0
+            }
+        );
     }
 }

@@ -159,12 +159,7 @@ fn an_alarm_reaches_the_local_topic_and_the_page() {
         "{document}"
     );
     let picture = page::picture(&url, &target_folder().unwrap().join("page.png")).unwrap();
-    assert!(
-        picture.drawn() > 0.01 && picture.colours() > 8,
-        "{} {}",
-        picture.drawn(),
-        picture.colours()
-    );
+    assert!(picture.drawn > 0.01 && picture.colours > 8, "{picture:?}");
 }
 
 #[test]
