@@ -22,7 +22,7 @@ use super::log::MachineLog;
 const LOG_PER_SECOND: f64 = 400.0;
 
 /// Messages a second of the other client.
-const OTHER_PER_SECOND: f64 = 50.0;
+const OTHER_PER_SECOND: f64 = 20.0;
 
 /// Messages of the probe; each of them is an alarm.
 const PROBES: u64 = 400;
@@ -211,7 +211,7 @@ impl Other {
     }
 }
 
-/// A press that warms up and cools down once in 4 s.
+/// A press that warms up and cools down once in 10 s.
 fn temperature(number: u64) -> f64 {
     let phase =
         f64::from(u32::try_from(number % 200).unwrap_or_default()) / 200.0 * std::f64::consts::TAU;

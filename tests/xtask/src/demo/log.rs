@@ -10,6 +10,9 @@ use tidegate_tests::binaries::repository;
 /// Most messages that are taken from a file; it is repeated as long as the demo lasts.
 const MESSAGES_MAX: usize = 100_000;
 
+/// Numbers that count or date a message and measure nothing.
+const COUNTERS: [&str; 6] = ["id", "index", "seq", "time", "timestamp", "ts"];
+
 /// Messages of one machine, all with the same channels.
 #[derive(Debug)]
 pub(crate) struct MachineLog {
@@ -41,7 +44,10 @@ impl MachineLog {
         let first = objects
             .first()
             .with_context(|| format!("{} has no messages", file.display()))?;
-        let numbers = first.iter().filter(|(_, value)| value.is_number());
+        let measured = |name: &str| !COUNTERS.contains(&name.to_lowercase().as_str());
+        let numbers = first
+            .iter()
+            .filter(|(name, value)| value.is_number() && measured(name));
         let channels: Vec<String> = numbers.map(|(name, _)| name.clone()).collect();
         ensure!(
             !channels.is_empty(),

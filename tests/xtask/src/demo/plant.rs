@@ -59,7 +59,7 @@ fn settings(log: &MachineLog) -> Vec<(&'static str, String)> {
     let channels = serde_json::to_string(&log.channels).unwrap_or_default();
     let first = log.channels.first().map_or("", String::as_str);
     let summary = |name: &str, inputs: &str, field: &str| {
-        let config = format!("config = {{ window = \"1s\"{field} }}");
+        let config = format!("config = {{ window = \"5s\"{field} }}");
         (
             "rolling-summary",
             format!("name = \"{name}\"\n{inputs}\n{config}"),
