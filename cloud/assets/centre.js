@@ -6,6 +6,7 @@ const REFRESH_MS = 1000; // at most one refresh in this time
 const IDLE_MS = 15000; // and one at least, for what changes without a commit: a gateway that went silent
 const POINTS = 600; // newest rows that the chart asks for
 const SERIES_MAX = 8; // lines in the chart
+const PLOT_HEIGHT = 270; // without its legend, in pixels
 const SPAN_S = 90 * 86400; // a point further than this from the newest one came from a wrong clock
 
 // Labels of the time axis, by the distance of its ticks: the tick, and below it what changed since the last one.
@@ -199,10 +200,10 @@ function draw() {
   const axis = { stroke: color("--quiet"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 } };
   const options = {
     width: chart.clientWidth - 24,
-    height: chart.clientHeight - 44,
+    height: PLOT_HEIGHT,
     legend: { live: true },
     cursor: { drag: { x: true, y: false } },
-    axes: [{ ...axis, values: TIME_LABELS }, { ...axis, size: 62 }],
+    axes: [{ ...axis, values: TIME_LABELS, space: 90 }, { ...axis, size: 62 }],
     series: [
       { value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" },
       ...shown.map((key, index) => ({

@@ -207,9 +207,6 @@ impl Writer<'_> {
                 }
                 self.execute(insert).await?;
                 new = rest;
-                if new.is_empty() {
-                    return Ok(());
-                }
             }
         }
         Ok(())
