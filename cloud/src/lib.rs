@@ -10,13 +10,13 @@
 //! - [`store`]: what is kept, behind one trait; SQLite.
 //! - [`http`]: connections, the sync endpoint, the read API, live events.
 //! - [`page`]: the pages that people look at.
-//! - [`run`]: all of it together, from the settings to the last connection.
+//! - [`run()`]: all of it together, from the settings to the last connection.
 
 pub mod checked;
 pub mod config;
 pub mod http;
 pub mod page;
-pub mod run;
+mod run;
 pub mod store;
 
 #[cfg(test)]
