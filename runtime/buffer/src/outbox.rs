@@ -106,7 +106,9 @@ impl Outbox for BufferHandle {
     type Error = Error;
 
     async fn next(&self, rows_max: usize) -> Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Error> {
-        let waiting = self.shared.sequence().waiting();
+        let mut waiting = self.shared.sequence().waiting();
+        // Short streams first: what they leave of their share goes to the long ones.
+        waiting.sort_by_key(|(_, extent)| extent.last - extent.mark);
         let mut reader = self.shared.reader.lock().await;
         let (mut rows, mut left, mut places) = (Vec::new(), rows_max, waiting.len());
         for (place, extent) in waiting {

@@ -57,6 +57,9 @@ pub struct Limits {
     pub seen_ids_max: usize,
     /// Rows in one request to the centre.
     pub sync_rows_max: usize,
+    /// Shortest time between two requests while no backlog waits: rows that trickle share a request, because its headers
+    /// and status weigh more than a row.
+    pub sync_interval_min: Duration,
     /// One request to the centre, from connecting to the last byte of the reply.
     pub sync_timeout: Duration,
     /// First wait after a failed connection; doubled, with full jitter, up to [`Limits::backoff_max`].
@@ -94,6 +97,7 @@ impl Limits {
         dead_letters_max: 1000,
         seen_ids_max: 100_000,
         sync_rows_max: 5000,
+        sync_interval_min: Duration::from_secs(1),
         sync_timeout: Duration::from_secs(30),
         backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_secs(60),

@@ -194,7 +194,8 @@ pub trait Outbox: Send + Sync {
     /// Why the outbox could not be read or marked.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// The oldest rows that the centre lacks, grouped by stream and in order of `(epoch, seq)`: at most `rows_max`.
+    /// Rows that the centre lacks, the oldest of each stream and epoch, in order of `seq`: at most `rows_max`, and as many
+    /// while there are more.
     fn next(
         &self,
         rows_max: usize,

@@ -72,6 +72,14 @@ impl<O> std::fmt::Debug for Uplink<O> {
 /// What waits in the outbox.
 type Waiting = Vec<(StreamEpoch, Vec<StoredRow>)>;
 
+/// An exchange that succeeded.
+struct Exchanged {
+    /// Rows that were sent.
+    sent: usize,
+    /// When the centre wants to hear again.
+    poll: Duration,
+}
+
 /// Whether the centre's marks are known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Marks {
@@ -80,23 +88,26 @@ enum Marks {
 }
 
 impl<O: Outbox> Uplink<O> {
-    /// Syncs until `stop` is true; then sends what still waits, once, and ends.
+    /// Syncs until `stop` is true; then sends what still waits, as long as the centre takes it, and ends.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::new(self.limits.backoff_min, self.limits.backoff_max);
         let mut marks = Marks::Unknown;
         let mut rows_max = self.limits.sync_rows_max;
         loop {
             let last = *stop.borrow_and_update();
-            let pause = match self.exchange(marks, rows_max).await {
-                Ok((drained, poll)) => {
+            let exchanged = self.exchange(marks, rows_max).await;
+            match exchanged {
+                Ok(Exchanged { sent, poll }) => {
                     self.counters.outcome(None);
                     backoff.reset();
-                    rows_max = self.limits.sync_rows_max;
                     let first = std::mem::replace(&mut marks, Marks::Known) == Marks::Unknown;
-                    match drained && !first {
-                        true if last => return,
-                        true => Some((poll, true)),
-                        false => None,
+                    let backlog = sent >= rows_max;
+                    rows_max = self.limits.sync_rows_max;
+                    if last && !first && sent == 0 {
+                        return;
+                    }
+                    if !(first || backlog || last) {
+                        self.wait(poll, &mut stop).await;
                     }
                 }
                 Err(_) if last => return,
@@ -104,25 +115,42 @@ impl<O: Outbox> Uplink<O> {
                     if rows_max > 1 =>
                 {
                     rows_max /= 2;
-                    None
                 }
                 Err(error) => {
                     marks = Marks::Unknown;
-                    Some((self.failed(&error, &mut backoff), false))
-                }
-            };
-            if let Some((pause, wake)) = pause {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.outbox.changed(), if wake => {}
-                    _ = stop.changed() => {}
+                    let pause = self.failed(&error, &mut backoff);
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        _ = stop.changed() => {}
+                    }
                 }
             }
         }
     }
 
-    /// One exchange. Says whether nothing waits any more, and when the centre wants to hear again.
-    async fn exchange(&self, marks: Marks, rows_max: usize) -> Result<(bool, Duration), Error> {
+    /// Waits until rows wait, but for at least the shortest interval, or until the centre wants to hear again.
+    async fn wait(&self, poll: Duration, stop: &mut watch::Receiver<bool>) {
+        let rows = async {
+            tokio::time::sleep(self.limits.sync_interval_min).await;
+            // An outbox that cannot be read is the next exchange's error.
+            while self
+                .outbox
+                .next(1)
+                .await
+                .is_ok_and(|waiting| waiting.is_empty())
+            {
+                self.outbox.changed().await;
+            }
+        };
+        tokio::select! {
+            () = rows => {}
+            () = tokio::time::sleep(poll.max(self.limits.sync_interval_min)) => {}
+            _ = stop.changed() => {}
+        }
+    }
+
+    /// One exchange.
+    async fn exchange(&self, marks: Marks, rows_max: usize) -> Result<Exchanged, Error> {
         let waiting = match self.outbox.next(rows_max).await {
             Ok(waiting) => waiting,
             Err(error) => return Err(Error::Reply(Box::new(error))),
@@ -131,14 +159,13 @@ impl<O: Outbox> Uplink<O> {
             Marks::Unknown => 0,
             Marks::Known => waiting.iter().map(|(_, rows)| rows.len()).sum(),
         };
-        let drained = waiting.is_empty();
         let known: BTreeSet<_> = waiting.iter().map(|(of, _)| of.clone()).collect();
         let request = self.request(marks, waiting, known.into_iter().collect());
         let (reply, bytes) = self.client.sync(&request).await?;
         self.count(sent, bytes);
         let poll = Duration::from_millis(reply.next_poll_ms.into());
         self.settle(reply, &request, sent).await?;
-        Ok((drained, poll))
+        Ok(Exchanged { sent, poll })
     }
 
     fn request(&self, marks: Marks, waiting: Waiting, known: Vec<StreamEpoch>) -> SyncRequest {
