@@ -1,7 +1,7 @@
 //! HTTP: connections, the routes, and what holds for each request whatever it asks.
 //!
-//! Load is shed before anything is read: more than [`REQUESTS_MAX`] requests at once are answered 503 with a time to
-//! come back. A body is bounded, an expanded one more so, and each request has [`REQUEST_TIMEOUT`].
+//! Load is shed before anything is read: more than 64 requests at once are answered 503 with a time to
+//! come back. A body is bounded, an expanded one more so, and each request has 30 s.
 //!
 //! # Layout
 //! - `serve`: connections, plain or TLS, and their orderly end.

@@ -1,6 +1,6 @@
 //! What the centre keeps, behind one trait.
 //!
-//! Invariants of every store, held by one suite of tests ([`tests`]):
+//! Invariants of every store, held by one suite of tests (`tests`):
 //! - A row is kept once, under `(tenant, gateway, stream, epoch, seq)`, and its mark moves in the same transaction.
 //! - [`Store::commit`] returns after everything is on disk, or an error after nothing of the request is.
 //! - Below its mark a stream and epoch has no gap; rows beyond a gap are not kept, and the mark says so.
