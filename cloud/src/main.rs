@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use tidegate_cloud::{Command, Error, Settings};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The command line or a file it names is wrong: nothing was started.
 const EXIT_USAGE: u8 = 64;
@@ -61,15 +64,18 @@ fn serve(settings: Result<Settings, tidegate_cloud::config::Error>) -> Result<()
     runtime.block_on(tidegate_cloud::run(settings))
 }
 
-/// Lines on stderr, so that stdout carries only the address; `RUST_LOG` selects them.
+/// Lines on stderr, so that stdout carries only the address; `TIDEGATE_LOG` selects them.
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let colour = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var("TIDEGATE_LOG")
+        .ok()
+        .and_then(|levels| levels.parse().ok());
+    let levels: Targets = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(colour)
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(levels)
         .init();
 }
 

@@ -102,7 +102,7 @@ fn measure<F: Future<Output = ()>>(
     };
     runtime().block_on(take(client.to_owned(), 0));
     mosquitto.queue(count);
-    let (cpu, since) = (cpu_seconds(), Instant::now());
+    println!("queued"); let (cpu, since) = (cpu_seconds(), Instant::now());
     runtime().block_on(take(client.to_owned(), count));
     let (cpu, seconds) = (cpu_seconds() - cpu, since.elapsed().as_secs_f64());
     println!(
@@ -149,7 +149,7 @@ async fn bare(port: u16, client: String, count: usize, request_batch: usize) {
         }
     }
     client.disconnect().await.unwrap();
-    while events.poll().await.is_ok() {}
+    loop { let e = events.poll().await; println!("{e:?}"); if e.is_err() {break;} }
 }
 
 /// The field, with a reader that commits at once, `commit` records at a time.
