@@ -17,7 +17,8 @@ pub enum Profile {
 }
 
 impl Profile {
-    const fn folder(self) -> &'static str {
+    /// Name of its folder in the target folder.
+    pub const fn folder(self) -> &'static str {
         match self {
             Self::Dev => "debug",
             Self::Release => "release",
@@ -52,7 +53,7 @@ impl Binaries {
     /// # Errors
     /// When the build fails.
     pub fn build(profile: Profile) -> Result<Self> {
-        cargo_build(profile, &["--bins"])?;
+        cargo_build(profile, &[&PACKAGES[..], &["--bins"]].concat())?;
         Ok(Self {
             folder: target_folder()?.join(profile.folder()),
         })
@@ -96,8 +97,11 @@ impl Binaries {
 /// features and builds it once.
 const PACKAGES: [&str; 6] = ["-p", "tidegate", "-p", "tide", "-p", "tidegate-cloud"];
 
-/// Runs `cargo build` for them. Its messages go to the terminal: a build can take minutes.
-fn cargo_build(profile: Profile, arguments: &[&str]) -> Result<()> {
+/// Runs `cargo build` in the host workspace. Its errors go to the terminal.
+///
+/// # Errors
+/// When it fails.
+pub fn cargo_build(profile: Profile, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(repository())

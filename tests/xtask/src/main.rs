@@ -15,6 +15,7 @@
     reason = "it times real processes, by the real clock"
 )]
 
+mod bench;
 mod demo;
 mod kill;
 mod setup;
@@ -45,6 +46,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Runs all tests, with real brokers, guests for both targets and a browser
     Test,
+    /// Measures ours against a reference and prints a table with targets
+    Bench(bench::Arguments),
     /// Kills the gateway under load and looks for what was lost, counted twice, or acknowledged too early
     Kill(kill::Arguments),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup => setup::run(&steps),
         Command::Demo(arguments) => demo::run(&steps, &arguments),
+        Command::Bench(arguments) => bench::run(&steps, &arguments),
         Command::Test => test::run(&steps),
         Command::Kill(arguments) => kill::run(&steps, &arguments),
     };

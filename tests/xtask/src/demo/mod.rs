@@ -26,7 +26,7 @@ use tidegate_tests::wait::{pace, wait_until};
 use crate::setup;
 use crate::steps::Steps;
 use feed::Feed;
-use log::MachineLog;
+pub(crate) use log::MachineLog;
 use plant::Plant;
 
 /// How long each phase is watched.
