@@ -21,7 +21,14 @@ pub(super) fn parse(line: &str) -> Result<Reading, String> {
         .map(|time| parse_time(&time))
         .transpose()?;
     let unit = text(&mut message, "unit")?;
+    let quality = quality(text(&mut message, "quality")?.as_deref())?;
     let body = body(&mut message)?;
+    // Who delivered it and when is the driver's to say, not the recording's.
+    text(&mut message, "source")?;
+    message
+        .remove("received")
+        .map(|received| parse_time(&received))
+        .transpose()?;
     if let Some(name) = message.keys().next() {
         return Err(format!("a message has no {name:?}"));
     }
@@ -29,7 +36,7 @@ pub(super) fn parse(line: &str) -> Result<Reading, String> {
         point: topic.as_str().into(),
         unit: unit.map(Into::into),
         body,
-        quality: Quality::Good,
+        quality,
         time,
     })
 }
@@ -39,6 +46,17 @@ fn text(message: &mut Map<String, Value>, name: &str) -> Result<Option<String>, 
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(format!("{name:?} is no text")),
+    }
+}
+
+fn quality(text: Option<&str>) -> Result<Quality, String> {
+    match text {
+        None | Some("good") => Ok(Quality::Good),
+        Some("uncertain") => Ok(Quality::Uncertain),
+        Some("bad") => Ok(Quality::Bad),
+        Some(other) => Err(format!(
+            "\"quality\" is good, uncertain or bad, not {other:?}"
+        )),
     }
 }
 

@@ -263,3 +263,12 @@ proptest! {
         time::parse_count(&line);
     }
 }
+
+#[test]
+fn every_member_of_the_format_page_is_taken() {
+    let line = r#"{"topic":"t","time":1,"received":"2026-03-01T08:00:00Z","source":"plant","quality":"uncertain","unit":"Cel","number":1.5}"#;
+    let reading = super::jsonl::parse(line).unwrap();
+    assert_eq!(reading.quality, Quality::Uncertain);
+    assert!(super::jsonl::parse(&line.replace("uncertain", "fine")).is_err());
+    assert!(super::jsonl::parse(&line.replace("\"source\"", "\"sauce\"")).is_err());
+}
