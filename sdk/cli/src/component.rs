@@ -31,7 +31,9 @@ pub(crate) enum Error {
     Invalid(#[from] wasmparser::BinaryReaderError),
     #[error("it is a core module, not a component: build it with tide build")]
     CoreModule,
-    #[error("it does not export {ENTRY}: use an attribute of tidegate_sdk, or tidegate_sdk::export!")]
+    #[error(
+        "it does not export {ENTRY}: use an attribute of tidegate_sdk, or tidegate_sdk::export!"
+    )]
     NoEntry,
     #[error(
         "it imports {} beyond the contract: do without, or name it in [capabilities] wasi of tide.toml \
