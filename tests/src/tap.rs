@@ -4,7 +4,7 @@
 //! a PUBACK *after* it was read from it. A message that the broker repeats after a broken connection counts from its
 //! first delivery: that may be on disk already, and then its repetition is acknowledged without another commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -43,13 +43,16 @@ struct Shared {
     messages: AtomicU64,
     /// When each message was first delivered, by a hash of its topic and payload.
     first: Mutex<HashMap<u64, Duration>>,
+    /// The hashes of messages that have a receipt.
+    acknowledged: Mutex<HashSet<u64>>,
     passages: Mutex<Vec<Passage>>,
     broken: Mutex<Option<String>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
-/// Messages of one connection that have no receipt yet.
-type Waiting = Arc<Mutex<HashMap<u16, Duration>>>;
+/// Messages of one connection that have no receipt yet: by packet id, their hash and time. mosquitto 2.0 has more messages
+/// of a backlog in flight than there are packet ids; receipts come in order, so the first is meant.
+type Waiting = Arc<Mutex<HashMap<u16, VecDeque<(u64, Duration)>>>>;
 
 impl Tap {
     /// A tap on the way to the broker at `port`.
@@ -65,6 +68,7 @@ impl Tap {
             closed: AtomicBool::new(false),
             messages: AtomicU64::new(0),
             first: Mutex::default(),
+            acknowledged: Mutex::default(),
             passages: Mutex::default(),
             broken: Mutex::default(),
             open: Mutex::default(),
@@ -92,6 +96,15 @@ impl Tap {
     pub fn passed(&self) -> usize {
         self.shared
             .passages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Different messages that have a receipt, so far.
+    pub fn acknowledged(&self) -> usize {
+        self.shared
+            .acknowledged
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .len()
@@ -207,18 +220,12 @@ impl Shared {
             return Ok(());
         };
         self.messages.fetch_add(1, Ordering::Relaxed);
-        let now = now()?;
+        let (now, identity) = (now()?, identity(frame));
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = first.entry(identity(frame)).or_insert(now);
-        let since = if frame.repeated() { *first } else { now };
-        let before = waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, since);
-        ensure!(
-            before.is_none(),
-            "the broker used packet id {id} again before its receipt"
-        );
+        let first = *first.entry(identity).or_insert(now);
+        let since = if frame.repeated() { first } else { now };
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.entry(id).or_default().push_back((identity, since));
         Ok(())
     }
 
@@ -228,20 +235,23 @@ impl Shared {
         }
         let receipt = now()?;
         let id = mqtt::receipt_id(frame).context("a PUBACK without a packet id")?;
-        let message = waiting
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let message = waiting.get_mut(&id).and_then(VecDeque::pop_front);
+        let (identity, message) = message
+            .with_context(|| format!("a PUBACK for packet id {id}, which is not in flight"))?;
+        self.acknowledged
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
-        let message = message
-            .with_context(|| format!("a PUBACK for packet id {id}, which is not in flight"))?;
+            .insert(identity);
+        let passage = Passage {
+            id,
+            message,
+            receipt,
+        };
         self.passages
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Passage {
-                id,
-                message,
-                receipt,
-            });
+            .push(passage);
         Ok(())
     }
 }
