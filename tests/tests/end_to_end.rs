@@ -12,6 +12,7 @@ use tidegate_tests::binaries::{Binaries, repository, target_folder};
 use tidegate_tests::bundles::Workshop;
 use tidegate_tests::listener::Listener;
 use tidegate_tests::page;
+use tidegate_tests::process::run;
 use tidegate_tests::publisher::Publisher;
 use tidegate_tests::site::{GATEWAY, Module, Plan, Site};
 use tidegate_tests::tools::{Tool, available};
@@ -24,7 +25,7 @@ const SOON: Duration = Duration::from_secs(30);
 const AFTER_FAILURES: Duration = Duration::from_secs(90);
 
 /// A plant with one module, running.
-fn plant(module: &str, settings: &str, sections: &str) -> (TempDir, Site) {
+fn plant(module: &str, settings: &str, broker: &str, sections: &str) -> (TempDir, Site) {
     let directory = tempfile::tempdir().unwrap();
     let binaries = Binaries::built().unwrap();
     let workshop = Workshop::open(binaries, directory.path()).unwrap();
@@ -38,7 +39,7 @@ fn plant(module: &str, settings: &str, sections: &str) -> (TempDir, Site) {
         binaries,
         program: None,
         modules,
-        broker: "",
+        broker,
         sections,
         tapped: false,
     };
@@ -48,11 +49,13 @@ fn plant(module: &str, settings: &str, sections: &str) -> (TempDir, Site) {
 }
 
 fn journal() -> (TempDir, Site) {
-    let (directory, site) = plant(
-        "tests/guests/journal",
-        r##"inputs = [{ from = "plant", topic = "m/#" }]"##,
-        "",
-    );
+    journal_with("")
+}
+
+/// With further lines of the broker's section.
+fn journal_with(broker: &str) -> (TempDir, Site) {
+    let inputs = r##"inputs = [{ from = "plant", topic = "m/#" }]"##;
+    let (directory, site) = plant("tests/guests/journal", inputs, broker, "");
     site.broker.wait_for_subscriber(GATEWAY).unwrap();
     (directory, site)
 }
@@ -115,7 +118,7 @@ fn a_sensor_reading_becomes_a_summary_at_the_centre() {
     }
     let settings = "inputs = [{ from = \"machine\", topic = \"#\" }]\nconfig = { window = \"1s\" }";
     let sensor = "[[sensor]]\nname = \"machine\"\ndriver = \"host\"\ninterval = \"200ms\"";
-    let (_directory, site) = plant("guest-examples/rolling-summary", settings, sensor);
+    let (_directory, site) = plant("guest-examples/rolling-summary", settings, "", sensor);
     let row = wait_for("a summary", SOON, || {
         let mut found = None;
         if site.cloud.count(GATEWAY, "summaries")? > 0 {
@@ -140,7 +143,7 @@ fn an_alarm_reaches_the_local_topic_and_the_page() {
     let settings = "inputs = [{ from = \"plant\", topic = \"machines/+/temperature\" }]\n\
         publish = [{ to = \"plant\", topic = \"alarms/#\" }]\n\
         config = { \"input.field\" = \"celsius\", machine = \"{1}\" }";
-    let (_directory, site) = plant("guest-examples/threshold-alarm", settings, "");
+    let (_directory, site) = plant("guest-examples/threshold-alarm", settings, "", "");
     site.broker.wait_for_subscriber(GATEWAY).unwrap();
     let listener = Listener::subscribe(site.broker.port(), "operator", "alarms/#").unwrap();
     site.broker
@@ -235,6 +238,60 @@ fn a_broker_that_forgot_everything_is_subscribed_to_again() {
     .unwrap();
     publish(&site, 10, 20);
     assert_eq!(journal_of(&site, 20), (0..20).collect());
+}
+
+#[test]
+fn a_repeated_message_counts_once_and_machines_that_number_alike_are_told_apart() {
+    if !available("a_repeated_message_counts_once", &BROKER).unwrap() {
+        return;
+    }
+    let (_directory, site) = journal_with("message-id = { field = \"seq\" }");
+    for machine in ["m/press-7", "m/press-8"] {
+        for _ in 0..3 {
+            site.broker.mosquitto_pub(machine, "{\"seq\": 1}").unwrap();
+        }
+        site.broker.mosquitto_pub(machine, "{\"seq\": 2}").unwrap();
+    }
+    let all = || Ok(site.gateway.module("journal")?["messages"] == 8);
+    wait_until("all messages", SOON, all).unwrap();
+    let module = site.gateway.module("journal").unwrap();
+    assert_eq!(
+        (&module["rows"], &module["duplicates"]),
+        (&Value::from(4), &Value::from(4)),
+        "{module:#}"
+    );
+}
+
+#[test]
+fn an_operator_asks_the_gateway_for_its_state() {
+    if !available("an_operator_asks_the_gateway_for_its_state", &BROKER).unwrap() {
+        return;
+    }
+    let (_directory, mut site) = journal();
+    publish(&site, 0, 10);
+    journal_of(&site, 10);
+    let configuration = site.gateway.configuration();
+    let ask = |further: &[&str]| {
+        let arguments = ["status", "--config", configuration.to_str().unwrap()];
+        run(
+            &Binaries::built().unwrap().tidegate(),
+            arguments.iter().chain(further),
+        )
+        .unwrap()
+    };
+    let text = ask(&[]);
+    assert_eq!(text.code, Some(0), "{}", text.stderr);
+    assert!(
+        text.stdout
+            .contains("module journal 0.1.0: running, 10 messages"),
+        "{}",
+        text.stdout
+    );
+    let json: Value = serde_json::from_str(&ask(&["-o", "json"]).stdout).unwrap();
+    assert_eq!(json["modules"][0]["rows"], 10);
+    site.gateway.stop().unwrap();
+    let nobody = ask(&[]);
+    assert_eq!(nobody.code, Some(69), "{}", nobody.stderr);
 }
 
 /// Sockets that a process listens on, from the kernel's tables.
