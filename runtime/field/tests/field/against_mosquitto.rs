@@ -70,6 +70,30 @@ async fn ten_thousand_queued_messages_are_drained_in_order() {
 }
 
 #[tokio::test]
+async fn a_backlog_larger_than_the_window_waits_for_its_commits() {
+    let Some(broker) = Mosquitto::start().await else {
+        return;
+    };
+    let mut setup = Setup::new(&broker.url());
+    setup.config.receive_maximum = std::num::NonZeroU16::new(50).unwrap();
+    let rig = setup.start();
+    rig.connected().await;
+    rig.stop().await;
+    broker.publish("in/a", numbers(0..2000)).await;
+    let mut setup = Setup::new(&broker.url());
+    setup.config.receive_maximum = std::num::NonZeroU16::new(50).unwrap();
+    let mut rig = setup.start();
+    for first in (0..2000).step_by(50) {
+        // All that may be taken is, and is committed only then.
+        let records = rig.take(50).await;
+        assert_eq!(texts(&records), numbers(first..first + 50));
+        commit(records);
+    }
+    until(|| rig.handle.counters().acknowledged.load(Ordering::Relaxed) == 2000).await;
+    assert_eq!(rig.handle.counters().connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn a_broker_that_was_killed_is_found_again_and_gets_what_waited_for_it() {
     let Some(mut broker) = Mosquitto::start().await else {
         return;
@@ -320,10 +344,11 @@ fn tls_settings(dir: &tempfile::TempDir) -> (String, String) {
     let certificate = file(dir, "server.pem", &certificate.pem());
     let key = file(dir, "server.key", &key.serialize_pem());
     let users = file(dir, "users", "");
-    let made = std::process::Command::new("mosquitto_passwd")
+    // Fails only where there is no mosquitto: then the test is skipped.
+    std::process::Command::new("mosquitto_passwd")
         .args(["-b", users.to_str().unwrap(), "gateway", "secret"])
-        .status();
-    let _: Result<_, _> = made;
+        .status()
+        .ok();
     let settings = format!(
         "allow_anonymous false\npassword_file {}\ncertfile {}\nkeyfile {}\n",
         users.display(),

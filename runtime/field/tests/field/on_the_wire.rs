@@ -87,6 +87,33 @@ async fn an_abandoned_message_makes_the_broker_deliver_again_and_stops_no_ack_be
 }
 
 #[tokio::test]
+async fn a_broker_that_sends_more_than_we_take_waits() {
+    let stub = Stub::start().await;
+    let mut setup = Setup::new(&stub.url());
+    setup.config.receive_maximum = std::num::NonZeroU16::new(2).unwrap();
+    let mut rig = setup.start();
+    let mut connection = stub.accept().await;
+    for packet_id in 1..=5 {
+        connection.deliver(packet_id, packet_id.to_string()).await;
+    }
+    let mut records = rig.take(2).await;
+    rig.handle.publish(publication("out", "marker"));
+    assert_eq!(connection.publication().await.1, "marker");
+    assert!(
+        rig.records.try_recv().is_err(),
+        "more was taken than the window says"
+    );
+    for packet_id in 1..=5 {
+        commit(records.drain(..1));
+        assert_eq!(connection.acks(1).await, [packet_id]);
+        if packet_id <= 3 {
+            records.push(rig.record().await);
+        }
+    }
+    assert_eq!(rig.handle.counters().connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn a_message_that_cannot_be_taken_is_acknowledged_in_turn_and_stops_no_other() {
     let (_stub, mut rig, mut connection) = start().await;
     connection.deliver(1, "before").await;
