@@ -39,6 +39,8 @@ impl Process {
         let (stdout, stdout_file) = open("stdout")?;
         let (stderr, stderr_file) = open("stderr")?;
         let child = command
+            // Its last words are for people: the reason, not the way there.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(stdout_file)
             .stderr(stderr_file)

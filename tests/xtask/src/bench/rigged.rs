@@ -24,6 +24,8 @@ const BARE: &str = "bare";
 pub(super) struct Rig {
     /// The product.
     pub(super) binaries: Binaries,
+    /// The bare subscriber.
+    pub(super) bare: PathBuf,
     profile: Profile,
     quick: bool,
 }
@@ -40,8 +42,10 @@ impl Rig {
             Profile::Release
         };
         let binaries = Binaries::build(profile)?;
+        let bare = example(profile, "tidegate-tests", "bare_subscriber")?;
         Ok(Self {
             binaries,
+            bare,
             profile,
             quick,
         })
@@ -52,18 +56,9 @@ impl Rig {
         if self.quick { number / 10 } else { number }
     }
 
-    /// Builds an example of a package and gives its program.
-    pub(super) fn example(&self, package: &str, name: &str) -> Result<PathBuf> {
-        cargo_build(self.profile, &["-p", package, "--example", name])?;
-        Ok(target_folder()?
-            .join(self.profile.folder())
-            .join("examples")
-            .join(name))
-    }
-
     /// Runs an example that prints one line of JSON.
     pub(super) fn measured(&self, package: &str, name: &str, arguments: &[&Path]) -> Result<Value> {
-        let printed = run_well(&self.example(package, name)?, arguments)?;
+        let printed = run_well(&example(self.profile, package, name)?, arguments)?;
         serde_json::from_str(&printed).with_context(|| format!("{name} printed no JSON: {printed}"))
     }
 
@@ -102,7 +97,7 @@ impl Rig {
 
     /// Starts the bare subscriber, which ends after so many messages.
     pub(super) fn bare(&self, folder: &Path, broker: &Broker, messages: u64) -> Result<Bare> {
-        let mut command = Command::new(self.example("tidegate-tests", "bare_subscriber")?);
+        let mut command = Command::new(&self.bare);
         command.args([
             &broker.port().to_string(),
             BARE,
@@ -119,15 +114,26 @@ impl Rig {
     }
 }
 
+/// Builds an example of a package and gives its program.
+fn example(profile: Profile, package: &str, name: &str) -> Result<PathBuf> {
+    cargo_build(profile, &["-p", package, "--example", name])?;
+    Ok(target_folder()?
+        .join(profile.folder())
+        .join("examples")
+        .join(name))
+}
+
 /// The running bare subscriber.
 #[derive(Debug)]
 pub(super) struct Bare {
     process: Process,
 }
 
-/// What it measured: seconds from the first message to the last, and its processor seconds.
+/// What it measured.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BareResult {
+    /// When the first message came, in seconds since 1970.
+    pub(super) first_at: f64,
     /// From the first message to the last.
     pub(super) seconds: f64,
     /// Of the processor.
@@ -152,6 +158,7 @@ impl Bare {
                 .with_context(|| format!("no {name}"))
         };
         Ok(BareResult {
+            first_at: number("first_at")?,
             seconds: number("seconds")?,
             cpu_seconds: number("cpu_seconds")?,
         })

@@ -8,7 +8,7 @@ use super::rigged::{Rig, float};
 use super::table::{Line, Target};
 
 pub(super) fn run(rig: &Rig) -> Result<Vec<Line>> {
-    let bare = megabytes(&rig.example("tidegate-tests", "bare_subscriber")?)?;
+    let bare = megabytes(&rig.bare)?;
     let line = |name: &str, file: &Path, bound| -> Result<Line> {
         Ok(Line::new(
             format!("size of {name}"),
