@@ -1,7 +1,7 @@
 //! How much the field costs per message, beside a bare client of the library that it takes its packets from.
 //!
 //! Each contestant subscribes and goes away; the broker queues messages of 128 bytes for it; then it comes back and takes
-//! them as fast as it can. Run with `cargo run --profile release -p tidegate-field --example drain`. Needs mosquitto.
+//! them as fast as it can: `cargo run --release -p tidegate-field --example drain [COUNT] [CONTESTANT]`. Needs mosquitto.
 
 #![allow(
     clippy::print_stdout,
@@ -13,7 +13,6 @@
     reason = "a measurement: it prints, ends at the first fault, and times by the real clock"
 )]
 
-use std::future::Future;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -22,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use rumqttc::{
     AckMode, AsyncClient, BrokerSessionResumePolicy, Event, Incoming, MqttOptions, NetworkOptions,
-    QoS, SessionMode,
+    PublishOptions, QoS, SessionMode,
 };
 use rustix::time::{ClockId, clock_gettime};
 use tidegate_field::{Broker, BrokerConfig, ClientId, Phase, Surroundings};
@@ -34,86 +33,85 @@ use tokio::task::JoinSet;
 
 const WINDOW: u16 = 1000;
 
+/// Who takes the messages, and how many acknowledgements go together.
+#[derive(Clone, Copy)]
+enum Contestant {
+    /// The library's event loop; 0 leaves acknowledging to it.
+    Bare(usize),
+    Field(usize),
+}
+
+const CONTESTANTS: [(&str, Contestant); 5] = [
+    ("bare client, acks by itself", Contestant::Bare(0)),
+    (
+        "bare client, acks up to 128 together",
+        Contestant::Bare(128),
+    ),
+    ("field, acks at once", Contestant::Field(1)),
+    ("field, acks in commits of 100", Contestant::Field(100)),
+    ("field, acks in commits of 500", Contestant::Field(500)),
+];
+
 fn main() {
     let count: usize = std::env::args()
         .nth(1)
-        .map_or(200_000, |text| text.parse().unwrap());
+        .map_or(50_000, |text| text.parse().unwrap());
+    let wanted = std::env::args().nth(2).unwrap_or_default();
     let mosquitto = Mosquitto::start();
-    let port = mosquitto.port;
     println!(
-        "{:<36} {:>10} {:>12}",
+        "{:<40} {:>10} {:>12}",
         format!("{count} messages"),
         "msgs/s",
         "CPU us/msg"
     );
     for round in 0..3 {
-        let name = |what: &str| format!("{what}-{round}");
-        measure(
-            "bare client, acks one by one",
-            count,
-            &mosquitto,
-            &name("bare"),
-            |n, c| bare(port, n, c, 0),
-        );
-        measure(
-            "bare client, acks in batches",
-            count,
-            &mosquitto,
-            &name("batch"),
-            |n, c| bare(port, n, c, 128),
-        );
-        measure(
-            "field, acks at once",
-            count,
-            &mosquitto,
-            &name("field"),
-            |n, c| field(port, n, c, 1),
-        );
-        measure(
-            "field, acks in commits of 100",
-            count,
-            &mosquitto,
-            &name("field-100"),
-            |n, c| field(port, n, c, 100),
-        );
-        measure(
-            "field, acks in commits of 500",
-            count,
-            &mosquitto,
-            &name("field-500"),
-            |n, c| field(port, n, c, 500),
-        );
+        for (number, (what, contestant)) in CONTESTANTS.into_iter().enumerate() {
+            if what.contains(&wanted) {
+                let (seconds, cpu) = measure(
+                    contestant,
+                    count,
+                    &mosquitto,
+                    &format!("client-{round}-{number}"),
+                );
+                let count = count as f64;
+                println!(
+                    "{what:<40} {:>10.0} {:>12.2}",
+                    count / seconds,
+                    cpu * 1e6 / count
+                );
+            }
+        }
     }
 }
 
-/// Queues `count` messages for `client`, then times how it takes them: `take` with a count of 0 only subscribes.
-fn measure<F: Future<Output = ()>>(
-    what: &str,
+/// Queues `count` messages for `client`, then times how `contestant` takes them: seconds by the clock and of CPU.
+fn measure(
+    contestant: Contestant,
     count: usize,
     mosquitto: &Mosquitto,
     client: &str,
-    take: impl Fn(String, usize) -> F,
-) {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
+) -> (f64, f64) {
+    let run = |count: usize| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .unwrap()
+            .unwrap();
+        runtime.block_on(async {
+            match contestant {
+                Contestant::Bare(batch) => bare(mosquitto.port, client, count, batch).await,
+                Contestant::Field(commit) => field(mosquitto.port, client, count, commit).await,
+            }
+        });
     };
-    runtime().block_on(take(client.to_owned(), 0));
+    run(0);
     mosquitto.queue(count);
-    println!("queued"); let (cpu, since) = (cpu_seconds(), Instant::now());
-    runtime().block_on(take(client.to_owned(), count));
-    let (cpu, seconds) = (cpu_seconds() - cpu, since.elapsed().as_secs_f64());
-    println!(
-        "{what:<36} {:>10.0} {:>12.2}",
-        count as f64 / seconds,
-        cpu * 1e6 / count as f64
-    );
+    let (cpu, since) = (cpu_seconds(), Instant::now());
+    run(count);
+    (since.elapsed().as_secs_f64(), cpu_seconds() - cpu)
 }
 
-/// The library's own event loop, with the settings that make it fastest.
-async fn bare(port: u16, client: String, count: usize, request_batch: usize) {
+/// The library's own event loop. A `count` of 0 only subscribes.
+async fn bare(port: u16, client: &str, count: usize, request_batch: usize) {
     let mut options = MqttOptions::new(client, ("127.0.0.1", port));
     options
         .set_session_mode(SessionMode::Persistent)
@@ -143,17 +141,24 @@ async fn bare(port: u16, client: String, count: usize, request_batch: usize) {
         if let Event::Incoming(Incoming::Publish(publish)) = events.poll().await.unwrap() {
             taken += 1;
             if request_batch > 0 {
-                let ack = client.prepare_ack(&publish).unwrap();
-                client.try_manual_ack(ack).unwrap();
+                client
+                    .try_manual_ack(client.prepare_ack(&publish).unwrap())
+                    .unwrap();
             }
         }
     }
+    // Our own message comes back when the broker has read every acknowledgement before it.
+    client
+        .try_publish("in/end", "", PublishOptions::new(QoS::AtMostOnce))
+        .unwrap();
+    let is_end = |event: &Event| matches!(event, Event::Incoming(Incoming::Publish(publish)) if publish.payload.is_empty());
+    while !is_end(&events.poll().await.unwrap()) {}
     client.disconnect().await.unwrap();
-    loop { let e = events.poll().await; println!("{e:?}"); if e.is_err() {break;} }
+    while events.poll().await.is_ok() {}
 }
 
-/// The field, with a reader that commits at once, `commit` records at a time.
-async fn field(port: u16, client: String, count: usize, commit: usize) {
+/// The field, with a reader that commits at once, at least `commit` records at a time.
+async fn field(port: u16, client: &str, count: usize, commit: usize) {
     let limits = Arc::new(Limits::DEFAULT);
     let (records_in, mut records) = mpsc::channel(limits.inbox_records_max);
     let (phase, phase_out) = watch::channel(Phase::Running);
@@ -169,7 +174,7 @@ async fn field(port: u16, client: String, count: usize, commit: usize) {
     let config = BrokerConfig::new(
         Name::new("plant").unwrap(),
         url,
-        ClientId::new(&client).unwrap(),
+        ClientId::new(client).unwrap(),
     );
     let mut tasks = JoinSet::new();
     let filter = TopicFilter::new("in/#").unwrap();

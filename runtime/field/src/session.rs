@@ -1,9 +1,10 @@
 //! One connection, from the subscription to its end.
 //!
 //! One loop moves everything: acknowledgements and publications out, messages in and on to the inbox. It waits for
-//! nobody: when the inbox is full, records are held here while everything else goes on. What is held is bounded, because
-//! the broker sends no more than its window before the first acknowledgement; messages without acknowledgement (QoS 0)
-//! are dropped then, and counted. Beyond a bound of bytes that wait for their commit the socket is left unread.
+//! nobody: when the inbox is full, records are held here while everything else goes on. What is held is bounded: no more
+//! messages are taken than the window says before the first of them is acknowledged, and no more bytes than a few
+//! batches. A broker sends no more than the window either; one that does (mosquitto 2.0.11, out of its queue) finds the
+//! socket unread. Messages without acknowledgement (QoS 0) are dropped when the inbox is full, and counted.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -132,8 +133,10 @@ impl Session {
     /// The loop; ends without an error when the run has ended.
     async fn serve(&mut self, link: &mut Link, filters: &[TopicFilter]) -> Result<(), LinkError> {
         loop {
-            self.receive(link, filters)?;
+            // First what makes room, then what fills it: what has arrived and is left for want of room would otherwise
+            // wait for an event that need not come.
             self.acknowledge(link);
+            self.receive(link, filters)?;
             self.publish_waiting(link);
             forward(link);
             match now(&link.phase) {
@@ -178,10 +181,17 @@ impl Session {
         }
     }
 
-    /// Takes every packet that has arrived.
+    /// Whether another message may be taken before one of those taken is acknowledged.
+    fn may_take(&self) -> bool {
+        self.acks.len() < self.receive_maximum && self.acks.bytes() < self.uncommitted_bytes_max
+    }
+
+    /// Takes every packet that has arrived, as far as there is room for messages.
     fn receive(&mut self, link: &mut Link, filters: &[TopicFilter]) -> Result<(), LinkError> {
         let mut received = None;
-        while let Some(incoming) = self.connection.next()? {
+        while self.may_take()
+            && let Some(incoming) = self.connection.next()?
+        {
             match incoming {
                 Incoming::Message(message) => {
                     let received = *received.get_or_insert_with(|| link.inbound.now());
@@ -254,6 +264,7 @@ impl Session {
         if let Some(packet_id) = packet_id {
             let number = self.acks.push(packet_id, 0);
             self.acks.settle(number, Settled::Acknowledged);
+            self.release(counters);
         }
     }
 
@@ -265,13 +276,18 @@ impl Session {
             abandoned += u64::from(settled == Settled::Abandoned);
             self.acks.settle(number, settled);
         }
+        add(&link.counters.abandoned, abandoned);
+        self.release(&link.counters);
+    }
+
+    /// Sends the acknowledgements whose turn it is.
+    fn release(&mut self, counters: &BrokerCounters) {
         let mut acknowledged = 0;
         while let Some(packet_id) = self.acks.pop() {
             v5::write_ack(packet_id, self.connection.output());
             acknowledged += 1;
         }
-        add(&link.counters.abandoned, abandoned);
-        add(&link.counters.acknowledged, acknowledged);
+        add(&counters.acknowledged, acknowledged);
     }
 
     /// Sends what waits, as far as there is room; actuations first.
