@@ -211,9 +211,11 @@ impl Link {
     async fn serve(&mut self, connection: Connection, welcome: Welcome, dial: &Dial) -> End {
         counters::count(&self.counters.connections);
         tracing::info!(broker = %self.name, url = %dial.broker.config.url, welcome.session_present, "connected");
+        self.counters.connected.store(true, Ordering::Relaxed);
         let mut session = Session::new(connection, welcome, dial.receive_maximum(), self);
         let end = session.run(self, &dial.filters).await;
         self.counters.connected.store(false, Ordering::Relaxed);
+        self.counters.subscribed.store(false, Ordering::Relaxed);
         session.close(self);
         end
     }

@@ -6,8 +6,10 @@ use std::sync::{Mutex, PoisonError};
 /// What happened with one broker.
 #[derive(Debug, Default)]
 pub struct BrokerCounters {
-    /// Whether a connection is up and the broker took the subscriptions.
+    /// Whether a connection is up.
     pub connected: AtomicBool,
+    /// Whether the broker has answered the subscriptions of this connection. What it had queued may come before.
+    pub subscribed: AtomicBool,
     /// Connections that came up.
     pub connections: AtomicU64,
     /// Messages that became records.

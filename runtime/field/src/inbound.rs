@@ -104,7 +104,7 @@ impl Inbound {
             }
             MessageIdFrom::Field(name) => top_level_field(&message.payload, name)?,
         };
-        (!id.is_empty()).then(|| self.ids.hash(self.source.as_str(), id))
+        (!id.is_empty()).then(|| self.ids.hash(self.source.as_str(), &message.topic, id))
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_senders_id_is_taken_from_where_the_operator_said() {
-        let expected = Some(IdHasher::new(7).hash("plant", b"17"));
+        let expected = Some(IdHasher::new(7).hash("plant", "machines/1", b"17"));
         let property = || Some(MessageIdFrom::Property("id".into()));
         let field = || Some(MessageIdFrom::Field("id".into()));
         assert_eq!(record(property(), "{}", &[("id", "17")]).id, expected);

@@ -89,10 +89,7 @@ impl Session {
     /// Subscribes to `filters` and serves the connection to its end.
     pub(crate) async fn run(&mut self, link: &mut Link, filters: &[TopicFilter]) -> End {
         let subscribed = match filters.is_empty() {
-            true => {
-                link.counters.connected.store(true, Ordering::Relaxed);
-                Ok(())
-            }
+            true => Ok(()),
             false => {
                 v5::write_subscribe(filters, self.connection.output()).map_err(LinkError::Encode)
             }
@@ -207,7 +204,7 @@ impl Session {
                         tracing::error!(broker = %link.name, filter, reason, "subscription refused");
                         count(&link.counters.subscriptions_refused);
                     }
-                    link.counters.connected.store(true, Ordering::Relaxed);
+                    link.counters.subscribed.store(true, Ordering::Relaxed);
                 }
                 Incoming::Pong => {}
                 Incoming::Disconnected(reason) => return Err(LinkError::Closed(reason)),

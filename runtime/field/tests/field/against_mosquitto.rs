@@ -19,7 +19,7 @@ async fn what_was_not_acknowledged_comes_again_and_what_was_does_not() {
         return;
     };
     let mut rig = Setup::new(&broker.url()).start();
-    rig.connected().await;
+    rig.subscribed().await;
     broker.publish("in/a", numbers(0..10)).await;
     let mut records = rig.take(10).await;
     assert!(records.iter().all(|record| !record.delivery.redelivered));
@@ -38,7 +38,7 @@ async fn what_was_not_acknowledged_comes_again_and_what_was_does_not() {
     rig.stop().await;
 
     let mut rig = Setup::new(&broker.url()).start();
-    rig.connected().await;
+    rig.subscribed().await;
     broker.publish("in/a", ["sentinel"]).await;
     assert_eq!(text(&rig.record().await), "sentinel");
 }
@@ -49,7 +49,7 @@ async fn ten_thousand_queued_messages_are_drained_in_order() {
         return;
     };
     let rig = Setup::new(&broker.url()).start();
-    rig.connected().await;
+    rig.subscribed().await;
     rig.stop().await;
     broker.publish("in/a", numbers(0..10_000)).await;
 
@@ -77,7 +77,7 @@ async fn a_backlog_larger_than_the_window_waits_for_its_commits() {
     let mut setup = Setup::new(&broker.url());
     setup.config.receive_maximum = std::num::NonZeroU16::new(50).unwrap();
     let rig = setup.start();
-    rig.connected().await;
+    rig.subscribed().await;
     rig.stop().await;
     broker.publish("in/a", numbers(0..2000)).await;
     let mut setup = Setup::new(&broker.url());
@@ -99,7 +99,7 @@ async fn a_broker_that_was_killed_is_found_again_and_gets_what_waited_for_it() {
         return;
     };
     let mut rig = Setup::new(&broker.url()).start();
-    rig.connected().await;
+    rig.subscribed().await;
     broker.kill().await;
     for id in 1..=50 {
         let mut publication = publication(&format!("alarms/{id}"), &id.to_string());
@@ -126,7 +126,7 @@ async fn large_messages_stop_no_others() {
         return;
     };
     let mut rig = Setup::new(&broker.url()).start();
-    rig.connected().await;
+    rig.subscribed().await;
     broker.publish("in/a", ["before"]).await;
     broker.publish_bytes("in/a", &[b'x'; 20_000]).await;
     // Larger than what we said that we take: mosquitto keeps it to itself.
@@ -204,7 +204,7 @@ async fn a_full_inbox_stops_no_publication_and_loses_nothing() {
     let mut setup = Setup::new(&broker.url());
     setup.inbox = 2;
     let mut rig = setup.start();
-    rig.connected().await;
+    rig.subscribed().await;
     let mut listener = broker.listen("out").await;
     broker.publish("in/a", numbers(0..200)).await;
     until(|| rig.handle.counters().received.load(Ordering::Relaxed) == 200).await;
@@ -230,8 +230,8 @@ async fn two_brokers_share_a_full_inbox() {
         rig.surroundings.as_ref().unwrap(),
         &mut rig.tasks,
     );
-    rig.connected().await;
-    until(|| other.counters().connected.load(Ordering::Relaxed)).await;
+    rig.subscribed().await;
+    until(|| other.counters().subscribed.load(Ordering::Relaxed)).await;
     one.publish("in/a", numbers(0..300)).await;
     two.publish("in/b", numbers(0..300)).await;
     until(|| rig.handle.counters().received.load(Ordering::Relaxed) == 300).await;
@@ -253,7 +253,7 @@ async fn a_qos_0_flood_into_a_full_inbox_is_dropped_and_counted() {
     setup.inbox = 1;
     setup.config.receive_maximum = std::num::NonZeroU16::new(10).unwrap();
     let mut rig = setup.start();
-    rig.connected().await;
+    rig.subscribed().await;
     broker
         .publish_with("in/a", &["-q", "0"], numbers(0..100))
         .await;
@@ -274,7 +274,7 @@ async fn draining_keeps_the_queue_with_the_broker() {
         return;
     };
     let mut rig = Setup::new(&broker.url()).start();
-    rig.connected().await;
+    rig.subscribed().await;
     broker.publish("in/a", ["in work"]).await;
     let record = rig.record().await;
     rig.surroundings = None;
@@ -307,7 +307,7 @@ async fn tls_and_a_password_let_us_in_and_the_wrong_ones_are_told_apart() {
         setup
     };
     let rig = setup("secret", &authority).start();
-    rig.connected().await;
+    rig.subscribed().await;
     rig.stop().await;
 
     let rig = setup("wrong", &authority).start();

@@ -12,7 +12,7 @@ async fn start() -> (Stub, Rig, Connection) {
     let stub = Stub::start().await;
     let rig = Setup::new(&stub.url()).start();
     let connection = stub.accept().await;
-    rig.connected().await;
+    rig.subscribed().await;
     (stub, rig, connection)
 }
 

@@ -103,11 +103,11 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    pub(crate) async fn connected(&self) {
+    pub(crate) async fn subscribed(&self) {
         until(|| {
             self.handle
                 .counters()
-                .connected
+                .subscribed
                 .load(std::sync::atomic::Ordering::Relaxed)
         })
         .await;
