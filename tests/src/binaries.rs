@@ -97,7 +97,7 @@ impl Binaries {
 /// features and builds it once.
 const PACKAGES: [&str; 6] = ["-p", "tidegate", "-p", "tide", "-p", "tidegate-cloud"];
 
-/// Runs `cargo build` in the host workspace. Its errors go to the terminal.
+/// Runs `cargo build` in the host workspace. What it says goes to the terminal: it can take minutes.
 ///
 /// # Errors
 /// When it fails.
@@ -105,7 +105,7 @@ pub fn cargo_build(profile: Profile, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(repository())
-        .args(["build", "--quiet"])
+        .args(["build"])
         .args(PACKAGES)
         .args(arguments);
     if profile == Profile::Release {

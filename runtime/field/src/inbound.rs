@@ -78,7 +78,7 @@ impl Inbound {
         ack: Ack,
     ) -> Option<Record> {
         let channel = self.channels.get(&message.topic)?;
-        let id = self.message_id(&message);
+        let id = self.message_id(&message, &channel.topic);
         Some(Record {
             channel,
             body: Body::Payload(message.payload),
@@ -96,7 +96,7 @@ impl Inbound {
         })
     }
 
-    fn message_id(&self, message: &Message) -> Option<MessageId> {
+    fn message_id(&self, message: &Message, topic: &str) -> Option<MessageId> {
         let id = match self.message_id.as_ref()? {
             MessageIdFrom::Property(wanted) => {
                 let (_, value) = message.properties.iter().find(|(name, _)| name == wanted)?;
@@ -104,7 +104,7 @@ impl Inbound {
             }
             MessageIdFrom::Field(name) => top_level_field(&message.payload, name)?,
         };
-        (!id.is_empty()).then(|| self.ids.hash(self.source.as_str(), &message.topic, id))
+        (!id.is_empty()).then(|| self.ids.hash(self.source.as_str(), topic, id))
     }
 }
 

@@ -55,7 +55,7 @@ impl Seen {
     }
 }
 
-/// Hashes the ids of one source's messages. The key is kept with the database, so that ids outlive a restart.
+/// Hashes ids. The key is kept with the database, so that ids outlive a restart.
 #[derive(Debug, Clone, Copy)]
 pub struct IdHasher {
     key: u64,
@@ -67,10 +67,14 @@ impl IdHasher {
         Self { key }
     }
 
-    /// The id of a message of `source` that its sender calls `id`.
-    pub fn hash(&self, source: &str, id: &[u8]) -> MessageId {
+    /// The id of a message of `source` on `topic` that its sender calls `id`. Machines number alike, each on topics of its
+    /// own: the same id on another topic is another message.
+    pub fn hash(&self, source: &str, topic: &str, id: &[u8]) -> MessageId {
         let mut hasher = SipHasher13::new_with_keys(self.key, 0x7469_6465_6761_7465);
+        // Neither a name nor a topic has a NUL in it.
         hasher.write(source.as_bytes());
+        hasher.write_u8(0);
+        hasher.write(topic.as_bytes());
         hasher.write_u8(0);
         hasher.write(id);
         MessageId(hasher.finish())
@@ -91,10 +95,17 @@ mod tests {
     }
 
     #[test]
-    fn the_same_id_from_two_sources_is_two_messages() {
+    fn the_same_id_from_another_source_or_on_another_topic_is_another_message() {
         let hasher = IdHasher::new(9);
-        assert_ne!(hasher.hash("a", b"1"), hasher.hash("b", b"1"));
-        assert_ne!(hasher.hash("a", b"b1"), hasher.hash("ab", b"1"));
-        assert_eq!(hasher.hash("a", b"1"), hasher.hash("a", b"1"));
+        let id = hasher.hash("a", "t", b"1");
+        assert_eq!(hasher.hash("a", "t", b"1"), id);
+        for (source, topic, other) in [
+            ("b", "t", "1"),
+            ("a", "u", "1"),
+            ("a", "t", "2"),
+            ("at", "", "1"),
+        ] {
+            assert_ne!(hasher.hash(source, topic, other.as_bytes()), id);
+        }
     }
 }

@@ -188,7 +188,10 @@ async fn messages_come_with_what_their_sender_said() {
         (&*record.channel.topic, record.channel.source.as_str()),
         ("in/b", "plant")
     );
-    assert_eq!(record.id, Some(IdHasher::new(1).hash("plant", b"17")));
+    assert_eq!(
+        record.id,
+        Some(IdHasher::new(1).hash("plant", "in/b", b"17"))
+    );
     let owned = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
         record.properties,
