@@ -53,7 +53,7 @@ impl Binaries {
     /// # Errors
     /// When the build fails.
     pub fn build(profile: Profile) -> Result<Self> {
-        cargo_build(profile, &[&PACKAGES[..], &["--bins"]].concat())?;
+        cargo_build(profile, &["--bins"])?;
         Ok(Self {
             folder: target_folder()?.join(profile.folder()),
         })
@@ -97,7 +97,8 @@ impl Binaries {
 /// features and builds it once.
 const PACKAGES: [&str; 6] = ["-p", "tidegate", "-p", "tide", "-p", "tidegate-cloud"];
 
-/// Runs `cargo build` in the host workspace. What it says goes to the terminal: it can take minutes.
+/// Runs `cargo build` in the host workspace, for our programs and what `arguments` add. What it says goes to the terminal:
+/// it can take minutes.
 ///
 /// # Errors
 /// When it fails.
@@ -105,7 +106,7 @@ pub fn cargo_build(profile: Profile, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(repository())
-        .args(["build"])
+        .arg("build")
         .args(PACKAGES)
         .args(arguments);
     if profile == Profile::Release {
