@@ -66,7 +66,7 @@ fn parse_time(value: &Value) -> Result<WallTime, String> {
         Value::String(text) => parse_date_time(text),
         other => other.as_u64().map(WallTime),
     };
-    time.ok_or_else(|| "\"time\" is neither RFC 3339 nor nanoseconds since 1970".to_owned())
+    time.ok_or_else(|| "a time is neither RFC 3339 nor nanoseconds since 1970".to_owned())
 }
 
 /// The one of `payload`, `text`, `number`, `integer` and `boolean` that the message has.

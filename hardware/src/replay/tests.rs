@@ -110,7 +110,7 @@ async fn a_recording_of_messages_is_played_with_every_kind_of_body() {
         "\n",
         r#"{"topic":"n","time":1583748874000000000,"number":1.5,"unit":"Cel"}"#,
         "\n",
-        r#"{"topic":"i","integer":-7}"#,
+        r#"{"topic":"i","integer":-7,"quality":"uncertain","source":"x","received":5}"#,
         "\n",
         r#"{"topic":"f","boolean":true}"#,
         "\n",
@@ -134,6 +134,7 @@ async fn a_recording_of_messages_is_played_with_every_kind_of_body() {
         ]
     );
     assert_eq!(readings[1].unit.as_deref(), Some("Cel"));
+    assert_eq!(readings[2].quality, Quality::Uncertain);
     assert_eq!(
         (
             seconds(&readings[0]),
@@ -146,7 +147,7 @@ async fn a_recording_of_messages_is_played_with_every_kind_of_body() {
 
 #[tokio::test]
 async fn malformed_messages_are_counted_and_the_others_played() {
-    let lines: [&[u8]; 10] = [
+    let lines: [&[u8]; 13] = [
         br#"{"topic":"good","number":1}"#,
         b"{",
         b"[]",
@@ -156,10 +157,13 @@ async fn malformed_messages_are_counted_and_the_others_played() {
         br#"{"topic":"a","number":1,"integer":1}"#,
         br#"{"topic":"a","integer":1.5}"#,
         br#"{"topic":"a","number":1,"paylod":1}"#,
+        br#"{"topic":"a","number":1,"quality":"fine"}"#,
+        br#"{"topic":"a","number":1,"received":"now"}"#,
+        br#"{"topic":"a","number":1,"source":5}"#,
         b"{\"topic\":\"\xff\",\"number\":1}",
     ];
     let (readings, malformed) = play(&recording("a.jsonl", lines.join(&b'\n')).config).await;
-    assert_eq!((readings.len(), malformed), (1, 9));
+    assert_eq!((readings.len(), malformed), (1, 12));
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ pub(super) fn parse_date_time(text: &str) -> Option<WallTime> {
     let nanosecond = fraction(&mut rest)?;
     let offset_minutes = offset(rest)?;
     let days = days_since_1970(year, month, day)?;
-    // A leap second is the last nanosecond but one thousand million of its minute for a clock that has none.
+    // Second 60 is a leap second: for a clock that has none, the first of the next minute.
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }

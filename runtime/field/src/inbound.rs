@@ -12,9 +12,6 @@ use crate::json_field::top_level_field;
 use crate::mqtt::Message;
 use crate::{MessageIdFrom, Surroundings};
 
-/// How long the clock's quality is believed before it is asked again: asking may read a file.
-const QUALITY_NANOSECONDS: u64 = 1_000_000_000;
-
 /// Turns messages of one broker into records.
 #[derive(Debug)]
 pub(crate) struct Inbound {
@@ -23,7 +20,6 @@ pub(crate) struct Inbound {
     message_id: Option<MessageIdFrom>,
     ids: IdHasher,
     clock: Arc<dyn Clock>,
-    quality: Option<(BootTime, ClockQuality)>,
 }
 
 /// When messages were received that came in one read.
@@ -46,27 +42,15 @@ impl Inbound {
             message_id,
             ids: surroundings.ids,
             clock: surroundings.clock.clone(),
-            quality: None,
         }
     }
 
     /// What the clocks say now.
-    pub(crate) fn now(&mut self) -> Moment {
-        let boot = self.clock.boot_time();
-        let quality = match self.quality {
-            Some((asked, quality)) if boot.0.saturating_sub(asked.0) < QUALITY_NANOSECONDS => {
-                quality
-            }
-            _ => {
-                let quality = self.clock.quality();
-                self.quality = Some((boot, quality));
-                quality
-            }
-        };
+    pub(crate) fn now(&self) -> Moment {
         Moment {
             wall: self.clock.wall_time(),
-            boot,
-            quality,
+            boot: self.clock.boot_time(),
+            quality: self.clock.quality(),
         }
     }
 

@@ -3,8 +3,8 @@
 //! One loop moves everything: acknowledgements and publications out, messages in and on to the inbox. It waits for
 //! nobody: when the inbox is full, records are held here while everything else goes on. What is held is bounded: no more
 //! messages are taken than the window says before the first of them is acknowledged, and no more bytes than a few
-//! batches. A broker sends no more than the window either; one that does (mosquitto 2.0.11, out of its queue) finds the
-//! socket unread. Messages without acknowledgement (QoS 0) are dropped when the inbox is full, and counted.
+//! batches. A broker that sends more (mosquitto 2.0.11 does, out of its queue) finds the socket unread until there is
+//! room. Messages without acknowledgement (QoS 0) are dropped when the inbox is full, and counted.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub(crate) struct Session {
     receive_maximum: usize,
     uncommitted_bytes_max: usize,
     acks: AckQueue,
+    /// The first message for which the window had no room. While there is one, the socket is left unread.
+    beyond_window: Option<Incoming>,
     /// Taken from the desk; kept to be used again.
     settled: Vec<(u64, Settled)>,
     inflight: Inflight,
@@ -77,6 +79,7 @@ impl Session {
                 .batch_bytes_max
                 .saturating_mul(UNCOMMITTED_BATCHES_MAX),
             acks: AckQueue::new(link.next_delivery),
+            beyond_window: None,
             settled: Vec::new(),
             inflight: Inflight::new(welcome.receive_maximum, link.limits.publish_window),
             keep_alive,
@@ -147,11 +150,9 @@ impl Session {
             } else {
                 Phase::Draining
             };
-            // mosquitto 2.0 sends more than the window that it was given: what is too much waits in the socket.
-            let within_window = self.acks.len() <= self.receive_maximum;
-            let reading = match within_window && self.acks.bytes() < self.uncommitted_bytes_max {
-                true => Reading::Yes,
-                false => Reading::Paused,
+            let reading = match self.beyond_window {
+                Some(_) => Reading::Paused,
+                None => Reading::Yes,
             };
             let holding = !link.held.is_empty();
             let room = self.inflight.has_room() && self.connection.has_room();
@@ -178,21 +179,20 @@ impl Session {
         }
     }
 
-    /// Whether another message may be taken before one of those taken is acknowledged.
-    fn may_take(&self) -> bool {
-        self.acks.len() < self.receive_maximum && self.acks.bytes() < self.uncommitted_bytes_max
-    }
-
-    /// Takes every packet that has arrived, as far as there is room for messages.
+    /// Takes every packet that has arrived, up to the first message for which the window has no room.
     fn receive(&mut self, link: &mut Link, filters: &[TopicFilter]) -> Result<(), LinkError> {
         let mut received = None;
-        while self.may_take()
-            && let Some(incoming) = self.connection.next()?
-        {
+        while let Some(incoming) = self.next()? {
+            if incoming.wants_ack() && !self.window_has_room() && link.records.is_some() {
+                self.beyond_window = Some(incoming);
+                return Ok(());
+            }
             match incoming {
+                // Draining: the broker keeps what wants an acknowledgement.
+                Incoming::Message(_) | Incoming::Unusable(..) if link.records.is_none() => {}
                 Incoming::Message(message) => {
                     let received = *received.get_or_insert_with(|| link.inbound.now());
-                    self.take(message, received, link)?;
+                    self.take(message, received, link);
                 }
                 Incoming::Unusable(packet_id, reason) => {
                     self.skip(packet_id, reason, &link.counters)
@@ -216,26 +216,29 @@ impl Session {
         Ok(())
     }
 
-    /// Makes a record of `message` and holds it for the inbox.
-    fn take(
-        &mut self,
-        message: Message,
-        received: Moment,
-        link: &mut Link,
-    ) -> Result<(), LinkError> {
-        if link.records.is_none() {
-            // Draining: the broker keeps what wants an acknowledgement.
-            return Ok(());
+    fn next(&mut self) -> Result<Option<Incoming>, ProtocolError> {
+        match self.beyond_window.take() {
+            None => self.connection.next(),
+            waiting => Ok(waiting),
         }
+    }
+
+    /// Whether another message may be taken before one of those taken is acknowledged.
+    fn window_has_room(&self) -> bool {
+        self.acks.len() < self.receive_maximum && self.acks.bytes() < self.uncommitted_bytes_max
+    }
+
+    /// Makes a record of `message` and holds it for the inbox.
+    fn take(&mut self, message: Message, received: Moment, link: &mut Link) {
         let bytes = message.payload.len();
         if bytes > link.limits.payload_bytes_max {
             self.skip(message.packet_id, Unusable::TooLarge, &link.counters);
-            return Ok(());
+            return;
         }
         let ack = match message.packet_id {
             None if link.held.len() >= self.receive_maximum => {
                 count(&link.counters.dropped);
-                return Ok(());
+                return;
             }
             None => Ack::none(),
             Some(packet_id) => Ack::new(link.desk.clone(), self.acks.push(packet_id, bytes)),
@@ -249,7 +252,6 @@ impl Session {
             );
             link.held.push_back(record);
         }
-        Ok(())
     }
 
     /// Acknowledges, in its turn, a message that cannot be taken: else the broker would deliver it for ever.

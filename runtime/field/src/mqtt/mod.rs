@@ -63,6 +63,17 @@ pub(crate) enum Incoming {
     Disconnected(String),
 }
 
+impl Incoming {
+    /// Whether it is a message that must be acknowledged.
+    pub(crate) fn wants_ack(&self) -> bool {
+        match self {
+            Self::Message(message) => message.packet_id.is_some(),
+            Self::Unusable(packet_id, _) => packet_id.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// Why a message cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unusable {

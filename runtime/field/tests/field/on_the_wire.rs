@@ -114,6 +114,22 @@ async fn a_broker_that_sends_more_than_we_take_waits() {
 }
 
 #[tokio::test]
+async fn a_full_window_stops_no_publication() {
+    let stub = Stub::start().await;
+    let mut setup = Setup::new(&stub.url());
+    setup.config.receive_maximum = std::num::NonZeroU16::new(2).unwrap();
+    let mut rig = setup.start();
+    let mut connection = stub.accept().await;
+    connection.deliver(1, "a").await;
+    connection.deliver(2, "b").await;
+    let _uncommitted = rig.take(2).await;
+    // More than may be in flight: so their acknowledgements are read.
+    for _ in 0..500 {
+        nothing_was_said(&rig, &mut connection).await;
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_cannot_be_taken_is_acknowledged_in_turn_and_stops_no_other() {
     let (_stub, mut rig, mut connection) = start().await;
     connection.deliver(1, "before").await;
