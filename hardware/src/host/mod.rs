@@ -20,11 +20,13 @@ use gauges::Gauges;
 
 /// Shortest interval: below it the readings cost more than they say.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Longest interval: a day.
+const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Settings of driver `host`.
 #[derive(Debug, Clone)]
 pub struct HostConfig {
-    /// Time between two ticks, at least 10 ms.
+    /// Time between two ticks: 10 ms to a day; what is beyond counts as the nearest.
     pub interval: Duration,
     /// The file system whose space is read, by any path on it.
     pub disk: PathBuf,
@@ -49,7 +51,9 @@ impl HostConfig {
 /// The open driver.
 #[derive(Debug)]
 pub struct Host {
-    ticks: Interval,
+    interval: Duration,
+    /// Made at the first wait: a driver can be opened, to see whether it can be, where nothing runs.
+    ticks: Option<Interval>,
     last_tick: Instant,
     processor: ProcessorUse,
     traffic: DiskTraffic,
@@ -64,14 +68,10 @@ impl Host {
     pub fn open(config: &HostConfig) -> Result<Self, DriverError> {
         let stat = config.procfs.join("stat");
         std::fs::metadata(&stat).map_err(|source| DriverError::Read { path: stat, source })?;
-        let interval = config.interval.max(INTERVAL_MIN);
-        let now = Instant::now();
-        let mut ticks = interval_at(now + interval, interval);
-        // A machine too busy to read its sensors in time reads them later, not twice.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         Ok(Self {
-            ticks,
-            last_tick: now,
+            interval: config.interval.clamp(INTERVAL_MIN, INTERVAL_MAX),
+            ticks: None,
+            last_tick: Instant::now(),
             processor: ProcessorUse::open(&config.procfs),
             traffic: DiskTraffic::open(&config.procfs, &config.sysfs),
             gauges: Gauges::open(config),
@@ -80,7 +80,14 @@ impl Host {
 
     /// Waits for the next tick and reads every point.
     pub(crate) async fn next(&mut self, readings: &mut Vec<Reading>) {
-        let tick = self.ticks.tick().await;
+        let (first, interval) = (self.last_tick + self.interval, self.interval);
+        let ticks = self.ticks.get_or_insert_with(|| {
+            let mut ticks = interval_at(first, interval);
+            // A machine too busy to read its sensors in time reads them later, not twice.
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            ticks
+        });
+        let tick = ticks.tick().await;
         let elapsed = tick.saturating_duration_since(self.last_tick);
         self.last_tick = tick;
         self.processor.read(readings);
@@ -302,6 +309,12 @@ mod tests {
         let (total, _, quality) = value(&readings, "memory/total");
         assert!(total > 1e6 && quality == Quality::Good);
         assert!(value(&readings, "memory/available").0 <= total);
+    }
+
+    #[test]
+    fn a_driver_can_be_opened_where_nothing_runs() {
+        let (_dir, config) = machine();
+        assert!(Host::open(&config).is_ok());
     }
 
     #[test]
