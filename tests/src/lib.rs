@@ -12,7 +12,7 @@
 //! - [`broker`]: mosquitto on a free port.
 //! - [`cloud`], [`gateway`]: our two servers.
 //! - [`bundles`]: keys, the root document, signed modules.
-//! - [`site`]: all of them together, as a plant would have them.
+//! - [`site`]: all of them together, as a plant would have them. [`plant`]: one that runs, for a test.
 //!
 //! Feeding and counting:
 //! - [`mqtt`]: the few packets of MQTT that the rig speaks itself.
@@ -48,6 +48,7 @@ pub mod listener;
 pub mod meter;
 pub mod mqtt;
 pub mod page;
+pub mod plant;
 pub mod process;
 pub mod publisher;
 pub mod site;

@@ -7,14 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
-use tidegate_tests::binaries::{Binaries, repository, target_folder};
-use tidegate_tests::bundles::Workshop;
+use tidegate_tests::binaries::{Binaries, target_folder};
 use tidegate_tests::listener::Listener;
 use tidegate_tests::page;
+use tidegate_tests::plant::{JOURNAL, Options, Plant, example, guest, signed};
 use tidegate_tests::process::run;
 use tidegate_tests::publisher::Publisher;
-use tidegate_tests::site::{GATEWAY, Module, Plan, Site};
+use tidegate_tests::site::{GATEWAY, Site};
 use tidegate_tests::tools::{Tool, available};
 use tidegate_tests::wait::{wait_for, wait_until};
 
@@ -24,40 +23,16 @@ const SOON: Duration = Duration::from_secs(30);
 /// After failures the uplink waits up to a minute.
 const AFTER_FAILURES: Duration = Duration::from_secs(90);
 
-/// A plant with one module, running.
-fn plant(module: &str, settings: &str, broker: &str, sections: &str) -> (TempDir, Site) {
-    let directory = tempfile::tempdir().unwrap();
-    let binaries = Binaries::built().unwrap();
-    let workshop = Workshop::open(binaries, directory.path()).unwrap();
-    let bundle = workshop.bundle(&repository().join(module)).unwrap();
-    let modules = vec![Module {
-        bundle,
-        settings: settings.to_owned(),
-    }];
-    let plan = Plan {
-        directory: directory.path(),
-        binaries,
-        program: None,
-        modules,
-        broker,
-        sections,
-        tapped: false,
-    };
-    let mut site = Site::start(&plan, &workshop).unwrap();
-    site.gateway.start().unwrap();
-    (directory, site)
+/// A plant with one module.
+fn plant(source: &Path, settings: &str, options: Options<'_>) -> Plant {
+    Plant::start(options, |workshop, _| {
+        Ok(vec![signed(workshop, source, settings)?])
+    })
+    .unwrap()
 }
 
-fn journal() -> (TempDir, Site) {
-    journal_with("")
-}
-
-/// With further lines of the broker's section.
-fn journal_with(broker: &str) -> (TempDir, Site) {
-    let inputs = r##"inputs = [{ from = "plant", topic = "m/#" }]"##;
-    let (directory, site) = plant("tests/guests/journal", inputs, broker, "");
-    site.broker.wait_for_subscriber(GATEWAY).unwrap();
-    (directory, site)
+fn journal() -> Plant {
+    plant(&guest("journal"), JOURNAL, Options::default())
 }
 
 /// Publishes messages `from..to` and waits until the broker has them.
@@ -104,11 +79,11 @@ fn a_message_becomes_a_row_at_the_centre() {
     if !available("a_message_becomes_a_row_at_the_centre", &BROKER).unwrap() {
         return;
     }
-    let (_directory, site) = journal();
+    let Plant { site, .. } = &journal();
     site.broker
         .mosquitto_pub("m/press-7", "{\"seq\": 4711}")
         .unwrap();
-    assert_eq!(journal_of(&site, 1), [4711].into());
+    assert_eq!(journal_of(site, 1), [4711].into());
 }
 
 #[test]
@@ -118,7 +93,11 @@ fn a_sensor_reading_becomes_a_summary_at_the_centre() {
     }
     let settings = "inputs = [{ from = \"machine\", topic = \"#\" }]\nconfig = { window = \"1s\" }";
     let sensor = "[[sensor]]\nname = \"machine\"\ndriver = \"host\"\ninterval = \"200ms\"";
-    let (_directory, site) = plant("guest-examples/rolling-summary", settings, "", sensor);
+    let options = Options {
+        sections: sensor,
+        ..Options::default()
+    };
+    let Plant { site, .. } = &plant(&example("rolling-summary"), settings, options);
     let row = wait_for("a summary", SOON, || {
         let mut found = None;
         if site.cloud.count(GATEWAY, "summaries")? > 0 {
@@ -143,8 +122,7 @@ fn an_alarm_reaches_the_local_topic_and_the_page() {
     let settings = "inputs = [{ from = \"plant\", topic = \"machines/+/temperature\" }]\n\
         publish = [{ to = \"plant\", topic = \"alarms/#\" }]\n\
         config = { \"input.field\" = \"celsius\", machine = \"{1}\" }";
-    let (_directory, site) = plant("guest-examples/threshold-alarm", settings, "", "");
-    site.broker.wait_for_subscriber(GATEWAY).unwrap();
+    let Plant { site, .. } = &plant(&example("threshold-alarm"), settings, Options::default());
     let listener = Listener::subscribe(site.broker.port(), "operator", "alarms/#").unwrap();
     site.broker
         .mosquitto_pub("machines/press-7/temperature", "{\"celsius\": 93.75}")
@@ -170,13 +148,13 @@ fn a_stopped_gateway_has_drained_and_the_next_start_loses_and_doubles_nothing() 
     if !available("a_stopped_gateway_has_drained", &BROKER).unwrap() {
         return;
     }
-    let (_directory, mut site) = journal();
-    publish(&site, 0, 500);
+    let Plant { site, .. } = &mut journal();
+    publish(site, 0, 500);
     site.gateway.stop().unwrap();
-    publish(&site, 500, 1000);
+    publish(site, 500, 1000);
     site.gateway.start().unwrap();
-    publish(&site, 1000, 1500);
-    assert_eq!(journal_of(&site, 1500), (0..1500).collect());
+    publish(site, 1000, 1500);
+    assert_eq!(journal_of(site, 1500), (0..1500).collect());
 }
 
 #[test]
@@ -184,16 +162,16 @@ fn rows_wait_while_the_link_is_cut_and_none_is_lost_or_doubled() {
     if !available("rows_wait_while_the_link_is_cut", &BROKER).unwrap() {
         return;
     }
-    let (_directory, site) = journal();
-    publish(&site, 0, 100);
-    journal_of(&site, 100);
+    let Plant { site, .. } = &journal();
+    publish(site, 0, 100);
+    journal_of(site, 100);
     site.link.cut();
-    publish(&site, 100, 3100);
+    publish(site, 100, 3100);
     let waiting = || Ok(site.gateway.status()?["buffer"]["rows_waiting"].as_u64() == Some(3000));
     wait_until("3000 rows to wait", SOON, waiting).unwrap();
     assert_eq!(site.cloud.count(GATEWAY, "journal").unwrap(), 100);
     site.link.mend();
-    assert_eq!(journal_of(&site, 3100), (0..3100).collect());
+    assert_eq!(journal_of(site, 3100), (0..3100).collect());
     let drained = || Ok(site.gateway.status()?["buffer"]["rows_waiting"].as_u64() == Some(0));
     wait_until("the buffer to drain", SOON, drained).unwrap();
 }
@@ -208,13 +186,13 @@ fn a_centre_that_is_killed_while_rows_flow_gets_each_once() {
     {
         return;
     }
-    let (_directory, mut site) = journal();
+    let Plant { site, .. } = &mut journal();
     for round in 0..5 {
-        publish(&site, round * 2000, round * 2000 + 2000);
+        publish(site, round * 2000, round * 2000 + 2000);
         site.cloud.kill9().unwrap();
         site.cloud.start_again().unwrap();
     }
-    assert_eq!(journal_of(&site, 10_000), (0..10_000).collect());
+    assert_eq!(journal_of(site, 10_000), (0..10_000).collect());
 }
 
 #[test]
@@ -227,17 +205,17 @@ fn a_broker_that_forgot_everything_is_subscribed_to_again() {
     {
         return;
     }
-    let (_directory, mut site) = journal();
-    publish(&site, 0, 10);
-    journal_of(&site, 10);
+    let Plant { site, .. } = &mut journal();
+    publish(site, 0, 10);
+    journal_of(site, 10);
     let subscriptions = site.broker.subscriptions(GATEWAY).unwrap();
     site.broker.restart().unwrap();
     wait_until("a new subscription", SOON, || {
         Ok(site.broker.subscriptions(GATEWAY)? > subscriptions)
     })
     .unwrap();
-    publish(&site, 10, 20);
-    assert_eq!(journal_of(&site, 20), (0..20).collect());
+    publish(site, 10, 20);
+    assert_eq!(journal_of(site, 20), (0..20).collect());
 }
 
 #[test]
@@ -245,7 +223,11 @@ fn a_repeated_message_counts_once_and_machines_that_number_alike_are_told_apart(
     if !available("a_repeated_message_counts_once", &BROKER).unwrap() {
         return;
     }
-    let (_directory, site) = journal_with("message-id = { field = \"seq\" }");
+    let options = Options {
+        broker: "message-id = { field = \"seq\" }",
+        ..Options::default()
+    };
+    let Plant { site, .. } = &plant(&guest("journal"), JOURNAL, options);
     for machine in ["m/press-7", "m/press-8"] {
         for _ in 0..3 {
             site.broker.mosquitto_pub(machine, "{\"seq\": 1}").unwrap();
@@ -267,9 +249,9 @@ fn an_operator_asks_the_gateway_for_its_state() {
     if !available("an_operator_asks_the_gateway_for_its_state", &BROKER).unwrap() {
         return;
     }
-    let (_directory, mut site) = journal();
-    publish(&site, 0, 10);
-    journal_of(&site, 10);
+    let Plant { site, .. } = &mut journal();
+    publish(site, 0, 10);
+    journal_of(site, 10);
     let configuration = site.gateway.configuration();
     let ask = |further: &[&str]| {
         let arguments = ["status", "--config", configuration.to_str().unwrap()];
@@ -318,7 +300,7 @@ fn a_gateway_opens_no_port() {
     if !available("a_gateway_opens_no_port", &BROKER).unwrap() {
         return;
     }
-    let (_directory, site) = journal();
+    let Plant { site, .. } = &journal();
     assert_eq!(listening(site.gateway.id().unwrap()), 0);
     assert_eq!(
         listening(site.cloud.id()),
