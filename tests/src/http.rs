@@ -70,12 +70,16 @@ fn request(
         ));
     }
     head.push_str("\r\n");
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body)?;
+    // A server may refuse by the head alone and close: what it answered counts, not what it left unread.
+    let sent = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body));
     let mut bytes = Vec::new();
-    stream
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("no answer to {method} {path}"))?;
+    let read = stream.read_to_end(&mut bytes);
+    if bytes.is_empty() {
+        sent.and(read.map(drop))
+            .with_context(|| format!("no answer to {method} {path}"))?;
+    }
     let text = String::from_utf8_lossy(&bytes);
     let (head, body) = text
         .split_once("\r\n\r\n")
