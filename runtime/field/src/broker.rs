@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::ClientConfig;
 use thiserror::Error;
-use tidegate_record::{Name, Postbox, Publication, TopicFilter};
+use tidegate_record::{Backoff, Name, Postbox, Publication, TopicFilter};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -27,9 +27,7 @@ use crate::mqtt::socket::Socket;
 use crate::mqtt::{DecodeError, Hello, Incoming, Welcome, tls, v5};
 use crate::session::{End, Session};
 use crate::surroundings::{now, reached};
-use crate::{
-    BrokerConfig, BrokerCounters, BrokerUrl, FieldError, Phase, Surroundings, backoff, counters,
-};
+use crate::{BrokerConfig, BrokerCounters, BrokerUrl, FieldError, Phase, Surroundings, counters};
 
 /// How long connecting may take, from the name's look-up to the broker's answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -172,7 +170,7 @@ pub(crate) struct Link {
 impl Link {
     /// Connects, serves the connection, and connects again, until the run drains.
     async fn run(mut self, dial: Arc<Dial>) {
-        let mut failed_attempts = 0;
+        let mut backoff = Backoff::new(self.limits.backoff_min, self.limits.backoff_max);
         loop {
             let opening = dial.clone();
             let Some(opened) = self.offline(async move { opening.open().await }).await else {
@@ -190,17 +188,10 @@ impl Link {
             };
             // A connection that ends soon counts as a failed attempt, whatever ended it: else a broker that takes us and
             // then throws us out, or a message that is abandoned each time, would make us busy for ever.
-            failed_attempts = if lived < self.limits.backoff_max {
-                failed_attempts + 1
-            } else {
-                1
-            };
-            let wait = backoff::delay(
-                failed_attempts,
-                backoff::random(),
-                self.limits.backoff_min,
-                self.limits.backoff_max,
-            );
+            if lived >= self.limits.backoff_max {
+                backoff.reset();
+            }
+            let wait = backoff.jittered();
             self.report(&error, wait);
             if self.offline(sleep(wait)).await.is_none() {
                 return;

@@ -6,12 +6,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tidegate_record::{Limits, Name, Postbox, Publication};
+use tidegate_record::{Backoff, Limits, Name, Postbox, Publication};
 use tokio::sync::mpsc;
 
-use crate::backoff;
 use crate::causes::with_causes;
 
 /// A publication with its id in the postbox.
@@ -24,7 +22,8 @@ pub(crate) struct Courier {
     letters: mpsc::Sender<Letter>,
     receipts: mpsc::Receiver<u64>,
     window: usize,
-    backoff: (Duration, Duration),
+    /// The wait before the first of several attempts, for each of them to start from.
+    backoff: Backoff,
 }
 
 /// The link's ends.
@@ -41,7 +40,7 @@ pub(crate) fn courier(broker: Name, limits: &Limits) -> (Courier, Route) {
     let window = usize::from(limits.publish_window).max(1);
     let (letters_in, letters) = mpsc::channel(window);
     let (receipts, receipts_out) = mpsc::channel(window);
-    let backoff = (limits.backoff_min, limits.backoff_max);
+    let backoff = Backoff::new(limits.backoff_min, limits.backoff_max);
     let courier = Courier {
         broker,
         letters: letters_in,
@@ -91,13 +90,13 @@ impl Courier {
     }
 
     async fn fetch<P: Postbox>(&self, postbox: &P, after: u64, count: usize) -> Vec<Letter> {
-        let mut failed = 0;
+        let mut backoff = self.backoff.clone();
         loop {
             match postbox.next(&self.broker, after, count).await {
                 Ok(letters) => return letters,
                 Err(_) if self.letters.is_closed() => return Vec::new(),
                 Err(error) => {
-                    self.failed(&mut failed, "cannot read durable publications", &error)
+                    self.failed(&mut backoff, "cannot read durable publications", &error)
                         .await
                 }
             }
@@ -106,21 +105,28 @@ impl Courier {
 
     /// Crosses off what the broker has. At the end of the run it is tried once: what stays is sent again next time.
     async fn pass_on<P: Postbox>(&self, postbox: &P, ids: &[u64]) {
-        let mut failed = 0;
+        let mut backoff = self.backoff.clone();
         while let Err(error) = postbox.delivered(ids).await {
-            self.failed(&mut failed, "cannot cross off durable publications", &error)
-                .await;
+            self.failed(
+                &mut backoff,
+                "cannot cross off durable publications",
+                &error,
+            )
+            .await;
             if self.letters.is_closed() {
                 return;
             }
         }
     }
 
-    async fn failed(&self, attempts: &mut u32, what: &str, error: &(dyn std::error::Error + Sync)) {
-        *attempts = attempts.saturating_add(1);
+    async fn failed(
+        &self,
+        backoff: &mut Backoff,
+        what: &str,
+        error: &(dyn std::error::Error + Sync),
+    ) {
         tracing::error!(broker = %self.broker, error = with_causes(error), "{what}");
-        let (min, max) = self.backoff;
-        tokio::time::sleep(backoff::delay(*attempts, backoff::random(), min, max)).await;
+        tokio::time::sleep(backoff.jittered()).await;
     }
 }
 
@@ -129,6 +135,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use std::sync::Mutex;
+    use std::time::Duration;
     use tidegate_record::{Delivery, Topic};
     use tokio::sync::Notify;
     use tokio::task::JoinSet;

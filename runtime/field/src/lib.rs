@@ -22,12 +22,11 @@
 //! - `courier`: durable publications, from the postbox to the session and back.
 //! - `mqtt`: bytes: sockets, packets of a protocol version. Another version is another file there.
 //! - [`sensor`]: a driver's readings become records.
-//! - [`counters`], `backoff`, `causes`, `channels`, `json_field`: small parts.
+//! - [`counters`], `causes`, `channels`, `json_field`: small parts.
 //!
 //! [`Ack`]: tidegate_record::Ack
 
 mod acks;
-mod backoff;
 pub mod broker;
 mod causes;
 mod channels;

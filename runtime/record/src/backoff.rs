@@ -32,6 +32,13 @@ impl Backoff {
         bound.mul_f64(random.clamp(0.0, 1.0))
     }
 
+    /// As [`Backoff::next`], with a share of chance.
+    pub fn jittered(&mut self) -> Duration {
+        // Without a source of randomness every gateway waits for the whole bound, which is safe.
+        let random = getrandom::u32().unwrap_or(u32::MAX);
+        self.next(f64::from(random) / f64::from(u32::MAX))
+    }
+
     /// It worked: the next failure is the first again.
     pub const fn reset(&mut self) {
         self.failures = 0;
@@ -56,6 +63,12 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_secs(8), Duration::from_secs(60));
         assert_eq!(backoff.next(0.25), Duration::from_secs(2));
         assert_eq!(backoff.next(0.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn chance_stays_within_the_bound() {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        assert!((0..1000).all(|_| backoff.jittered() <= Duration::from_secs(60)));
     }
 
     #[test]

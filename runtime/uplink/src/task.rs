@@ -227,7 +227,7 @@ impl<O: Outbox> Uplink<O> {
             tracing::debug!("{text}");
         }
         self.counters.outcome(Some(text));
-        let wait = backoff.next(random());
+        let wait = backoff.jittered();
         match error {
             Error::Refused {
                 retry_after: Some(seconds),
@@ -247,9 +247,4 @@ impl<O: Outbox> Uplink<O> {
             .bytes_up
             .fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
-}
-
-/// A random share. Without a random source all gateways wait the whole time, which is safe.
-fn random() -> f64 {
-    getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }
