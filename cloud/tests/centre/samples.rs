@@ -51,6 +51,7 @@ pub(crate) fn row(seq: u64) -> StoredRow {
             clock: ClockQuality::Synced,
         },
         trace: Some([7; 16]),
+        from: None,
     }
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn request(gateway: &str, rows: Vec<StreamRows>) -> SyncRequest {
                 state: "running".into(),
                 faults: 0,
             }],
+            buffer: None,
         },
     }
 }

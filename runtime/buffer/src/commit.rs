@@ -171,6 +171,7 @@ impl Commits {
                     content: row.content.clone(),
                     stamp,
                     trace: *trace,
+                    from: None,
                 };
                 let body =
                     minicbor::to_vec(&stored).map_err(|error| sqlx::Error::Encode(error.into()))?;

@@ -125,6 +125,7 @@ impl Status {
             records_in: get(&self.dispatch.records),
             rejected: get(&self.buffer.counters().dead_letters),
             modules: self.modules.iter().filter_map(module).collect(),
+            buffer: None,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! - [`applied`]: all effects of one call of a module, committed together.
 //! - [`output`]: publications, rows and device writes that a module asks for.
 //! - [`row`]: a row with its identity, as it is stored and synced, and the [`Outbox`] it waits in.
+//! - [`loss`]: what stands in place of rows that had to be given up.
 //! - [`topic`]: MQTT topic names and filters.
 //! - [`name`]: the names that operators give to things.
 //! - [`seen`]: the window of message ids by which a repeated delivery is known.
@@ -22,6 +23,7 @@ pub mod applied;
 pub mod backoff;
 pub mod clock;
 pub mod limits;
+pub mod loss;
 pub mod name;
 pub mod output;
 pub mod record;
@@ -34,6 +36,7 @@ pub use applied::{Applied, Rejection, StateChange};
 pub use backoff::Backoff;
 pub use clock::{BootId, BootTime, Clock, ClockQuality, SystemClock, WallTime};
 pub use limits::Limits;
+pub use loss::{Bins, Lost, LostValue, Numbers, Reason, Thinned, ThinnedValue};
 pub use name::{Name, NameError};
 pub use output::{Command, Delivery, Effects, Postbox, Publication};
 pub use record::{Body, Channel, DeliveryFlags, Quality, Record};

@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
-use crate::{BootId, BootTime, ClockQuality, Name, WallTime};
+use crate::{BootId, BootTime, ClockQuality, Lost, Name, Thinned, WallTime};
 
 /// What becomes of a row near the quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Class {
-    /// Never given up.
+    /// Given up last of all.
     #[n(0)]
     Alarm,
-    /// Thinned out after `Raw`.
+    /// Given up after `Raw`.
     #[n(1)]
     Summary,
-    /// Thinned out first.
+    /// Thinned out, and then given up, first.
     #[n(2)]
     Raw,
 }
@@ -61,6 +61,12 @@ pub enum Content {
     /// An opaque document, kept whole or dropped with a ledger entry.
     #[n(1)]
     Document(#[n(0)] Document),
+    /// Written by the gateway near its quota: what several rows of one series said.
+    #[n(2)]
+    Thinned(#[n(0)] Thinned),
+    /// Written by the gateway in place of rows that are gone: an entry of the loss ledger.
+    #[n(3)]
+    Lost(#[n(0)] Lost),
 }
 
 /// One value of a row.
@@ -132,9 +138,12 @@ pub struct Stamp {
 }
 
 /// A row on disk and on its way to the centre. Its identity is `(stream, epoch, seq)` on this gateway.
+///
+/// Rows cover the numbers of their stream and epoch without gaps: each begins where the one before ended. One that
+/// stands for others, because they were thinned out or are gone, covers their numbers as well.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct StoredRow {
-    /// Position in its stream and epoch, from 1, without gaps.
+    /// Position in its stream and epoch, from 1.
     #[n(0)]
     pub seq: u64,
     /// What becomes of it near the quota.
@@ -165,6 +174,16 @@ pub struct StoredRow {
     #[n(9)]
     #[cbor(with = "minicbor::bytes")]
     pub trace: Option<[u8; 16]>,
+    /// The first number that it covers, where that is not its own.
+    #[n(10)]
+    pub from: Option<u64>,
+}
+
+impl StoredRow {
+    /// The first number that it covers.
+    pub fn first(&self) -> u64 {
+        self.from.unwrap_or(self.seq)
+    }
 }
 
 /// A stream within one epoch: the space in which `seq` counts.
@@ -194,6 +213,10 @@ pub trait Outbox: Send + Sync {
     /// Why the outbox could not be read or marked.
     type Error: std::error::Error + Send + Sync + 'static;
 
+    /// Streams and epochs of which there are rows, whether or not the centre holds them, the newest epoch first. With
+    /// `current`, only those of the current epoch.
+    fn known(&self, current: bool) -> Vec<StreamEpoch>;
+
     /// Rows that the centre lacks, the oldest of each stream and epoch, in order of `seq`: at most `rows_max`, and as many
     /// while there are more.
     fn next(
@@ -201,7 +224,8 @@ pub trait Outbox: Send + Sync {
         rows_max: usize,
     ) -> impl Future<Output = Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Self::Error>> + Send;
 
-    /// The centre holds these: their rows need not be sent again.
+    /// How far the centre holds these. A mark that went back means that the centre was restored from a backup: rows that
+    /// are still here come out again.
     fn acknowledged(&self, marks: &[Mark]) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Resolves when rows may have been added since the last call of [`Outbox::next`].

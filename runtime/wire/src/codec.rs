@@ -120,6 +120,7 @@ mod tests {
                 clock: ClockQuality::Synced,
             },
             trace: Some([1; 16]),
+            from: None,
         };
         let of = StreamEpoch {
             stream: Name::new("alarms").unwrap(),

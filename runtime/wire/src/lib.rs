@@ -12,8 +12,11 @@ pub mod codec;
 pub mod sync;
 
 pub use codec::{CONTENT_TYPE, Error, decode, encode};
-pub use sync::{GatewayStatus, ModuleStatus, StreamRows, SyncReply, SyncRequest, VERSION};
+pub use sync::{
+    BufferStatus, GatewayStatus, ModuleStatus, StreamRows, SyncReply, SyncRequest, Tally, VERSION,
+};
 pub use tidegate_record::{
-    BootId, BootTime, Class, ClockQuality, Content, Document, Epoch, Mark, Name, NamedValue,
-    Scalar, Stamp, StoredRow, StreamEpoch, WallTime,
+    Bins, BootId, BootTime, Class, ClockQuality, Content, Document, Epoch, Lost, LostValue, Mark,
+    Name, NamedValue, Numbers, Reason, Scalar, Stamp, StoredRow, StreamEpoch, Thinned,
+    ThinnedValue, WallTime,
 };

@@ -63,6 +63,46 @@ pub struct GatewayStatus {
     /// Its modules.
     #[n(4)]
     pub modules: Vec<ModuleStatus>,
+    /// Its buffer.
+    #[n(5)]
+    pub buffer: Option<BufferStatus>,
+}
+
+/// The buffer of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct BufferStatus {
+    /// Bytes on disk: database, write-ahead log and ballast.
+    #[n(0)]
+    pub bytes_used: u64,
+    /// Bytes that it may use.
+    #[n(1)]
+    pub bytes_max: u64,
+    /// The database's own number: another one means that it began anew, and the tallies with it.
+    #[n(2)]
+    pub database: u64,
+    /// Messages that were taken and led to nothing.
+    #[n(3)]
+    pub tallies: Vec<Tally>,
+}
+
+/// Messages that were taken and led to nothing, for one reason. Counts only grow.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Tally {
+    /// The module or source that they were for, or came from.
+    #[n(0)]
+    pub of: Name,
+    /// Why, in one word: `rejected`, `late`, `unrouted`, `oversized`.
+    #[n(1)]
+    pub reason: String,
+    /// How many.
+    #[n(2)]
+    pub messages: u64,
+    /// Their bytes.
+    #[n(3)]
+    pub bytes: u64,
+    /// When the last one came, by the gateway's clock.
+    #[n(4)]
+    pub last: WallTime,
 }
 
 /// One module on a gateway.

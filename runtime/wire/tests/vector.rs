@@ -140,6 +140,7 @@ fn request() -> SyncRequest {
                 state: "running".into(),
                 faults: 0,
             }],
+            buffer: None,
         },
     }
 }
@@ -168,6 +169,7 @@ fn alarm() -> StoredRow {
             clock: ClockQuality::Synced,
         },
         trace: Some([0x11; 16]),
+        from: None,
     }
 }
 
@@ -191,6 +193,7 @@ fn picture() -> StoredRow {
             clock: ClockQuality::Unset,
         },
         trace: None,
+        from: None,
     }
 }
 

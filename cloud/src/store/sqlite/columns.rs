@@ -65,6 +65,7 @@ pub(super) fn held_row(columns: &SqliteRow) -> Result<HeldRow, Error> {
                 clock: clock_from_column(get(columns, "clock")?)?,
             },
             trace: trace(get(columns, "trace")?)?,
+            from: None,
         },
     })
 }
