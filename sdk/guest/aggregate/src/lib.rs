@@ -19,7 +19,8 @@ pub use sketch::Sketch;
 pub struct Summary {
     /// Count, least, greatest, mean and variance.
     pub moments: Moments,
-    sketch: Sketch,
+    /// Quantiles.
+    pub sketch: Sketch,
 }
 
 impl Summary {

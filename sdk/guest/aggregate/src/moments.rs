@@ -14,6 +14,17 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// Those that were written down before: count, least, greatest, mean and the sum of the squared distances from it.
+    pub const fn from_parts(count: u64, min: f64, max: f64, mean: f64, squares: f64) -> Self {
+        Self {
+            count,
+            min,
+            max,
+            mean,
+            squares,
+        }
+    }
+
     /// Takes one value more.
     pub fn add(&mut self, value: f64) {
         self.merge(&Self {
@@ -34,7 +45,7 @@ impl Moments {
             *self = *other;
             return;
         }
-        let count = self.count + other.count;
+        let count = self.count.saturating_add(other.count);
         let (own, others, all) = (float(self.count), float(other.count), float(count));
         let distance = other.mean - self.mean;
         self.count = count;
@@ -62,6 +73,11 @@ impl Moments {
     /// The mean; none without values.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then_some(self.mean)
+    }
+
+    /// The sum of the squared distances from the mean.
+    pub const fn squares(&self) -> f64 {
+        self.squares
     }
 
     /// The variance of the sample; 0 for a single value, none without values.

@@ -27,6 +27,37 @@ pub struct Sketch {
 }
 
 impl Sketch {
+    /// The one that was written down before, bin by bin, in any order.
+    pub fn from_bins(zeros: u64, positive: &[(i32, u64)], negative: &[(i32, u64)]) -> Self {
+        let bins = |written: &[(i32, u64)]| {
+            let mut bins = Bins::default();
+            written
+                .iter()
+                .for_each(|(bin, count)| bins.add(*bin, *count));
+            bins
+        };
+        Self {
+            zeros,
+            positive: bins(positive),
+            negative: bins(negative),
+        }
+    }
+
+    /// How many values are closer to zero than any bin.
+    pub const fn zeros(&self) -> u64 {
+        self.zeros
+    }
+
+    /// Bins of values above zero, with their counts, in ascending order.
+    pub fn positive(&self) -> &[(i32, u64)] {
+        &self.positive.0
+    }
+
+    /// Bins of the sizes of values below zero, with their counts, in ascending order.
+    pub fn negative(&self) -> &[(i32, u64)] {
+        &self.negative.0
+    }
+
     /// Takes one value more. One that is not finite is not a value.
     pub fn add(&mut self, value: f64) {
         match value.abs() {
@@ -39,7 +70,7 @@ impl Sketch {
 
     /// Takes the values of another one.
     pub fn merge(&mut self, other: &Self) {
-        self.zeros += other.zeros;
+        self.zeros = self.zeros.saturating_add(other.zeros);
         for (own, others) in [
             (&mut self.positive, &other.positive),
             (&mut self.negative, &other.negative),
@@ -50,7 +81,9 @@ impl Sketch {
 
     /// How many values there were.
     pub fn count(&self) -> u64 {
-        self.zeros + self.positive.count() + self.negative.count()
+        self.zeros
+            .saturating_add(self.positive.count())
+            .saturating_add(self.negative.count())
     }
 
     /// The value below which the part `q` (0 to 1) of the values lies, within 1 % of it; none without values.
@@ -99,7 +132,7 @@ impl Bins {
         match self.0.binary_search_by_key(&bin, |(bin, _)| *bin) {
             Ok(at) => {
                 if let Some((_, counted)) = self.0.get_mut(at) {
-                    *counted += count;
+                    *counted = counted.saturating_add(count);
                 }
             }
             Err(at) => {
@@ -114,13 +147,15 @@ impl Bins {
         if self.0.len() > BINS_MAX {
             let (_, count) = self.0.remove(0);
             if let Some((_, counted)) = self.0.first_mut() {
-                *counted += count;
+                *counted = counted.saturating_add(count);
             }
         }
     }
 
     fn count(&self) -> u64 {
-        self.0.iter().map(|(_, count)| count).sum()
+        self.0
+            .iter()
+            .fold(0, |sum, (_, count)| count.saturating_add(sum))
     }
 
     fn iter(&self) -> impl DoubleEndedIterator<Item = (i32, u64)> {
@@ -223,6 +258,20 @@ mod tests {
             assert_within_one_percent(middle(bin(value)), value);
             value *= 1.000_37;
         }
+    }
+
+    #[test]
+    fn a_sketch_that_was_written_down_is_the_same() {
+        let sketch = of(&[0.0, 1.0, 1.0, -7.0, 1e9]);
+        let again = Sketch::from_bins(sketch.zeros(), sketch.positive(), sketch.negative());
+        assert_eq!(again, sketch);
+        let hostile = Sketch::from_bins(
+            u64::MAX,
+            &[(5, u64::MAX), (-5, 1), (5, 1)],
+            &[(i32::MIN, 1)],
+        );
+        assert_eq!(hostile.count(), u64::MAX);
+        assert!(hostile.quantile(1.0).is_some());
     }
 
     #[test]
