@@ -90,6 +90,14 @@ enum ContentJson<'r> {
         content_type: &'r str,
         base64: String,
     },
+    Thinned {
+        rows: u64,
+    },
+    Lost {
+        reason: &'static str,
+        rows: u64,
+        bytes: u64,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -139,6 +147,12 @@ impl<'r> From<&'r HeldRow> for RowJson<'r> {
                 Content::Document(document) => ContentJson::Document {
                     content_type: &document.content_type,
                     base64: STANDARD.encode(&document.bytes),
+                },
+                Content::Thinned(thinned) => ContentJson::Thinned { rows: thinned.rows },
+                Content::Lost(lost) => ContentJson::Lost {
+                    reason: lost.reason.as_str(),
+                    rows: lost.rows,
+                    bytes: lost.bytes,
                 },
             },
             stamp: StampJson {

@@ -247,6 +247,7 @@ fn values(held: &HeldRow) -> Vec<ValueView> {
             full: clean(&document.content_type),
             kind: "document",
         }],
+        Content::Thinned(_) | Content::Lost(_) => Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use tidegate_wire::{Content, Name, NamedValue, Scalar, WallTime};
+use tidegate_wire::{Content, Name, NamedValue, Scalar, ThinnedValue, WallTime};
 
 use super::super::{
     CONTENT_BYTES_MAX, Error, Gateway, GatewayId, HeldRow, NewestRow, Page, Reach, RowCount,
@@ -262,8 +262,26 @@ fn held_bytes(held: &HeldRow) -> usize {
                 |value: &NamedValue| value.name.len().saturating_add(scalar_bytes(&value.value));
             values.iter().map(bytes).fold(0, usize::saturating_add)
         }
+        Content::Thinned(thinned) => {
+            let values = thinned.values.iter().map(thinned_bytes);
+            values.fold(0, usize::saturating_add)
+        }
+        Content::Lost(lost) => {
+            let values = lost.values.iter().map(|value| value.name.len() + 24);
+            values.fold(0, usize::saturating_add)
+        }
     };
     content.saturating_add(held.row.key.len())
+}
+
+fn thinned_bytes(value: &ThinnedValue) -> usize {
+    let bins = value.numbers.as_ref().map_or(0, |numbers| {
+        let sketch = &numbers.sketch;
+        sketch.positive.len().saturating_add(sketch.negative.len())
+    });
+    let ends = scalar_bytes(&value.first).saturating_add(scalar_bytes(&value.last));
+    let bins = bins.saturating_mul(size_of::<(i32, u64)>());
+    value.name.len().saturating_add(ends).saturating_add(bins)
 }
 
 const fn scalar_bytes(scalar: &Scalar) -> usize {
