@@ -17,6 +17,9 @@ pub trait Aggregate: Clone + Debug + Default + Serialize + DeserializeOwned {
 
     /// Takes one message more.
     fn add(&mut self, input: Self::Input);
+
+    /// Takes what another one counted of a later time: a window that hops or slides is put together of its steps.
+    fn merge(&mut self, later: &Self);
 }
 
 /// Counts messages, whatever they carry.
@@ -29,6 +32,10 @@ impl Aggregate for Count {
     fn add(&mut self, (): ()) {
         self.0 += 1;
     }
+
+    fn merge(&mut self, later: &Self) {
+        self.0 += later.0;
+    }
 }
 
 impl Aggregate for Summary {
@@ -36,6 +43,10 @@ impl Aggregate for Summary {
 
     fn add(&mut self, value: f64) {
         Summary::add(self, value);
+    }
+
+    fn merge(&mut self, later: &Self) {
+        Summary::merge(self, later);
     }
 }
 
@@ -45,6 +56,10 @@ impl Aggregate for Moments {
     fn add(&mut self, value: f64) {
         Moments::add(self, value);
     }
+
+    fn merge(&mut self, later: &Self) {
+        Moments::merge(self, later);
+    }
 }
 
 impl Aggregate for Sketch {
@@ -52,5 +67,9 @@ impl Aggregate for Sketch {
 
     fn add(&mut self, value: f64) {
         Sketch::add(self, value);
+    }
+
+    fn merge(&mut self, later: &Self) {
+        Sketch::merge(self, later);
     }
 }

@@ -37,6 +37,46 @@ pub fn delete(key: &str) -> Result<(), Fault> {
     Bucket::open()?.delete(key)
 }
 
+/// One entry of the state, as [`encode`] wrote it.
+pub(crate) struct Loaded<T> {
+    /// Without the prefix.
+    pub(crate) key: String,
+    pub(crate) value: T,
+    /// Key and value together.
+    pub(crate) bytes: usize,
+}
+
+/// Every entry under a prefix.
+pub(crate) fn load<T: DeserializeOwned>(prefix: &str) -> Result<Vec<Loaded<T>>, Fault> {
+    let bucket = Bucket::open()?;
+    let mut entries = Vec::new();
+    for key in bucket.keys()? {
+        let Some(name) = key.strip_prefix(prefix) else {
+            continue;
+        };
+        let Some(encoded) = bucket.get(&key)? else {
+            continue;
+        };
+        let value = postcard::from_bytes(&encoded).map_err(|error| {
+            Fault::permanent(format!(
+                "state {key:?} is not what this version writes: {error}"
+            ))
+        })?;
+        entries.push(Loaded {
+            key: name.to_owned(),
+            value,
+            bytes: key.len() + encoded.len(),
+        });
+    }
+    Ok(entries)
+}
+
+/// A value as the state holds it: exact and compact, and not self-describing.
+pub(crate) fn encode(key: &str, value: &impl Serialize) -> Result<Vec<u8>, Fault> {
+    postcard::to_allocvec(value)
+        .map_err(|error| Fault::permanent(format!("state {key:?} cannot be written: {error}")))
+}
+
 /// A value for each of a bounded number of keys, such as one per machine.
 ///
 /// All are loaded once per instance and kept in memory; [`Keyed::flush`] writes those that changed, once per call and
@@ -70,37 +110,22 @@ impl<T: Default + Serialize + DeserializeOwned> Keyed<T> {
     /// # Errors
     /// A permanent fault when a value does not decode: another version of `T` wrote it.
     pub fn open(prefix: &str, keys_max: usize) -> Result<Self, Fault> {
-        let bucket = Bucket::open()?;
         let mut entries = BTreeMap::new();
-        let mut bytes = 0;
-        for key in bucket.keys()? {
-            let Some(name) = key.strip_prefix(prefix) else {
-                continue;
+        let mut total = 0;
+        for Loaded { key, value, bytes } in load(prefix)? {
+            total += bytes;
+            let entry = Entry {
+                value,
+                changed: false,
+                bytes,
             };
-            let Some(encoded) = bucket.get(&key)? else {
-                continue;
-            };
-            let value = postcard::from_bytes(&encoded).map_err(|error| {
-                Fault::permanent(format!(
-                    "state {key:?} is not what this version writes: {error}"
-                ))
-            })?;
-            let entry_bytes = key.len() + encoded.len();
-            bytes += entry_bytes;
-            entries.insert(
-                name.to_owned(),
-                Entry {
-                    value,
-                    changed: false,
-                    bytes: entry_bytes,
-                },
-            );
+            entries.insert(key, entry);
         }
         Ok(Self {
             prefix: prefix.to_owned(),
             entries,
             changed: Vec::new(),
-            bytes,
+            bytes: total,
             keys_max,
         })
     }
@@ -137,6 +162,11 @@ impl<T: Default + Serialize + DeserializeOwned> Keyed<T> {
             .map(|(key, entry)| (key.as_str(), &entry.value))
     }
 
+    /// Keys and values together, as they were last written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Forgets a key.
     ///
     /// # Errors
@@ -169,9 +199,7 @@ impl<T: Default + Serialize + DeserializeOwned> Keyed<T> {
             };
             entry.changed = false;
             let key = format!("{}{name}", self.prefix);
-            let encoded = postcard::to_allocvec(&entry.value).map_err(|error| {
-                Fault::permanent(format!("state {key:?} cannot be written: {error}"))
-            })?;
+            let encoded = encode(&key, &entry.value)?;
             self.bytes -= entry.bytes;
             entry.bytes = key.len() + encoded.len();
             self.bytes += entry.bytes;

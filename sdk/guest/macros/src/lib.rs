@@ -31,7 +31,8 @@ pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Makes a function the module: it says what is kept of each closed window.
+/// Makes a function the module: it says what is kept of each window. Arguments: `tumbling = "10s"`, `hopping = "1m", every
+/// = "10s"`, or `sliding = "1m", every = "1s"`.
 #[proc_macro_attribute]
 pub fn window(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as WindowArguments);
@@ -62,17 +63,17 @@ fn windowed(arguments: &WindowArguments, function: &ItemFn) -> Result<Tokens> {
         ));
     };
     let window = &argument.elem;
-    let length = &arguments.tumbling;
+    let shape = arguments.shape();
     let name = &function.sig.ident;
     let field = quote! {
-        ::tidegate_sdk::operators::Tumbling<<#window as ::tidegate_sdk::operators::WindowType>::Aggregate>
+        ::tidegate_sdk::operators::Windows<<#window as ::tidegate_sdk::operators::WindowType>::Aggregate>
     };
     let init = quote! {{
-        const LENGTH_NS: u64 = match ::tidegate_sdk::time::parse_duration_ns(#length) {
-            ::core::option::Option::Some(length) => length,
-            ::core::option::Option::None => ::core::panic!("not a duration such as 250ms, 10s, 5m, 1h or 1d"),
+        const SHAPE: ::tidegate_sdk::operators::Shape = match #shape {
+            ::core::result::Result::Ok(shape) => shape,
+            ::core::result::Result::Err(problem) => ::core::panic!("{}", problem),
         };
-        ::tidegate_sdk::operators::Tumbling::from_config(::core::time::Duration::from_nanos(LENGTH_NS), start)
+        ::tidegate_sdk::operators::Windows::from_config(SHAPE, start)
     }};
     let process = quote!(self.operator.process(batch, #name));
     Ok(module(function, &field, &init, &process))
@@ -123,23 +124,51 @@ fn only_argument(function: &ItemFn) -> Result<&Type> {
     }
 }
 
-/// `tumbling = "10s"`
+/// `tumbling = "10s"`, or `hopping` or `sliding` with a second argument `every`.
 struct WindowArguments {
-    tumbling: LitStr,
+    kind: Ident,
+    length: LitStr,
+    every: Option<LitStr>,
+}
+
+impl WindowArguments {
+    /// An expression for the shape, or for why there is none.
+    fn shape(&self) -> Tokens {
+        let Self {
+            kind,
+            length,
+            every,
+        } = self;
+        let every = every.iter();
+        quote!(::tidegate_sdk::operators::Shape::#kind(#length #(, #every)*))
+    }
 }
 
 impl Parse for WindowArguments {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        let name: Ident = input.parse()?;
-        if name != "tumbling" {
-            return Err(Error::new(
-                name.span(),
-                "unknown argument: known is tumbling = \"10s\"",
-            ));
+        const KNOWN: &str = "known are tumbling = \"10s\", hopping = \"1m\", every = \"10s\", and sliding = \"1m\", every = \"1s\"";
+        let kind: Ident = input.parse()?;
+        let overlaps = kind == "hopping" || kind == "sliding";
+        if !overlaps && kind != "tumbling" {
+            return Err(Error::new(kind.span(), format!("unknown argument: {KNOWN}")));
         }
         input.parse::<Token![=]>()?;
+        let length = input.parse()?;
+        let mut every = None;
+        if overlaps {
+            input.parse::<Token![,]>()?;
+            let name: Ident = input.parse()?;
+            if name != "every" {
+                return Err(Error::new(name.span(), format!("unknown argument: {KNOWN}")));
+            }
+            input.parse::<Token![=]>()?;
+            every = Some(input.parse()?);
+        }
+        input.parse::<Option<Token![,]>>()?;
         Ok(Self {
-            tumbling: input.parse()?,
+            kind,
+            length,
+            every,
         })
     }
 }
@@ -187,10 +216,32 @@ mod tests {
             refused(windowed(&arguments, &by_value)),
             "a window function takes one &Window<…>"
         );
-        let unknown = parse_str::<WindowArguments>("sliding = \"10s\"").map(|_| Tokens::new());
-        assert_eq!(
-            refused(unknown),
-            "unknown argument: known is tumbling = \"10s\""
-        );
+        for arguments in [
+            "session = \"10s\"",
+            "sliding = \"1m\", by = \"1s\"",
+            "hopping = \"1m\"",
+            "tumbling = \"1m\", every = \"1s\"",
+        ] {
+            assert!(parse_str::<WindowArguments>(arguments).is_err(), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn the_arguments_of_a_window_name_its_shape() {
+        for (arguments, shape) in [
+            ("tumbling = \"10s\"", quote!(Shape::tumbling("10s"))),
+            (
+                "hopping = \"1m\", every = \"10s\",",
+                quote!(Shape::hopping("1m", "10s")),
+            ),
+            (
+                "sliding = \"1m\", every = \"1s\"",
+                quote!(Shape::sliding("1m", "1s")),
+            ),
+        ] {
+            let arguments: WindowArguments = parse_str(arguments).unwrap();
+            let expected = quote!(::tidegate_sdk::operators::#shape);
+            assert_eq!(arguments.shape().to_string(), expected.to_string());
+        }
     }
 }

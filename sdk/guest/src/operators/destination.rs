@@ -30,7 +30,12 @@ pub(crate) struct Summary<'a> {
     pub(crate) start: WallTime,
     pub(crate) end: WallTime,
     pub(crate) values: Values,
+    /// Whether it was sent before with other values.
+    pub(crate) correction: bool,
 }
+
+/// Marks a row that was sent before: `true` among its values.
+const CORRECTION: &str = "correction";
 
 impl Destination {
     /// As configured; see [`operators`](crate::operators).
@@ -56,7 +61,7 @@ impl Destination {
     /// Sends the result of one message. Each form of it is only made where it is wanted.
     pub(crate) fn send(
         &self,
-        message: &Message,
+        message: &Message<()>,
         payload: impl FnOnce() -> Result<Payload, String>,
         content: impl FnOnce() -> Result<Content, String>,
         outcome: &mut Outcome,
@@ -106,7 +111,11 @@ impl Destination {
         }
         if let Some(stream) = &self.stream {
             let key = self.key.render_key(summary.key);
-            let row = Row::new(stream, Class::Summary, key, summary.start, summary.values);
+            let mut values = summary.values;
+            if summary.correction {
+                values.push(CORRECTION, true);
+            }
+            let row = Row::new(stream, Class::Summary, key, summary.start, values);
             outcome.keep(cause, row.lasting(summary.end.since(summary.start)));
         }
     }
@@ -130,12 +139,15 @@ impl Summary<'_> {
             .iter()
             .map(|(name, value)| (name.clone(), json!(value)))
             .collect();
-        let summary = json!({
+        let mut summary = json!({
             "key": self.key,
             "start": self.start.to_string(),
             "end": self.end.to_string(),
             "values": values,
         });
+        if let (true, Some(members)) = (self.correction, summary.as_object_mut()) {
+            members.insert(CORRECTION.to_owned(), json!(true));
+        }
         summary.to_string().into_bytes()
     }
 }

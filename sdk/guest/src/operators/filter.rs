@@ -48,8 +48,9 @@ impl Filter {
         function: &impl Fn(&Message<T>) -> R,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
-        let input = message.with_body(self.input.decode(message)?);
-        if !function(&input).into_result()? {
+        let input = self.input.decode(message)?;
+        let stamped = self.input.stamp(message)?;
+        if !function(&stamped.with_body(input)).into_result()? {
             return Ok(());
         }
         let payload = || {
@@ -59,7 +60,7 @@ impl Filter {
             })
         };
         self.destination
-            .send(message, payload, || content(&message.body), outcome)
+            .send(&stamped, payload, || content(&message.body), outcome)
     }
 }
 

@@ -48,8 +48,9 @@ impl Map {
         function: &impl Fn(Message<T>) -> R,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
-        let input = message.with_body(self.input.decode(message)?);
-        let Some(result) = function(input).into_result()? else {
+        let input = self.input.decode(message)?;
+        let stamped = self.input.stamp(message)?;
+        let Some(result) = function(stamped.with_body(input)).into_result()? else {
             return Ok(());
         };
         let payload = || {
@@ -59,7 +60,7 @@ impl Map {
             })
         };
         self.destination
-            .send(message, payload, || result.content(), outcome)
+            .send(&stamped, payload, || result.content(), outcome)
     }
 }
 

@@ -5,6 +5,7 @@
 //! | key | meaning |
 //! |---|---|
 //! | `input.field` | dotted path of the value inside a JSON payload; without it the whole body |
+//! | `input.time` | dotted path of the event time inside a JSON payload; without it the time that came with the message |
 //! | `output.topic` | local topic to publish results on; may have placeholders |
 //! | `output.delivery` | `durable` (default: stored in the commit) or `at-once` (right after the call) |
 //! | `output.retain` | `true` to have the broker keep the latest result; default `false` |
@@ -14,8 +15,7 @@
 //! At least one of `output.topic` and `output.stream` must be there. Placeholders are those of
 //! [`Template`](crate::Template).
 //!
-//! A window also reads `window` (its length, instead of the attribute's), `window.key` and `window.keys`; see
-//! [`Tumbling`].
+//! A window has more keys, which begin with `window`; see [`Windows`].
 //!
 //! An operator rejects a message of quality `bad`: it says that there was no reading, so there is nothing to compute.
 
@@ -29,4 +29,4 @@ pub use destination::Destination;
 pub use filter::{Filter, FilterResult};
 pub use input::Input;
 pub use map::{Map, MapResult};
-pub use window::{Tumbling, Window, WindowResult, WindowType};
+pub use window::{Shape, Window, WindowResult, WindowType, Windows};

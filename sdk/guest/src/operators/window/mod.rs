@@ -1,29 +1,34 @@
-//! Tumbling windows by event time.
+//! Windows by event time: tumbling, hopping and sliding.
 //!
-//! **Invariant: every message is counted in exactly one window, or rejected with a reason.** The counts of all windows
-//! add up to the number of messages that were not rejected.
+//! **Invariant: every message is counted in all windows of its time, or rejected with a reason.** The counts of windows that
+//! tumble add up to the number of messages that were not rejected.
 //!
-//! A series (one per key) has one open window. It closes when a message of the series lies beyond its end (the newest
-//! event time is the watermark), or, if none comes, when as much boot time has passed as event time was left, and
-//! `GRACE` more: so the last window of a quiet stream is not forgotten. Both depend on the messages alone, each with its
-//! event time and its time of receipt, so that the cut between batches changes nothing; only a call without messages,
+//! What closes a window is said in [`series`], what a wrong clock can do in [`clock`]. Both depend on the messages alone, each
+//! with its event time and its time of receipt, so that the cut between batches changes nothing; only a call without messages,
 //! which says that none are waiting, looks at the host's clock.
 //!
-//! Everything is in the state, one entry per series, so that an instance can be dropped between any two calls.
+//! Everything is in the state, bounded in keys, in steps of each key and in bytes, so that an instance can be dropped between
+//! any two calls.
 //!
-//! What clocks do: a message that was stamped before the gateway's clock was set counts in a series of its own, for this
-//! boot only, because its time means nothing in another one. One that is more than `AHEAD_MAX` ahead of a known clock is
-//! rejected, or it would close every window until then. Should a wrong clock have got that far all the same, the
-//! series starts again as soon as the clock is known.
+//! Messages that were stamped before the gateway's clock was set count in series of their own, for this boot only, because
+//! their times mean nothing in another one.
 
+mod clock;
+mod panes;
 mod series;
+mod shape;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
-use std::time::Duration;
 
-use series::{Arrival, Open, Series};
+use clock::Bound;
+use panes::Panes;
+use series::{Closed, Series, Worker};
+pub use shape::Shape;
+use shape::Timing;
 
 use crate::aggregate::Aggregate;
 use crate::config;
@@ -32,20 +37,14 @@ use crate::operators::destination::Summary;
 use crate::operators::{Destination, Input};
 use crate::outcome::{Fault, Outcome, Values};
 use crate::processor::Start;
-use crate::state::Keyed;
+use crate::state::{KEYED_BYTES_MAX, Keyed};
 use crate::template::Template;
-use crate::time::{BootTime, Span, WallTime};
-
-/// How much longer than its own length a window of a quiet stream waits for a message that is on its way.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// How far ahead of the gateway's clock an event time may be.
-const AHEAD_MAX: Duration = Duration::from_secs(3600);
+use crate::time::{BootTime, WallTime};
 
 /// Series beyond which a message of a new one is rejected, unless `window.keys` says otherwise.
 const SERIES_MAX: usize = 1000;
 
-/// A closed window, as the function gets it.
+/// A window, as the function gets it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window<A> {
     /// Its series: the topic, unless `window.key` says otherwise.
@@ -56,6 +55,8 @@ pub struct Window<A> {
     pub end: WallTime,
     /// What it counted.
     pub aggregate: A,
+    /// Whether it was sent before, and late messages were counted since.
+    pub correction: bool,
 }
 
 /// The operator behind [`window`](macro@crate::window). Its configuration beyond that of every operator:
@@ -63,19 +64,34 @@ pub struct Window<A> {
 /// | key | meaning |
 /// |---|---|
 /// | `window` | length such as `10s`, instead of the attribute's |
+/// | `window.every` | step of windows that hop or slide, instead of the attribute's |
+/// | `window.lateness` | how long after its end a window waits for late messages; default `0s` |
+/// | `window.corrections` | for how long late messages correct a closed window; default `0s`: they are rejected |
+/// | `window.ahead` | how far ahead of the gateway's clock an event time may be; default `1h` |
 /// | `window.key` | key of the series; may have placeholders; default `{topic}` |
 /// | `window.keys` | number of series that are kept; default 1000 |
 #[derive(Debug)]
-pub struct Tumbling<A> {
+pub struct Windows<A> {
     input: Input,
     destination: Destination,
-    length: Duration,
+    timing: Timing,
     key: Template,
     series: Keyed<Series<A>>,
-    /// No window is due before.
+    panes: Panes<A>,
+    /// Nothing is due before.
     next_due: Option<BootTime>,
     /// The boot that all deadlines are in; none before the first call.
     boot: Option<u64>,
+}
+
+/// When a message came and what time it gave.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    time: WallTime,
+    /// Whether the time is that of its receipt by the gateway's clock, and not one that the device gave.
+    by_gateway: bool,
+    received: BootTime,
+    boot: u64,
 }
 
 /// What stays the same during a call.
@@ -84,27 +100,24 @@ struct Call<'a, F> {
     function: F,
 }
 
-impl<A: Aggregate> Tumbling<A> {
+impl<A: Aggregate> Windows<A> {
     /// As configured, with what the state holds.
     ///
     /// # Errors
     /// The configuration is malformed, or another version wrote the state.
-    pub fn from_config(length: Duration, start: &mut Start) -> Result<Self, Fault> {
+    pub fn from_config(shape: Shape, start: &mut Start) -> Result<Self, Fault> {
         let windows = Self {
             input: Input::from_config()?,
             destination: Destination::from_config()?,
-            length: config::get_or("window", length)?,
+            timing: Timing::from_config(shape)?,
             key: config::get_or("window.key", Template::topic())?,
-            series: Keyed::open("window/", config::get_or("window.keys", SERIES_MAX)?)?,
+            series: Keyed::open("series/", config::get_or("window.keys", SERIES_MAX)?)?,
+            panes: Panes::open()?,
             next_due: None,
             boot: None,
         };
         // Only a call says which boot this is, so windows that wait ask for one at once.
-        if windows
-            .series
-            .iter()
-            .any(|(_, series)| series.due().is_some())
-        {
+        if windows.earliest_due().is_some() {
             start.wake_at = Some(BootTime(0));
         }
         Ok(windows)
@@ -129,15 +142,12 @@ impl<A: Aggregate> Tumbling<A> {
         if !messages.is_sorted_by_key(|message| message.received) {
             messages.sort_by_key(|message| message.received);
         }
-        let first = messages
-            .first()
-            .map_or(batch.now_boot, |message| message.received);
-        self.enter_boot(first, &call, &mut outcome)?;
+        let first = messages.first().map(|message| message.received);
+        self.enter_boot(first.unwrap_or(batch.now_boot), &call, &mut outcome)?;
         let mut ids = SeriesIds::default();
         for message in messages {
             self.close_due(message.received, &call, &mut outcome)?;
-            let id = ids.of(message, &self.key, batch.boot);
-            if let Err(reason) = self.count(message, id, &call, &mut outcome) {
+            if let Err(reason) = self.count(message, &mut ids, &call, &mut outcome) {
                 outcome.reject(message, reason);
             }
         }
@@ -145,6 +155,7 @@ impl<A: Aggregate> Tumbling<A> {
             self.close_due(batch.now_boot, &call, &mut outcome)?;
         }
         self.series.flush()?;
+        self.panes.flush()?;
         outcome.wake_at = self.next_due;
         Ok(outcome)
     }
@@ -153,34 +164,50 @@ impl<A: Aggregate> Tumbling<A> {
     fn count<F: Fn(&Window<A>) -> Option<Values>>(
         &mut self,
         message: &Message,
-        id: &str,
+        ids: &mut SeriesIds,
         call: &Call<'_, F>,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
         let value = self.input.decode(message)?;
-        let newest_allowed = newest_allowed(message, call.batch);
-        if message.time > newest_allowed {
-            let ahead = Span(message.time.since(newest_allowed).saturating_add(AHEAD_MAX));
-            return Err(format!(
-                "ahead of the gateway's clock by {ahead}, more than {}",
-                Span(AHEAD_MAX)
-            ));
-        }
-        let series = self.series.get_mut(id)?;
-        if let Some(open) = series.advance(message.time, newest_allowed) {
-            call.send(id, open, message.cause(), &self.destination, outcome);
-        }
+        let stamped = self.input.stamp(message)?;
         let arrival = Arrival {
-            time: message.time,
-            received: message.received,
+            time: stamped.time,
+            by_gateway: stamped.clock != ClockQuality::Device,
+            received: stamped.received,
             boot: call.batch.boot,
         };
-        let due = series.add(value, arrival, self.length)?;
-        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
-        Ok(())
+        let id = ids.of(&stamped, &self.key, call.batch.boot);
+        let known = self.series.get(id);
+        let has_room = self.series.bytes() + self.panes.bytes() < KEYED_BYTES_MAX;
+        if known.is_none() && !has_room {
+            return Err(no_room(id));
+        }
+        let mut witnesses = known.map_or_else(Vec::new, |series| series.witnesses.clone());
+        let bound = Bound::of(&arrival, call.batch, self.timing.ahead, &mut witnesses);
+        if known.is_some_and(|series| series.witnesses != witnesses) {
+            self.series.get_mut(id)?.witnesses.clone_from(&witnesses);
+        }
+        if arrival.time > bound.newest {
+            return Err(bound.refusal(arrival.time));
+        }
+        let series = self.series.get_mut(id)?;
+        series.witnesses = witnesses;
+        let mut closed = Vec::new();
+        let mut worker = Worker {
+            id,
+            series,
+            panes: &mut self.panes,
+            timing: &self.timing,
+            has_room,
+            closed: &mut closed,
+        };
+        let counted = worker.count(value, &arrival, bound);
+        self.next_due = self.next_due.into_iter().chain(worker.series.due()).min();
+        call.send(id, closed, message.cause(), &self.destination, outcome);
+        counted
     }
 
-    /// Closes the windows that waited long enough, in the order in which they were due.
+    /// Does what is due by the boot clock, in the order in which it was due.
     fn close_due<F: Fn(&Window<A>) -> Option<Values>>(
         &mut self,
         clock: BootTime,
@@ -190,26 +217,17 @@ impl<A: Aggregate> Tumbling<A> {
         if self.next_due.is_none_or(|next| next > clock) {
             return Ok(());
         }
-        let waiting = self
-            .series
-            .iter()
-            .filter_map(|(id, series)| Some((series.due()?.0, id)));
-        let mut due: Vec<(BootTime, String)> = waiting
-            .filter(|(due, _)| *due <= clock)
-            .map(|(due, id)| (due, id.to_owned()))
-            .collect();
-        due.sort();
-        for (_, id) in due {
-            let closed = self.series.get_mut(&id).map_err(Fault::permanent)?.close();
-            if let Some(open) = closed {
-                call.send(&id, open, None, &self.destination, outcome);
+        let waiting = self.series.iter();
+        let due = waiting.filter_map(|(id, series)| Some((series.due()?, id.to_owned())));
+        let due = due.filter(|(due, _)| *due <= clock).map(Reverse);
+        let mut due: BinaryHeap<Reverse<(BootTime, String)>> = due.collect();
+        while let Some(Reverse((now, id))) = due.pop() {
+            let next = self.work(&id, call, outcome, |worker| worker.close_due(now))?;
+            if let Some(next) = next.filter(|next| *next <= clock) {
+                due.push(Reverse((next, id)));
             }
         }
-        self.next_due = self
-            .series
-            .iter()
-            .filter_map(|(_, series)| Some(series.due()?.0))
-            .min();
+        self.next_due = self.earliest_due();
         Ok(())
     }
 
@@ -226,96 +244,113 @@ impl<A: Aggregate> Tumbling<A> {
             return Ok(());
         }
         let of_another = |(id, series): (&str, &Series<A>)| {
-            let is = is_of_another_unset_clock(id, boot)
-                || series.due().is_some_and(|(_, of)| of != boot);
-            is.then(|| id.to_owned())
+            let waits = series.due().is_some() && series.boot() != boot;
+            (waits || is_of_another_unset_clock(id, boot)).then(|| id.to_owned())
         };
         let ids: Vec<String> = self.series.iter().filter_map(of_another).collect();
         for id in ids {
-            let series = self.series.get_mut(&id).map_err(Fault::permanent)?;
             if is_of_another_unset_clock(&id, boot) {
-                if let Some(open) = series.close() {
-                    call.send(&id, open, None, &self.destination, outcome);
-                }
+                self.work(&id, call, outcome, |worker| worker.finish())?;
                 self.series.remove(&id)?;
             } else {
-                series.wait_again(clock, boot);
+                self.work(&id, call, outcome, |worker| worker.wait_again(clock, boot))?;
             }
         }
-        self.next_due = self
-            .series
-            .iter()
-            .filter_map(|(_, series)| Some(series.due()?.0))
-            .min();
+        self.next_due = self.earliest_due();
         Ok(())
+    }
+
+    /// Has something done with one series, sends what it closed, and answers when it is due next.
+    fn work<F: Fn(&Window<A>) -> Option<Values>>(
+        &mut self,
+        id: &str,
+        call: &Call<'_, F>,
+        outcome: &mut Outcome,
+        what: impl FnOnce(&mut Worker<'_, A>),
+    ) -> Result<Option<BootTime>, Fault> {
+        let mut closed = Vec::new();
+        let mut worker = Worker {
+            id,
+            series: self.series.get_mut(id).map_err(Fault::permanent)?,
+            panes: &mut self.panes,
+            timing: &self.timing,
+            has_room: true,
+            closed: &mut closed,
+        };
+        what(&mut worker);
+        let due = worker.series.due();
+        call.send(id, closed, None, &self.destination, outcome);
+        Ok(due)
+    }
+
+    fn earliest_due(&self) -> Option<BootTime> {
+        self.series.iter().filter_map(|(_, one)| one.due()).min()
     }
 }
 
 impl<F> Call<'_, F> {
-    /// Sends what the function says of a closed window.
+    /// Sends what the function says of windows.
     fn send<A>(
         &self,
         id: &str,
-        closed: Open<A>,
+        closed: Vec<Closed<A>>,
         cause: Option<u32>,
         destination: &Destination,
         outcome: &mut Outcome,
     ) where
         F: Fn(&Window<A>) -> Option<Values>,
     {
-        let key = id.split_once('/').map_or(id, |(_, key)| key).to_owned();
-        let window = Window {
-            key,
-            start: closed.start,
-            end: closed.end,
-            aggregate: closed.aggregate,
-        };
-        if let Some(values) = (self.function)(&window) {
-            let summary = Summary {
-                key: &window.key,
-                start: window.start,
-                end: window.end,
-                values,
+        for closed in closed {
+            let window = Window {
+                key: key_of(id).to_owned(),
+                start: closed.start,
+                end: closed.end,
+                aggregate: closed.aggregate,
+                correction: closed.correction,
             };
-            destination.send_summary(cause, summary, outcome);
+            if let Some(values) = (self.function)(&window) {
+                let summary = Summary {
+                    key: &window.key,
+                    start: window.start,
+                    end: window.end,
+                    values,
+                    correction: window.correction,
+                };
+                destination.send_summary(cause, summary, outcome);
+            }
         }
     }
 }
 
-/// The newest event time that a message may have. Follows from its receipt, not from the call, so that the cut between
-/// batches changes nothing.
-fn newest_allowed(message: &Message, batch: &Batch) -> WallTime {
-    if batch.clock == ClockQuality::Unset {
-        return WallTime(u64::MAX);
-    }
-    batch
-        .now
-        .minus(batch.now_boot.since(message.received))
-        .plus(AHEAD_MAX)
-}
-
 /// Names series in the state: `w/` and the key, or `u`, the boot, `/` and the key for messages of an unset clock.
-/// Remembers the last name, since messages of a channel come together.
+/// Remembers them during a call.
 #[derive(Default)]
-struct SeriesIds(Option<(Rc<Channel>, bool, String)>);
+struct SeriesIds(BTreeMap<(*const Channel, bool), String>);
 
 impl SeriesIds {
-    fn of(&mut self, message: &Message, key: &Template, boot: u64) -> &str {
+    fn of(&mut self, message: &Message<()>, key: &Template, boot: u64) -> &str {
         let unset = message.clock == ClockQuality::Unset;
-        let is_last = |(channel, was_unset, _): &(Rc<Channel>, bool, String)| {
-            Rc::ptr_eq(channel, &message.channel) && *was_unset == unset
-        };
-        let last = self.0.take().filter(is_last).unwrap_or_else(|| {
+        let channel = (Rc::as_ptr(&message.channel), unset);
+        self.0.entry(channel).or_insert_with(|| {
             let key = key.render(&message.channel);
-            let id = if unset {
+            if unset {
                 format!("u{boot:x}/{key}")
             } else {
                 format!("w/{key}")
-            };
-            (Rc::clone(&message.channel), unset, id)
-        });
-        &self.0.insert(last).2
+            }
+        })
     }
+}
+
+/// The key in a series' id.
+fn key_of(id: &str) -> &str {
+    id.split_once('/').map_or(id, |(_, key)| key)
+}
+
+/// Why a message that would need more state is rejected.
+fn no_room(id: &str) -> String {
+    let key = key_of(id);
+    format!("no room for another step of key {key:?}: the windows fill their part of the state")
 }
 
 fn is_of_another_unset_clock(id: &str, boot: u64) -> bool {

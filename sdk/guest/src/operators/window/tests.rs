@@ -26,7 +26,9 @@ fn seconds(seconds: u64) -> Duration {
 
 /// A message of this event time, received now.
 fn at(host: &Host<moments>, time: WallTime) -> Message {
-    host.message("press-7", 1.0).at(time)
+    let mut message = host.message("press-7", 1.0).at(time);
+    message.clock = ClockQuality::Device;
+    message
 }
 
 fn count(row: &Row) -> i64 {
@@ -112,7 +114,7 @@ fn a_late_message_is_rejected_with_the_reason() -> Result<(), Fault> {
     host.send("press-7", 1.0)?;
     let late = at(&host, host.now().minus(Duration::from_millis(3200)));
     host.send_batch(vec![late])?;
-    let reason = "late by 3.2 s: windows before 2026-01-01T00:01:00Z are closed";
+    let reason = "late: by 3.2 s, windows before 2026-01-01T00:01:00Z are closed";
     assert_eq!(host.rejected()[0].1, reason);
     host.settle()?;
     assert_eq!(counts(&host), [1]);
@@ -128,7 +130,7 @@ fn one_absurd_time_closes_no_window() -> Result<(), Fault> {
     host.send("press-7", 1.0)?;
     assert_eq!(
         host.rejected()[0].1,
-        "ahead of the gateway's clock by 639912.0 h, more than 1.0 h"
+        "ahead: 639912.0 h ahead of the gateway's clock, the limit is 1.0 h"
     );
     host.settle()?;
     assert_eq!(counts(&host), [2]);
@@ -274,6 +276,7 @@ fn a_window_function_stays_an_ordinary_function() {
         start: START,
         end: START,
         aggregate,
+        correction: false,
     };
     assert_eq!(
         moments(&window),
@@ -328,7 +331,7 @@ fn recording(drawn: &[Drawn]) -> Vec<Message> {
         message.clock = if drawn.unset {
             ClockQuality::Unset
         } else {
-            ClockQuality::Synced
+            ClockQuality::Device
         };
         message
     };
