@@ -1,31 +1,34 @@
 //! The handle on a broker, and the task that connects to it and connects again.
 //!
 //! A link that fails or ends is tried again after a jittered back-off, for ever: a broker that is down, refuses us or
-//! speaks nonsense is the operator's to mend, and shows in the counters with the last error. While there is no
-//! connection `at-once` publications are dropped and counted (a late actuation is worse than none) and durable ones wait.
+//! speaks nonsense is the operator's to mend, and shows in the counters with the last error. One that is away comes back
+//! by itself, and is then found within seconds. While there is no connection `at-once` publications are dropped and
+//! counted (a late actuation is worse than none) and durable ones wait.
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustls::ClientConfig;
 use thiserror::Error;
-use tidegate_record::{Backoff, Name, Postbox, Publication, TopicFilter};
+use tidegate_record::{Backoff, Clock, Name, Postbox, Publication, TopicFilter};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::acks::AckDesk;
+use crate::budget::Budget;
 use crate::causes::with_causes;
 use crate::courier::{Letter, Route, courier};
 use crate::inbound::Inbound;
 use crate::mqtt::connection::{Connection, ProtocolError, Reading};
 use crate::mqtt::socket::Socket;
-use crate::mqtt::{DecodeError, Hello, Incoming, Welcome, tls, v5};
-use crate::session::{End, Session};
+use crate::mqtt::tls::{Tls, TlsError};
+use crate::mqtt::{DecodeError, Hello, Incoming, Welcome};
+use crate::session::{End, Session, TOPIC_BYTES_MAX, uncommitted_bytes_max};
 use crate::surroundings::{now, reached};
 use crate::{BrokerConfig, BrokerCounters, BrokerUrl, FieldError, Phase, Surroundings, counters};
 
@@ -33,22 +36,27 @@ use crate::{BrokerConfig, BrokerCounters, BrokerUrl, FieldError, Phase, Surround
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the broker hears from us at least; a dead link shows after twice this.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// What a packet may have besides its payload: a topic and the properties, each of up to 64 KiB.
-const PACKET_OVERHEAD_MAX: usize = 128 << 10;
+/// After so long a silence the link is dead.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(2 * KEEP_ALIVE.as_secs());
+/// Longest wait before the next attempt when the broker is away: when it is back, its plant waits for us. One that
+/// refuses us is left alone for up to `backoff_max`.
+const ABSENT_WAIT_MAX: Duration = Duration::from_secs(3);
+/// What a packet may have besides its payload and properties: a topic, and the headers.
+const PACKET_OVERHEAD_MAX: usize = TOPIC_BYTES_MAX + 64;
 
 /// A broker that can be connected to: its files were read and its settings fit together.
 #[derive(Debug)]
 pub struct Broker {
     config: BrokerConfig,
     password: Option<Bytes>,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Tls>,
 }
 
 impl Broker {
-    /// Reads the password and the authorities. Does not connect.
+    /// Reads the password and the files for TLS. Does not connect.
     ///
     /// # Errors
-    /// When a file cannot be read or holds no authority.
+    /// When a file cannot be read or does not hold what it should, or the key does not fit the certificate.
     pub fn new(config: BrokerConfig) -> Result<Self, FieldError> {
         let password_file = config
             .credentials
@@ -65,7 +73,7 @@ impl Broker {
             .transpose()?
             .map(|text| Bytes::copy_from_slice(text.trim_end_matches(['\r', '\n']).as_bytes()));
         let tls = match config.url.tls {
-            true => Some(tls::client_config(&config)?),
+            true => Some(read_tls(&config)?),
             false => None,
         };
         Ok(Self {
@@ -102,6 +110,7 @@ impl Broker {
             ),
             records: Some(surroundings.records.clone()),
             held: VecDeque::new(),
+            budget: Budget::new(uncommitted_bytes_max(limits)),
             desk: Arc::default(),
             next_delivery: 0,
             at_once,
@@ -112,10 +121,22 @@ impl Broker {
             limits: limits.clone(),
             counters,
         };
-        let dial = Dial::new(self, filters, limits.payload_bytes_max);
+        let dial = Dial::new(self, filters, surroundings);
         tasks.spawn(link.run(Arc::new(dial)));
         handle
     }
+}
+
+fn read_tls(config: &BrokerConfig) -> Result<Tls, FieldError> {
+    let tls = Tls::new(config.ca_file.as_deref(), config.identity.clone());
+    let tls = tls.map_err(|source| FieldError::Tls {
+        broker: config.name.clone(),
+        source,
+    })?;
+    if let Some(path) = tls.key_open_to_all() {
+        tracing::warn!(broker = %config.name, "everybody on this machine can read the private key {}", path.display());
+    }
+    Ok(tls)
 }
 
 /// The handle on a running broker.
@@ -154,6 +175,8 @@ pub(crate) struct Link {
     pub(crate) records: Option<mpsc::Sender<tidegate_record::Record>>,
     /// Received, and not yet forwarded because the inbox is full. Bounded by the broker's window.
     pub(crate) held: VecDeque<tidegate_record::Record>,
+    /// Room for messages that want no acknowledgement.
+    pub(crate) budget: Arc<Budget>,
     pub(crate) desk: Arc<AckDesk>,
     /// Number of the next delivery; never one that was used before.
     pub(crate) next_delivery: u64,
@@ -170,7 +193,9 @@ pub(crate) struct Link {
 impl Link {
     /// Connects, serves the connection, and connects again, until the run drains.
     async fn run(mut self, dial: Arc<Dial>) {
-        let mut backoff = Backoff::new(self.limits.backoff_min, self.limits.backoff_max);
+        let (wait_min, wait_max) = (self.limits.backoff_min, self.limits.backoff_max);
+        let mut while_refused = Backoff::new(wait_min, wait_max);
+        let mut while_absent = Backoff::new(wait_min, wait_max.min(ABSENT_WAIT_MAX));
         loop {
             let opening = dial.clone();
             let Some(opened) = self.offline(async move { opening.open().await }).await else {
@@ -188,10 +213,14 @@ impl Link {
             };
             // A connection that ends soon counts as a failed attempt, whatever ended it: else a broker that takes us and
             // then throws us out, or a message that is abandoned each time, would make us busy for ever.
-            if lived >= self.limits.backoff_max {
-                backoff.reset();
+            if lived >= wait_max {
+                while_refused.reset();
+                while_absent.reset();
             }
-            let wait = backoff.jittered();
+            let wait = match error.is_absence() {
+                true => while_absent.jittered(),
+                false => while_refused.jittered(),
+            };
             self.report(&error, wait);
             if self.offline(sleep(wait)).await.is_none() {
                 return;
@@ -239,11 +268,13 @@ impl Link {
 pub(crate) struct Dial {
     broker: Broker,
     hello: Hello,
+    packet_bytes_max: usize,
     filters: Vec<TopicFilter>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Dial {
-    fn new(broker: Broker, filters: Vec<TopicFilter>, payload_bytes_max: usize) -> Self {
+    fn new(broker: Broker, filters: Vec<TopicFilter>, surroundings: &Surroundings) -> Self {
         let config = &broker.config;
         let keep_alive = u16::try_from(KEEP_ALIVE.as_secs()).unwrap_or(u16::MAX);
         let hello = Hello {
@@ -256,12 +287,14 @@ impl Dial {
             session_expiry_seconds: u32::try_from(config.session_expiry.as_secs())
                 .unwrap_or(u32::MAX),
             receive_maximum: config.receive_maximum.get(),
-            packet_bytes_max: payload_bytes_max.saturating_add(PACKET_OVERHEAD_MAX),
         };
+        let payload_bytes_max = surroundings.limits.payload_bytes_max;
         Self {
             broker,
             hello,
+            packet_bytes_max: payload_bytes_max.saturating_add(PACKET_OVERHEAD_MAX),
             filters,
+            clock: surroundings.clock.clone(),
         }
     }
 
@@ -270,20 +303,38 @@ impl Dial {
     }
 
     async fn open(&self) -> Result<(Connection, Welcome), LinkError> {
-        timeout(CONNECT_TIMEOUT, self.open_unbounded())
-            .await
-            .unwrap_or(Err(LinkError::Timeout))
+        let opened = timeout(CONNECT_TIMEOUT, self.open_unbounded()).await;
+        let opened = opened.unwrap_or(Err(LinkError::Timeout));
+        opened.map_err(|error| self.with_expiry(error))
+    }
+
+    /// Names our certificate when it has expired: a broker that refuses it need not say why.
+    fn with_expiry(&self, error: LinkError) -> LinkError {
+        let now = Duration::from_nanos(self.clock.wall_time().0);
+        let tls = self.broker.tls.as_ref();
+        match tls.and_then(|tls| tls.expired(now)) {
+            None => error,
+            Some((path, since)) => LinkError::Expired {
+                path: path.to_owned(),
+                hours: since.as_secs() / 3600,
+                source: Box::new(error),
+            },
+        }
     }
 
     async fn open_unbounded(&self) -> Result<(Connection, Welcome), LinkError> {
         let url = &self.broker.config.url;
-        let socket = Socket::connect(url, self.broker.tls.clone()).await;
+        let tls = self.broker.tls.as_ref().map(Tls::client_config);
+        let socket = Socket::connect(url, tls.transpose()?).await;
         let socket = socket.map_err(|source| LinkError::Connect {
             url: url.clone(),
             source,
         })?;
-        let mut connection = Connection::new(socket, self.hello.packet_bytes_max);
-        v5::write_connect(&self.hello, connection.output()).map_err(LinkError::Encode)?;
+        let protocol = self.broker.config.protocol;
+        let mut connection = Connection::new(socket, protocol, self.packet_bytes_max);
+        connection
+            .write_connect(&self.hello)
+            .map_err(LinkError::Encode)?;
         loop {
             connection
                 .exchange(Reading::Yes)
@@ -319,8 +370,17 @@ pub(crate) enum LinkError {
     Closed(String),
     #[error("the connection broke")]
     Broken(#[source] io::Error),
-    #[error("the broker was silent for {} s", 2 * KEEP_ALIVE.as_secs())]
+    #[error("the broker was silent for {} s", SILENCE_MAX.as_secs())]
     Silent,
+    #[error("our certificate {path} expired {hours} h ago, by the clock of this gateway")]
+    Expired {
+        path: PathBuf,
+        hours: u64,
+        #[source]
+        source: Box<LinkError>,
+    },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
     #[error("cannot encode a packet")]
@@ -329,4 +389,18 @@ pub(crate) enum LinkError {
         "a message was given up by a later stage; connecting again, so that the broker delivers it again"
     )]
     Abandoned,
+}
+
+impl LinkError {
+    /// Whether the broker is away, rather than unwilling or not to be understood.
+    fn is_absence(&self) -> bool {
+        match self {
+            // What TLS does not like comes as invalid data.
+            Self::Connect { source, .. } | Self::Broken(source) => {
+                source.kind() != io::ErrorKind::InvalidData
+            }
+            Self::Timeout | Self::Silent => true,
+            _ => false,
+        }
+    }
 }

@@ -10,6 +10,8 @@ use thiserror::Error;
 use tidegate_hardware::{DriverConfig, DriverError};
 use tidegate_record::Name;
 
+use crate::TlsError;
+
 /// One broker.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
@@ -17,18 +19,23 @@ pub struct BrokerConfig {
     pub name: Name,
     /// Where it is.
     pub url: BrokerUrl,
+    /// The version of MQTT that is spoken to it.
+    pub protocol: Protocol,
     /// Who we are to it. Its queue for us hangs on this name.
     pub client_id: ClientId,
     /// How we prove it.
     pub credentials: Option<Credentials>,
     /// PEM file with the authorities to trust with TLS; none means the system's.
     pub ca_file: Option<PathBuf>,
+    /// What we show a broker that asks for a client certificate.
+    pub identity: Option<Identity>,
     /// Where senders put an id of their own into a message; a second delivery of one has no effect.
     pub message_id: Option<MessageIdFrom>,
     /// Messages that the broker may send before the first is acknowledged: bounds what is in memory, and the size of a
     /// batch. The broker may have a lower bound of its own (mosquitto: 20, unless `max_inflight_messages` says more).
     pub receive_maximum: NonZeroU16,
-    /// How long the broker keeps our queue while we are away; whole seconds.
+    /// How long the broker keeps our queue while we are away; whole seconds. MQTT 3.1.1 has no word for it: there the
+    /// broker's own setting rules.
     pub session_expiry: Duration,
 }
 
@@ -44,9 +51,11 @@ impl BrokerConfig {
         Self {
             name,
             url,
+            protocol: Protocol::default(),
             client_id,
             credentials: None,
             ca_file: None,
+            identity: None,
             message_id: None,
             receive_maximum: Self::RECEIVE_MAXIMUM,
             session_expiry: Self::SESSION_EXPIRY,
@@ -62,6 +71,42 @@ pub struct Credentials {
     /// File with the password; a line end at its end is not part of it.
     pub password_file: Option<PathBuf>,
 }
+
+/// A client certificate and its key, read again for each connection: a renewed certificate needs no restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// PEM file with our certificate, and after it those that lead to an authority which the broker trusts.
+    pub certificate_file: PathBuf,
+    /// PEM file with its private key, not encrypted.
+    pub key_file: PathBuf,
+}
+
+/// A version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// Says why it refuses, and carries user properties and a content type.
+    #[default]
+    Mqtt5,
+    /// What older brokers and devices speak.
+    Mqtt311,
+}
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProtocol> {
+        match text {
+            "5" => Ok(Self::Mqtt5),
+            "3.1.1" => Ok(Self::Mqtt311),
+            other => Err(UnknownProtocol(other.to_owned())),
+        }
+    }
+}
+
+/// Why a text is not a [`Protocol`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0:?} is no version of MQTT that is spoken here: \"5\" or \"3.1.1\"")]
+pub struct UnknownProtocol(String);
 
 /// Where a sender puts the id of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +132,13 @@ pub struct BrokerUrl {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: bool,
+}
+
+impl BrokerUrl {
+    /// Whether the connection is by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
 }
 
 const PORT: u16 = 1883;
@@ -223,24 +275,14 @@ pub enum FieldError {
         #[source]
         source: std::io::Error,
     },
-    /// The authorities cannot be read.
-    #[error("cannot read the certificate authorities of broker {broker} from {path}")]
-    Authorities {
+    /// The files for TLS cannot be used.
+    #[error("cannot set up tls for broker {broker}")]
+    Tls {
         /// Which broker.
         broker: Name,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong, and with which file.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// There is no authority to trust.
-    #[error(
-        "broker {broker} uses tls, and there is no certificate authority to trust: name one with ca"
-    )]
-    NoAuthority {
-        /// Which broker.
-        broker: Name,
+        source: TlsError,
     },
     /// A driver cannot be opened.
     #[error("cannot open sensor {sensor}")]
@@ -294,6 +336,16 @@ mod tests {
     fn a_url_error_does_not_repeat_a_password() {
         let error = "mqtt://user:secret@plant".parse::<BrokerUrl>().unwrap_err();
         assert!(!format!("{error} {error:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_version_of_mqtt_is_named_as_its_standard_is() {
+        assert_eq!("5".parse(), Ok(Protocol::Mqtt5));
+        assert_eq!("3.1.1".parse(), Ok(Protocol::Mqtt311));
+        for other in ["", "4", "3.1", "5.0", "v5"] {
+            let error = other.parse::<Protocol>().unwrap_err().to_string();
+            assert!(error.ends_with("\"5\" or \"3.1.1\""), "{error}");
+        }
     }
 
     #[test]

@@ -20,10 +20,12 @@ pub struct BrokerCounters {
     pub redelivered: AtomicU64,
     /// Messages that were acknowledged and skipped because they are no MQTT messages.
     pub malformed: AtomicU64,
-    /// Messages that were acknowledged and skipped because they are larger than `payload_bytes_max`. Brokers of MQTT 5
-    /// do not even send those that are larger still.
+    /// Messages that were acknowledged and skipped because they are larger than `payload_bytes_max`, or their topic is
+    /// longer than 4 KiB.
     pub oversized: AtomicU64,
-    /// QoS 0 messages dropped because the inbox was full.
+    /// Bytes of their payloads and properties.
+    pub oversized_bytes: AtomicU64,
+    /// QoS 0 messages dropped because those before them are still in work, or the inbox is full.
     pub dropped: AtomicU64,
     /// Acknowledgements sent, after the commit.
     pub acknowledged: AtomicU64,

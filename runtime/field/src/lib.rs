@@ -10,7 +10,8 @@
 //! - A durable publication is marked as delivered only after the broker acknowledged it (`courier`, `inflight`).
 //! - Nothing waits for a stage behind: a full inbox stops neither pings nor acknowledgements nor publications, and what
 //!   is then held is bounded by the broker's window (`session`).
-//! - A message that cannot be taken (too large, malformed) is counted, acknowledged and skipped: it stops no other.
+//! - A message that cannot be taken (too large, malformed) is counted, acknowledged and skipped: it stops no other, and
+//!   no more of it is in memory than its topic.
 //!
 //! # Layout
 //! - [`config`]: brokers and sensors as the operator describes them.
@@ -19,8 +20,9 @@
 //! - `session`: one connection, from the subscription to its end.
 //! - `inbound`: an MQTT message becomes a record.
 //! - `acks`, `inflight`: packet ids that we owe an acknowledgement, and that we are owed one.
+//! - `budget`: the bound of messages that want no acknowledgement.
 //! - `courier`: durable publications, from the postbox to the session and back.
-//! - `mqtt`: bytes: sockets, packets of a protocol version. Another version is another file there.
+//! - `mqtt`: bytes: sockets, TLS, packets of the version that the broker speaks.
 //! - [`sensor`]: a driver's readings become records.
 //! - [`counters`], `causes`, `channels`, `json_field`: small parts.
 //!
@@ -28,6 +30,7 @@
 
 mod acks;
 pub mod broker;
+mod budget;
 mod causes;
 mod channels;
 pub mod config;
@@ -43,9 +46,10 @@ pub mod surroundings;
 
 pub use broker::{Broker, BrokerHandle};
 pub use config::{
-    BrokerConfig, BrokerUrl, ClientId, ClientIdError, Credentials, FieldError, MessageIdFrom,
-    SensorConfig, UrlError,
+    BrokerConfig, BrokerUrl, ClientId, ClientIdError, Credentials, FieldError, Identity,
+    MessageIdFrom, Protocol, SensorConfig, UnknownProtocol, UrlError,
 };
 pub use counters::{BrokerCounters, SensorCounters};
+pub use mqtt::tls::TlsError;
 pub use sensor::{Sensor, SensorHandle};
 pub use surroundings::{Phase, Surroundings};

@@ -3,13 +3,14 @@
 //! One loop moves everything: acknowledgements and publications out, messages in and on to the inbox. It waits for
 //! nobody: when the inbox is full, records are held here while everything else goes on. What is held is bounded: no more
 //! messages are taken than the window says before the first of them is acknowledged, and no more bytes than a few
-//! batches. A broker that sends more (mosquitto 2.0.11 does, out of its queue) finds the socket unread until there is
-//! room. Messages without acknowledgement (QoS 0) are dropped when the inbox is full, and counted.
+//! batches. A broker that sends more (one of MQTT 3.1.1 is not told the window, mosquitto 2.0.11 does not heed it) finds
+//! the socket unread until there is room. Messages without acknowledgement (QoS 0) have a bound of their own, beyond
+//! which they are dropped and counted: they take nothing from the others.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidegate_record::{Ack, Publication, Record, TopicFilter};
+use tidegate_record::{Ack, Limits, Publication, Record, TopicFilter};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
@@ -20,12 +21,14 @@ use crate::courier::Letter;
 use crate::inbound::Moment;
 use crate::inflight::{Inflight, Sent};
 use crate::mqtt::connection::{Connection, ProtocolError, Reading};
-use crate::mqtt::{Incoming, Message, Unusable, Welcome, v5};
+use crate::mqtt::{Incoming, Message, Oversized, Unusable, Welcome};
 use crate::surroundings::{now, reached};
 use crate::{BrokerCounters, Phase};
 
 /// Bytes that wait for their commit before the socket is left unread, in full batches: two in work, two on the way.
 const UNCOMMITTED_BATCHES_MAX: usize = 4;
+/// Longest topic that is taken. Brokers allow 64 KiB; a batch of such topics would be larger than a module's memory.
+pub(crate) const TOPIC_BYTES_MAX: usize = 4 << 10;
 /// How long the last packets may take to leave and to be read.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -74,10 +77,7 @@ impl Session {
         Self {
             connection,
             receive_maximum,
-            uncommitted_bytes_max: link
-                .limits
-                .batch_bytes_max
-                .saturating_mul(UNCOMMITTED_BATCHES_MAX),
+            uncommitted_bytes_max: uncommitted_bytes_max(&link.limits),
             acks: AckQueue::new(link.next_delivery),
             beyond_window: None,
             settled: Vec::new(),
@@ -93,13 +93,11 @@ impl Session {
     pub(crate) async fn run(&mut self, link: &mut Link, filters: &[TopicFilter]) -> End {
         let subscribed = match filters.is_empty() {
             true => Ok(()),
-            false => {
-                v5::write_subscribe(filters, self.connection.output()).map_err(LinkError::Encode)
-            }
+            false => self.connection.write_subscribe(filters),
         };
         let served = match subscribed {
             Ok(()) => self.serve(link, filters).await,
-            Err(error) => Err(error),
+            Err(error) => Err(LinkError::Encode(error)),
         };
         match served {
             Ok(()) => {
@@ -195,7 +193,7 @@ impl Session {
                     self.take(message, received, link);
                 }
                 Incoming::Unusable(packet_id, reason) => {
-                    self.skip(packet_id, reason, &link.counters)
+                    self.skip(packet_id, reason, link);
                 }
                 Incoming::Published(packet_id, refused) => self.published(packet_id, refused, link),
                 Incoming::Subscribed(refused) => {
@@ -230,40 +228,51 @@ impl Session {
 
     /// Makes a record of `message` and holds it for the inbox.
     fn take(&mut self, message: Message, received: Moment, link: &mut Link) {
-        let bytes = message.payload.len();
-        if bytes > link.limits.payload_bytes_max {
-            self.skip(message.packet_id, Unusable::TooLarge, &link.counters);
+        let (payload_bytes, bytes) = (message.payload.len(), message.bytes());
+        if bytes > link.limits.payload_bytes_max || message.topic.len() > TOPIC_BYTES_MAX {
+            let topic = message.topic;
+            let reason = Unusable::TooLarge(Oversized { topic, bytes });
+            self.skip(message.packet_id, reason, link);
             return;
         }
+        let bytes = bytes + message.topic.len();
         let ack = match message.packet_id {
-            None if link.held.len() >= self.receive_maximum => {
-                count(&link.counters.dropped);
-                return;
-            }
-            None => Ack::none(),
             Some(packet_id) => Ack::new(link.desk.clone(), self.acks.push(packet_id, bytes)),
+            None => {
+                let held_too_many = link.held.len() >= self.receive_maximum;
+                let room = link.budget.take(bytes).filter(|_| !held_too_many);
+                let Some(ack) = room else {
+                    count(&link.counters.dropped);
+                    return;
+                };
+                ack
+            }
         };
         add(&link.counters.redelivered, u64::from(message.redelivered));
         if let Some(record) = link.inbound.record(message, received, ack) {
             count(&link.counters.received);
-            add(
-                &link.counters.received_bytes,
-                u64::try_from(bytes).unwrap_or(u64::MAX),
-            );
+            add(&link.counters.received_bytes, as_count(payload_bytes));
             link.held.push_back(record);
         }
     }
 
-    /// Acknowledges, in its turn, a message that cannot be taken: else the broker would deliver it for ever.
-    fn skip(&mut self, packet_id: Option<u16>, reason: Unusable, counters: &BrokerCounters) {
+    /// Counts a message that cannot be taken, and then acknowledges it in its turn: else the broker would deliver it for
+    /// ever.
+    fn skip(&mut self, packet_id: Option<u16>, reason: Unusable, link: &Link) {
         match reason {
-            Unusable::TooLarge => count(&counters.oversized),
-            Unusable::Malformed => count(&counters.malformed),
+            Unusable::Malformed => count(&link.counters.malformed),
+            Unusable::TooLarge(Oversized { topic, bytes }) => {
+                count(&link.counters.oversized);
+                add(&link.counters.oversized_bytes, as_count(bytes));
+                let topic = topic.get(..TOPIC_BYTES_MAX).unwrap_or(&topic);
+                let topic = String::from_utf8_lossy(topic);
+                tracing::debug!(broker = %link.name, %topic, bytes, "message skipped: too large");
+            }
         }
         if let Some(packet_id) = packet_id {
             let number = self.acks.push(packet_id, 0);
             self.acks.settle(number, Settled::Acknowledged);
-            self.release(counters);
+            self.release(&link.counters);
         }
     }
 
@@ -283,7 +292,7 @@ impl Session {
     fn release(&mut self, counters: &BrokerCounters) {
         let mut acknowledged = 0;
         while let Some(packet_id) = self.acks.pop() {
-            v5::write_ack(packet_id, self.connection.output());
+            self.connection.write_ack(packet_id);
             acknowledged += 1;
         }
         add(&counters.acknowledged, acknowledged);
@@ -329,12 +338,8 @@ impl Session {
             true => Err("the broker keeps no retained messages".into()),
             false => {
                 let packet_bytes_max = self.welcome.packet_bytes_max;
-                v5::write_publish(
-                    publication,
-                    packet_id,
-                    packet_bytes_max,
-                    self.connection.output(),
-                )
+                self.connection
+                    .write_publish(publication, packet_id, packet_bytes_max)
             }
         };
         if let Err(error) = written {
@@ -366,7 +371,7 @@ impl Session {
             return Err(LinkError::Silent);
         }
         self.heard = reading == Reading::Paused;
-        v5::write_ping(self.connection.output());
+        self.connection.write_ping();
         Ok(())
     }
 
@@ -382,11 +387,21 @@ impl Session {
     /// Says that we go, after everything else that is to be sent, and waits until the broker has read it: brokers read a
     /// packet at a time, and one that we come back to before it has read our last acknowledgements forgets them.
     async fn say_goodbye(&mut self) {
-        if v5::write_disconnect(self.connection.output()).is_ok() {
-            // A broker that does not answer finds out by itself that we are gone.
-            timeout(GOODBYE_TIMEOUT, self.connection.close()).await.ok();
-        }
+        self.connection.write_disconnect();
+        // A broker that does not answer finds out by itself that we are gone.
+        timeout(GOODBYE_TIMEOUT, self.connection.close()).await.ok();
     }
+}
+
+/// Bytes of one broker's messages that may wait for their commit, of each kind.
+pub(crate) fn uncommitted_bytes_max(limits: &Limits) -> usize {
+    limits
+        .batch_bytes_max
+        .saturating_mul(UNCOMMITTED_BATCHES_MAX)
+}
+
+fn as_count(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Moves held records to the inbox, as many as there is room for.

@@ -10,11 +10,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use thiserror::Error;
+use tidegate_record::{Publication, TopicFilter};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::frames::{Frame, FrameError, Frames, wanted_ack};
 use super::socket::Socket;
-use super::{DecodeError, Incoming, Unusable, v5};
+use super::{DecodeError, Hello, Incoming, Unusable, packets};
+use crate::Protocol;
 
 /// Room for one read: some hundred small messages, which share this buffer until the last of them is dropped.
 const READ_BYTES: usize = 32 << 10;
@@ -28,6 +30,7 @@ const OUTPUT_BYTES_MAX: usize = 128 << 10;
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: Socket,
+    protocol: Protocol,
     frames: Frames,
     input: BytesMut,
     output: BytesMut,
@@ -54,9 +57,10 @@ pub(crate) enum ProtocolError {
 
 impl Connection {
     /// Takes packets of at most `packet_bytes_max` bytes from `socket`.
-    pub(crate) fn new(socket: Socket, packet_bytes_max: usize) -> Self {
+    pub(crate) fn new(socket: Socket, protocol: Protocol, packet_bytes_max: usize) -> Self {
         Self {
             socket,
+            protocol,
             frames: Frames::new(packet_bytes_max),
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -64,9 +68,49 @@ impl Connection {
         }
     }
 
-    /// Where packets to be sent are encoded.
-    pub(crate) fn output(&mut self) -> &mut BytesMut {
-        &mut self.output
+    /// Asks to be connected, with the session that the broker has kept.
+    pub(crate) fn write_connect(&mut self, hello: &Hello) -> Result<(), DecodeError> {
+        packets::write_connect(self.protocol, hello, &mut self.output)
+    }
+
+    /// Asks for all of `filters`, at QoS 1.
+    pub(crate) fn write_subscribe(&mut self, filters: &[TopicFilter]) -> Result<(), DecodeError> {
+        packets::write_subscribe(self.protocol, filters, &mut self.output)
+    }
+
+    /// Publishes at QoS 1.
+    ///
+    /// # Errors
+    /// When the packet would have more than `packet_bytes_max` bytes: then nothing is written.
+    pub(crate) fn write_publish(
+        &mut self,
+        publication: &Publication,
+        packet_id: u16,
+        packet_bytes_max: usize,
+    ) -> Result<(), DecodeError> {
+        let output = &mut self.output;
+        packets::write_publish(
+            self.protocol,
+            publication,
+            packet_id,
+            packet_bytes_max,
+            output,
+        )
+    }
+
+    /// Acknowledges a message.
+    pub(crate) fn write_ack(&mut self, packet_id: u16) {
+        packets::write_ack(packet_id, &mut self.output);
+    }
+
+    /// Asks whether the broker is alive.
+    pub(crate) fn write_ping(&mut self) {
+        packets::write_ping(&mut self.output);
+    }
+
+    /// Says goodbye; the broker keeps the session.
+    pub(crate) fn write_disconnect(&mut self) {
+        packets::write_disconnect(&mut self.output);
     }
 
     /// Whether publications may be encoded.
@@ -79,13 +123,14 @@ impl Connection {
         loop {
             let packet = match self.frames.next(&mut self.input)? {
                 None => return Ok(None),
-                Some(Frame::TooLarge(packet_id)) => {
-                    return Ok(Some(Incoming::Unusable(packet_id, Unusable::TooLarge)));
+                Some(Frame::TooLarge(packet_id, oversized)) => {
+                    let reason = Unusable::TooLarge(oversized);
+                    return Ok(Some(Incoming::Unusable(packet_id, reason)));
                 }
                 Some(Frame::Packet(packet)) => packet,
             };
             let wanted = wanted_ack(&packet);
-            match (v5::decode(packet), wanted) {
+            match (packets::decode(self.protocol, packet), wanted) {
                 (Ok(Some(incoming)), _) => return Ok(Some(incoming)),
                 (Ok(None), _) => {}
                 (Err(_), Some(packet_id)) => {

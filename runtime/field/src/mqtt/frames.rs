@@ -1,10 +1,14 @@
 //! Cuts the byte stream into packets, of bounded size, and streams past what is larger.
 //!
-//! A broker that heeds our Maximum Packet Size never sends a larger packet. One that does not would otherwise stop
-//! everything: a packet that cannot be taken ends the connection, the next connection gets it again, and so for ever.
+//! A packet that cannot be taken would otherwise stop everything: it ends the connection, the next connection gets it
+//! again, and so for ever. Of a message that is too large no more is kept than its topic and packet id. It is told as
+//! soon as these are known, so it can be acknowledged while it still comes: a slow link that breaks before its end does
+//! not get it again.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
+
+use super::Oversized;
 
 /// The type of a PUBLISH packet, in the upper half of the first byte.
 const PUBLISH: u8 = 3;
@@ -23,7 +27,7 @@ pub(crate) enum Frame {
     /// A whole packet.
     Packet(BytesMut),
     /// A message larger than what we take; its packet id, if it wants an acknowledgement.
-    TooLarge(Option<u16>),
+    TooLarge(Option<u16>, Oversized),
 }
 
 /// The stream is not MQTT, or not what we can take.
@@ -106,45 +110,69 @@ impl Head {
         self.header_bytes + self.body_bytes
     }
 
+    /// The message that this begins; none when more bytes are needed to tell.
     fn too_large(self, input: &[u8]) -> Result<Option<Frame>, FrameError> {
-        let error = FrameError::TooLarge {
-            kind: self.first >> 4,
-            bytes: self.total(),
-        };
-        match self.wanted_ack(input) {
-            WantedAck::None => Ok(Some(Frame::TooLarge(None))),
-            WantedAck::Id(packet_id) => Ok(Some(Frame::TooLarge(Some(packet_id)))),
-            WantedAck::NotYetKnown => Ok(None),
-            WantedAck::Unknowable => Err(error),
+        match self.opening(input) {
+            Opening::Message {
+                packet_id,
+                topic,
+                bytes,
+            } => {
+                let topic = Bytes::copy_from_slice(topic);
+                Ok(Some(Frame::TooLarge(packet_id, Oversized { topic, bytes })))
+            }
+            Opening::NotYetKnown => Ok(None),
+            Opening::Unknowable => Err(FrameError::TooLarge {
+                kind: self.first >> 4,
+                bytes: self.total(),
+            }),
         }
     }
 
-    /// Which acknowledgement a packet wants that begins with `input`.
-    fn wanted_ack(self, input: &[u8]) -> WantedAck {
-        match (self.first >> 4, (self.first >> 1) & 0b11) {
-            (PUBLISH, 0) => return WantedAck::None,
-            (PUBLISH, 1) => {}
-            _ => return WantedAck::Unknowable,
-        }
+    /// What the beginning of a packet says of the message in it.
+    fn opening(self, input: &[u8]) -> Opening<'_> {
+        let id_bytes = match (self.first >> 4, self.qos()) {
+            (PUBLISH, 0) => 0,
+            (PUBLISH, 1) => 2,
+            _ => return Opening::Unknowable,
+        };
         let body = input.get(self.header_bytes..).unwrap_or_default();
         let Some(topic_bytes) = two_bytes(body, 0) else {
-            return WantedAck::NotYetKnown;
+            return Opening::NotYetKnown;
         };
         let at = 2 + usize::from(topic_bytes);
-        if at + 2 > self.body_bytes {
-            return WantedAck::Unknowable;
+        let Some(bytes) = self.body_bytes.checked_sub(at + id_bytes) else {
+            return Opening::Unknowable;
+        };
+        let Some(topic) = body.get(2..at) else {
+            return Opening::NotYetKnown;
+        };
+        let packet_id = match (id_bytes, two_bytes(body, at)) {
+            (0, _) => None,
+            (_, Some(0)) => return Opening::Unknowable,
+            (_, None) => return Opening::NotYetKnown,
+            (_, packet_id) => packet_id,
+        };
+        Opening::Message {
+            packet_id,
+            topic,
+            bytes,
         }
-        match two_bytes(body, at) {
-            Some(0) => WantedAck::Unknowable,
-            Some(packet_id) => WantedAck::Id(packet_id),
-            None => WantedAck::NotYetKnown,
-        }
+    }
+
+    fn qos(self) -> u8 {
+        (self.first >> 1) & 0b11
     }
 }
 
-enum WantedAck {
-    None,
-    Id(u16),
+/// How a packet begins.
+enum Opening<'a> {
+    /// As a message of QoS 0 or 1; `bytes` are those of its payload and properties.
+    Message {
+        packet_id: Option<u16>,
+        topic: &'a [u8],
+        bytes: usize,
+    },
     NotYetKnown,
     Unknowable,
 }
@@ -152,10 +180,10 @@ enum WantedAck {
 /// Which acknowledgement a whole packet wants, even when the rest of it is malformed: `Some(None)` when it is a message
 /// of QoS 0; none when it is no message of QoS 0 or 1, or its packet id cannot be told.
 pub(crate) fn wanted_ack(packet: &[u8]) -> Option<Option<u16>> {
-    match Head::parse(packet).ok().flatten()?.wanted_ack(packet) {
-        WantedAck::None => Some(None),
-        WantedAck::Id(packet_id) => Some(Some(packet_id)),
-        WantedAck::NotYetKnown | WantedAck::Unknowable => None,
+    let head = Head::parse(packet).ok().flatten()?;
+    match head.opening(packet) {
+        Opening::Message { packet_id, .. } => Some(packet_id),
+        _ => ((head.first >> 4, head.qos()) == (PUBLISH, 0)).then_some(None),
     }
 }
 
@@ -186,6 +214,11 @@ mod tests {
         packet
     }
 
+    fn too_large(packet_id: Option<u16>, bytes: usize) -> Frame {
+        let topic = Bytes::from_static(b"a/b");
+        Frame::TooLarge(packet_id, Oversized { topic, bytes })
+    }
+
     /// The stream in pieces of `step` bytes.
     fn frames(stream: &[u8], step: usize, max: usize) -> Result<Vec<Frame>, FrameError> {
         let mut frames = Frames::new(max);
@@ -214,8 +247,8 @@ mod tests {
         for step in [1, 2, 7, 100, 100_000] {
             let expected = [
                 Frame::Packet(BytesMut::from(before.as_slice())),
-                Frame::TooLarge(Some(2)),
-                Frame::TooLarge(None),
+                too_large(Some(2), 1000),
+                too_large(None, 20_000),
                 Frame::Packet(BytesMut::from(after.as_slice())),
             ];
             assert_eq!(
@@ -224,6 +257,23 @@ mod tests {
                 "pieces of {step}"
             );
         }
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_told_before_it_has_come() {
+        let mut frames = Frames::new(100);
+        let whole = publish(1, 2, 200_000_000);
+        let mut input = BytesMut::from(&whole[..20]);
+        let frame = frames.next(&mut input).unwrap();
+        assert_eq!(frame, Some(too_large(Some(2), 200_000_000)));
+        for piece in whole[20..].chunks(1_000_000) {
+            input.extend_from_slice(piece);
+            assert_eq!(frames.next(&mut input).unwrap(), None);
+            assert_eq!(input.len(), 0, "nothing of it is kept");
+        }
+        input.extend_from_slice(&publish(1, 3, 1));
+        let frame = frames.next(&mut input).unwrap();
+        assert!(matches!(frame, Some(Frame::Packet(_))), "{frame:?}");
     }
 
     #[test]

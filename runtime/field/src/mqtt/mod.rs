@@ -1,7 +1,9 @@
-//! Bytes: sockets, frames, and the packets of one protocol version.
+//! Bytes: sockets, frames, and the packets of a protocol version.
 //!
-//! What the rest of the field sees of MQTT is here: [`Incoming`] packets, and functions that write outgoing ones. Only
-//! [`v5`] knows MQTT 5 and the library that encodes it; 3.1.1 is one more file like it.
+//! What the rest of the field sees of MQTT is here: [`Incoming`] packets, and the [`connection`] that writes outgoing
+//! ones. Only [`v5`] and [`v4`] know a version and the library that encodes it, and only [`packets`] knows that there
+//! are two. What MQTT 3.1.1 does not say is filled in where its packets are read: a [`Welcome`] without bounds, a
+//! message without properties, a refusal without a reason.
 //!
 //! The library's own event loop is not used, only its packets. With a persistent session it can neither subscribe nor
 //! publish after a restart of the process, unless it also keeps a session store of its own, which it then writes for
@@ -9,10 +11,12 @@
 //! leave in one write.
 
 pub(crate) mod connection;
-pub(crate) mod frames;
+mod frames;
+mod packets;
 pub(crate) mod socket;
 pub(crate) mod tls;
-pub(crate) mod v5;
+mod v4;
+mod v5;
 
 use bytes::Bytes;
 
@@ -24,7 +28,6 @@ pub(crate) struct Hello {
     pub(crate) keep_alive_seconds: u16,
     pub(crate) session_expiry_seconds: u32,
     pub(crate) receive_maximum: u16,
-    pub(crate) packet_bytes_max: usize,
 }
 
 /// What the broker answers.
@@ -51,7 +54,7 @@ pub(crate) enum Incoming {
     Refused(String),
     /// A message.
     Message(Message),
-    /// A message that cannot be taken, and why.
+    /// A message that cannot be taken: its packet id if it wants an acknowledgement, and why.
     Unusable(Option<u16>, Unusable),
     /// It has our publication of this packet id, or refuses it for this reason.
     Published(u16, Option<String>),
@@ -75,12 +78,21 @@ impl Incoming {
 }
 
 /// Why a message cannot be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// Larger than what we said that we take.
-    TooLarge,
+    /// Larger than what we take, or with a longer topic.
+    TooLarge(Oversized),
     /// Not as the protocol says.
     Malformed,
+}
+
+/// A message that is larger than what we take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Oversized {
+    /// As it came: it may be no UTF-8.
+    pub(crate) topic: Bytes,
+    /// Bytes of its payload and properties.
+    pub(crate) bytes: usize,
 }
 
 /// A message from the broker.
@@ -95,6 +107,15 @@ pub(crate) struct Message {
     pub(crate) redelivered: bool,
     /// Content type and user properties.
     pub(crate) properties: Vec<(String, String)>,
+}
+
+impl Message {
+    /// Bytes of its payload and properties.
+    pub(crate) fn bytes(&self) -> usize {
+        let properties = self.properties.iter();
+        let properties = properties.map(|(name, value)| name.len() + value.len());
+        self.payload.len() + properties.sum::<usize>()
+    }
 }
 
 /// What the library of a protocol version says of a packet that it cannot read.

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustix::net::sockopt::set_tcp_user_timeout;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::BrokerUrl;
+use crate::broker::SILENCE_MAX;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -30,6 +32,9 @@ impl Socket {
         let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
         // With Nagle's algorithm an acknowledgement waits 40 ms for company.
         stream.set_nodelay(true)?;
+        // While the socket is left unread no silence is noticed; the kernel still sees that nobody takes our pings.
+        let unheard_max = u32::try_from(SILENCE_MAX.as_millis()).unwrap_or(u32::MAX);
+        set_tcp_user_timeout(&stream, unheard_max)?;
         let Some(config) = tls else {
             return Ok(Self::Plain(stream));
         };
@@ -76,5 +81,24 @@ impl AsyncWrite for Socket {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt::tcp_user_timeout;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn the_kernel_gives_up_a_peer_that_takes_nothing_after_twice_the_keep_alive() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        let socket = Socket::connect(&url.parse().unwrap(), None).await.unwrap();
+        let Socket::Plain(stream) = socket else {
+            panic!("no TLS was asked for");
+        };
+        assert_eq!(tcp_user_timeout(&stream).unwrap(), 30_000);
+        assert!(stream.nodelay().unwrap());
     }
 }

@@ -1,23 +1,27 @@
 //! MQTT 5: its packets to and from [`Incoming`], by rumqttc's encoder and decoder.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use rumqttc::mqttbytes::v5::{
-    ConnAck, Connect, ConnectAuth, ConnectProperties, ConnectReturnCode, Disconnect,
-    DisconnectReasonCode, Packet, PubAckReason, Publish, PublishProperties, RetainForwardRule,
-    SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode,
+    ConnAck, Connect, ConnectAuth, ConnectProperties, ConnectReturnCode, Packet, PubAckReason,
+    Publish, PublishProperties, RetainForwardRule, SubAck, Subscribe, SubscribeFilter,
+    SubscribeReasonCode,
 };
 use rumqttc::mqttbytes::{Error, QoS};
 use tidegate_record::{Publication, TopicFilter};
 
+use super::packets::SUBSCRIBE_ID;
 use super::{DecodeError, Hello, Incoming, Message, Welcome};
 
-/// The packet id of our SUBSCRIBE: no publication has it.
-const SUBSCRIBE_ID: u16 = u16::MAX;
 /// Name of the property that holds a message's content type.
 const CONTENT_TYPE: &str = "content-type";
 
 /// Reads one whole packet; none when it says nothing that we need.
-pub(crate) fn decode(mut packet: BytesMut) -> Result<Option<Incoming>, DecodeError> {
+pub(super) fn decode(mut packet: BytesMut) -> Result<Option<Incoming>, DecodeError> {
+    // A broker that knows no MQTT 5 says so in the words of 3.1.1.
+    if let [0x20, 2, _, 1] = packet[..] {
+        let reason = "it speaks no MQTT 5: say protocol = \"3.1.1\"";
+        return Ok(Some(Incoming::Refused(reason.to_owned())));
+    }
     let incoming = match Packet::read(&mut packet, None)? {
         Packet::Publish(publish) => Incoming::Message(message(publish)?),
         Packet::PubAck(ack) => {
@@ -41,12 +45,12 @@ pub(crate) fn decode(mut packet: BytesMut) -> Result<Option<Incoming>, DecodeErr
     Ok(Some(incoming))
 }
 
-/// Asks to be connected, with the session that the broker has kept.
-pub(crate) fn write_connect(hello: &Hello, output: &mut BytesMut) -> Result<(), DecodeError> {
+/// Asks to be connected. No Maximum Packet Size is said: the broker would discard what is larger without a word, and
+/// what is lost must be counted.
+pub(super) fn write_connect(hello: &Hello, output: &mut BytesMut) -> Result<(), DecodeError> {
     let mut properties = ConnectProperties::new();
     properties.session_expiry_interval = Some(hello.session_expiry_seconds);
     properties.receive_maximum = Some(hello.receive_maximum);
-    properties.max_packet_size = Some(u32::try_from(hello.packet_bytes_max)?);
     let connect = Connect {
         keep_alive: hello.keep_alive_seconds,
         client_id: hello.client_id.clone(),
@@ -58,16 +62,12 @@ pub(crate) fn write_connect(hello: &Hello, output: &mut BytesMut) -> Result<(), 
         Some((username, None)) => ConnectAuth::Username { username },
         Some((username, Some(password))) => ConnectAuth::UsernamePassword { username, password },
     };
-    // Written into a buffer of its own: the library puts the flags at a position counted from the buffer's beginning.
-    let mut packet = BytesMut::new();
-    Packet::Connect(connect, None, auth).write(&mut packet, None)?;
-    output.extend_from_slice(&packet);
+    Packet::Connect(connect, None, auth).write(output, None)?;
     Ok(())
 }
 
-/// Asks for all of `filters`, at QoS 1. A retained message comes only with a subscription that is new: not on every
-/// reconnect.
-pub(crate) fn write_subscribe(
+/// Subscribes. A retained message comes only with a subscription that is new: not on every reconnect.
+pub(super) fn write_subscribe(
     filters: &[TopicFilter],
     output: &mut BytesMut,
 ) -> Result<(), DecodeError> {
@@ -84,11 +84,8 @@ pub(crate) fn write_subscribe(
     Ok(())
 }
 
-/// Publishes at QoS 1.
-///
-/// # Errors
-/// When the packet would have more than `packet_bytes_max` bytes: then nothing is written.
-pub(crate) fn write_publish(
+/// Publishes, with the content type.
+pub(super) fn write_publish(
     publication: &Publication,
     packet_id: u16,
     packet_bytes_max: usize,
@@ -110,30 +107,7 @@ pub(crate) fn write_publish(
     );
     publish.pkid = packet_id;
     publish.retain = publication.retain;
-    let written = output.len();
-    let result = Packet::Publish(publish).write(output, u32::try_from(packet_bytes_max).ok());
-    if result.is_err() {
-        output.truncate(written);
-    }
-    result?;
-    Ok(())
-}
-
-/// Acknowledges a message.
-pub(crate) fn write_ack(packet_id: u16, output: &mut BytesMut) {
-    output.put_slice(&[0x40, 2]);
-    output.put_u16(packet_id);
-}
-
-/// Asks whether the broker is alive.
-pub(crate) fn write_ping(output: &mut BytesMut) {
-    output.put_slice(&[0xc0, 0]);
-}
-
-/// Says goodbye; the broker keeps the session.
-pub(crate) fn write_disconnect(output: &mut BytesMut) -> Result<(), DecodeError> {
-    Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection))
-        .write(output, None)?;
+    Packet::Publish(publish).write(output, u32::try_from(packet_bytes_max).ok())?;
     Ok(())
 }
 
@@ -205,81 +179,19 @@ fn with_text(reason: String, text: Option<String>) -> String {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use tidegate_record::{Delivery, Name, Topic};
-
-    fn encoded(packet: &Packet) -> BytesMut {
-        let mut bytes = BytesMut::new();
-        packet.write(&mut bytes, None).unwrap();
-        bytes
-    }
-
-    fn publication(payload: &'static [u8]) -> Publication {
-        Publication {
-            broker: Name::new("plant").unwrap(),
-            topic: Topic::new("alarms/press").unwrap(),
-            payload: Bytes::from_static(payload),
-            content_type: Some("application/json".into()),
-            retain: true,
-            delivery: Delivery::AtOnce,
-        }
-    }
 
     #[test]
-    fn a_publication_comes_back_as_the_message_that_it_was() {
-        let mut output = BytesMut::from(&b"before"[..]);
-        write_publish(&publication(b"{}"), 7, 1000, &mut output).unwrap();
-        let Some(Incoming::Message(message)) = decode(output.split_off(6)).unwrap() else {
-            panic!("no message");
-        };
-        assert_eq!(
-            (&message.topic[..], &message.payload[..]),
-            (&b"alarms/press"[..], &b"{}"[..])
-        );
-        assert_eq!(
-            (message.packet_id, message.retained, message.redelivered),
-            (Some(7), true, false)
-        );
-        assert_eq!(
-            message.properties,
-            [("content-type".to_owned(), "application/json".to_owned())]
-        );
-    }
-
-    #[test]
-    fn a_publication_larger_than_the_broker_takes_is_refused_and_leaves_no_bytes() {
-        let mut output = BytesMut::from(&b"before"[..]);
-        assert!(write_publish(&publication(&[0; 100]), 7, 100, &mut output).is_err());
-        assert_eq!(&output[..], b"before");
-    }
-
-    #[test]
-    fn an_ack_is_the_same_as_the_librarys() {
-        let mut ours = BytesMut::new();
-        write_ack(0x1234, &mut ours);
-        let theirs = encoded(&Packet::PubAck(rumqttc::mqttbytes::v5::PubAck::new(
-            0x1234, None,
-        )));
-        assert_eq!(ours, theirs);
-        let mut ping = BytesMut::new();
-        write_ping(&mut ping);
-        assert_eq!(ping, encoded(&Packet::PingReq));
-    }
-
-    #[test]
-    fn connecting_keeps_the_session_and_says_what_we_take() {
+    fn connecting_keeps_the_session_and_bounds_what_comes_at_once_but_not_its_size() {
         let hello = Hello {
             client_id: "gateway-1".into(),
             credentials: Some(("user".into(), Some(Bytes::from_static(b"secret")))),
             keep_alive_seconds: 15,
             session_expiry_seconds: 99,
             receive_maximum: 1000,
-            packet_bytes_max: 5000,
         };
-        let mut output = BytesMut::from(&b"before"[..]);
+        let mut output = BytesMut::new();
         write_connect(&hello, &mut output).unwrap();
-        let Packet::Connect(connect, None, auth) =
-            Packet::read(&mut output.split_off(6), None).unwrap()
-        else {
+        let Packet::Connect(connect, None, auth) = Packet::read(&mut output, None).unwrap() else {
             panic!("no CONNECT");
         };
         let properties = connect.properties.unwrap();
@@ -287,7 +199,7 @@ mod tests {
         assert_eq!(properties.session_expiry_interval, Some(99));
         assert_eq!(
             (properties.receive_maximum, properties.max_packet_size),
-            (Some(1000), Some(5000))
+            (Some(1000), None)
         );
         assert_eq!(properties.topic_alias_max, None);
         assert_eq!(
@@ -300,18 +212,11 @@ mod tests {
     }
 
     #[test]
-    fn qos_2_and_an_empty_topic_are_malformed() {
-        let mut publish = Publish::new("a", QoS::ExactlyOnce, "x", None);
-        publish.pkid = 1;
-        assert!(decode(encoded(&Packet::Publish(publish))).is_err());
+    fn a_broker_of_3_1_1_is_told_from_one_that_speaks_nonsense() {
+        let refused = decode(BytesMut::from(&[0x20, 2, 0, 1][..])).unwrap();
         assert!(
-            decode(encoded(&Packet::Publish(Publish::new(
-                "",
-                QoS::AtMostOnce,
-                "x",
-                None
-            ))))
-            .is_err()
+            matches!(&refused, Some(Incoming::Refused(reason)) if reason.contains("3.1.1")),
+            "{refused:?}"
         );
     }
 }

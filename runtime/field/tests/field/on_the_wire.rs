@@ -1,19 +1,44 @@
 //! Promises about single packets, held against a scripted broker.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use rumqttc::mqttbytes::v5::{ConnAck, ConnectReturnCode, Packet, PubAck, PubAckReason};
-use tidegate_field::Phase;
+use tidegate_field::{Phase, Protocol};
+use tidegate_record::Limits;
+use tokio::time::Instant;
 
-use crate::rig::{Rig, Setup, commit, publication, text, texts, until};
-use crate::stub::{Connection, Stub};
+use crate::rig::{Rig, commit, publication, text, texts, until};
+use crate::stub::{Connection, Said, Stub};
 
-async fn start() -> (Stub, Rig, Connection) {
-    let stub = Stub::start().await;
-    let rig = Setup::new(&stub.url()).start();
+async fn start(protocol: Protocol) -> (Stub, Rig, Connection) {
+    let stub = Stub::start(protocol).await;
+    let rig = stub.setup().start();
     let connection = stub.accept().await;
     rig.subscribed().await;
     (stub, rig, connection)
+}
+
+both_versions! {
+    acks_leave_in_the_order_of_receipt_and_only_after_their_commit
+    an_ack_of_an_earlier_connection_is_not_sent_on_the_next
+    an_abandoned_message_makes_the_broker_deliver_again_and_stops_no_ack_before_it
+    a_broker_that_sends_more_than_we_take_waits
+    a_full_window_stops_no_publication
+    a_durable_publication_is_crossed_off_only_when_the_broker_has_it_and_sent_again_until_then
+    an_at_once_publication_without_a_connection_is_dropped_and_counted
+    a_refusal_says_why_and_is_tried_again
+    nonsense_from_the_broker_ends_the_connection_and_nothing_else
+    draining_takes_no_more_and_still_acknowledges
+    the_end_of_the_run_sends_the_last_acks
+}
+
+both_versions! {
+    paused:
+    a_broker_that_falls_silent_is_left_within_twice_the_keep_alive
+    a_broker_that_takes_the_connection_and_says_nothing_is_left_after_5_s
+    a_broker_that_goes_away_again_and_again_is_found_within_3_s_each_time
+    a_broker_that_refuses_us_is_left_alone_for_longer
+    draining_ends_by_itself_after_its_grace
 }
 
 /// Sees that the field has nothing to say before a publication that it is told to send now: acknowledgements go first.
@@ -24,9 +49,8 @@ async fn nothing_was_said(rig: &Rig, connection: &mut Connection) {
     connection.acknowledge(packet_id).await;
 }
 
-#[tokio::test]
-async fn acks_leave_in_the_order_of_receipt_and_only_after_their_commit() {
-    let (_stub, mut rig, mut connection) = start().await;
+async fn acks_leave_in_the_order_of_receipt_and_only_after_their_commit(protocol: Protocol) {
+    let (_stub, mut rig, mut connection) = start(protocol).await;
     for (packet_id, payload) in [(10, "a"), (4, "b"), (7, "c")] {
         connection.deliver(packet_id, payload).await;
     }
@@ -46,9 +70,8 @@ async fn acks_leave_in_the_order_of_receipt_and_only_after_their_commit() {
     );
 }
 
-#[tokio::test]
-async fn an_ack_of_an_earlier_connection_is_not_sent_on_the_next() {
-    let (stub, mut rig, mut first) = start().await;
+async fn an_ack_of_an_earlier_connection_is_not_sent_on_the_next(protocol: Protocol) {
+    let (stub, mut rig, mut first) = start(protocol).await;
     first.deliver(1, "old").await;
     let old = rig.record().await;
     drop(first);
@@ -62,16 +85,17 @@ async fn an_ack_of_an_earlier_connection_is_not_sent_on_the_next() {
     assert_eq!(second.acks(1).await, [1]);
 }
 
-#[tokio::test]
-async fn an_abandoned_message_makes_the_broker_deliver_again_and_stops_no_ack_before_it() {
-    let (stub, mut rig, mut first) = start().await;
+async fn an_abandoned_message_makes_the_broker_deliver_again_and_stops_no_ack_before_it(
+    protocol: Protocol,
+) {
+    let (stub, mut rig, mut first) = start(protocol).await;
     first.deliver(1, "kept").await;
     first.deliver(2, "dropped").await;
     let mut records = rig.take(2).await;
     drop(records.pop());
     commit(records);
     assert_eq!(first.acks(1).await, [1]);
-    assert!(matches!(first.next().await, Packet::Disconnect(_)));
+    assert!(matches!(first.next().await, Said::Goodbye));
     let mut second = stub.accept().await;
     second.deliver(1, "dropped").await;
     commit([rig.record().await]);
@@ -86,10 +110,9 @@ async fn an_abandoned_message_makes_the_broker_deliver_again_and_stops_no_ack_be
     );
 }
 
-#[tokio::test]
-async fn a_broker_that_sends_more_than_we_take_waits() {
-    let stub = Stub::start().await;
-    let mut setup = Setup::new(&stub.url());
+async fn a_broker_that_sends_more_than_we_take_waits(protocol: Protocol) {
+    let stub = Stub::start(protocol).await;
+    let mut setup = stub.setup();
     setup.config.receive_maximum = std::num::NonZeroU16::new(2).unwrap();
     let mut rig = setup.start();
     let mut connection = stub.accept().await;
@@ -110,13 +133,12 @@ async fn a_broker_that_sends_more_than_we_take_waits() {
             records.push(rig.record().await);
         }
     }
-    assert_eq!(rig.handle.counters().connections.load(Ordering::Relaxed), 1);
+    assert_eq!(rig.connections(), 1);
 }
 
-#[tokio::test]
-async fn a_full_window_stops_no_publication() {
-    let stub = Stub::start().await;
-    let mut setup = Setup::new(&stub.url());
+async fn a_full_window_stops_no_publication(protocol: Protocol) {
+    let stub = Stub::start(protocol).await;
+    let mut setup = stub.setup();
     setup.config.receive_maximum = std::num::NonZeroU16::new(2).unwrap();
     let mut rig = setup.start();
     let mut connection = stub.accept().await;
@@ -129,32 +151,10 @@ async fn a_full_window_stops_no_publication() {
     }
 }
 
-#[tokio::test]
-async fn a_message_that_cannot_be_taken_is_acknowledged_in_turn_and_stops_no_other() {
-    let (_stub, mut rig, mut connection) = start().await;
-    connection.deliver(1, "before").await;
-    // A topic that is not UTF-8, at packet id 2; the same with QoS 0.
-    connection.send_bytes(&[0x32, 6, 0, 1, 0xff, 0, 2, 0]).await;
-    connection.send_bytes(&[0x30, 4, 0, 1, 0xff, 0]).await;
-    // Larger than what we take, from a broker that does not heed what we said; and larger than a payload may be.
-    connection.deliver(3, vec![b'x'; 2_000_000]).await;
-    connection.deliver(4, vec![b'x'; 300_000]).await;
-    connection.deliver(5, "after").await;
-    let records = rig.take(2).await;
-    assert_eq!(texts(&records), ["before", "after"]);
-    nothing_was_said(&rig, &mut connection).await;
-    commit(records);
-    assert_eq!(connection.acks(5).await, [1, 2, 3, 4, 5]);
-    let counters = rig.handle.counters();
-    assert_eq!(counters.malformed.load(Ordering::Relaxed), 2);
-    assert_eq!(counters.oversized.load(Ordering::Relaxed), 2);
-    assert_eq!(counters.connections.load(Ordering::Relaxed), 1);
-}
-
-#[tokio::test]
-async fn a_durable_publication_is_crossed_off_only_when_the_broker_has_it_and_sent_again_until_then()
- {
-    let (stub, rig, mut first) = start().await;
+async fn a_durable_publication_is_crossed_off_only_when_the_broker_has_it_and_sent_again_until_then(
+    protocol: Protocol,
+) {
+    let (stub, rig, mut first) = start(protocol).await;
     for id in 1..=3 {
         rig.postbox.post(id, publication("out", &id.to_string()));
     }
@@ -177,15 +177,10 @@ async fn a_durable_publication_is_crossed_off_only_when_the_broker_has_it_and_se
 
 #[tokio::test]
 async fn a_publication_that_the_broker_refuses_is_counted_and_not_tried_again() {
-    let (_stub, rig, mut connection) = start().await;
+    let (_stub, rig, mut connection) = start(Protocol::Mqtt5).await;
     rig.postbox.post(1, publication("out", "no"));
     let (packet_id, _) = connection.publication().await;
-    let ack = PubAck {
-        pkid: packet_id,
-        reason: PubAckReason::NotAuthorized,
-        properties: None,
-    };
-    connection.send(Packet::PubAck(ack)).await;
+    connection.not_authorized(packet_id).await;
     until(|| rig.postbox.crossed_off() == [1]).await;
     assert_eq!(
         rig.handle
@@ -199,13 +194,13 @@ async fn a_publication_that_the_broker_refuses_is_counted_and_not_tried_again() 
 
 #[tokio::test]
 async fn the_broker_is_never_sent_more_publications_than_it_takes() {
-    let stub = Stub::start().await;
-    let rig = Setup::new(&stub.url()).start();
+    let stub = Stub::start(Protocol::Mqtt5).await;
+    let rig = stub.setup().start();
     let mut connection = stub.accept_silently().await;
     connection.next().await;
     // CONNACK with Receive Maximum 2 and Maximum Packet Size 100.
     connection
-        .send_bytes(&[0x20, 11, 0, 0, 8, 0x21, 0, 2, 0x27, 0, 0, 0, 100])
+        .send(0x20, &[0, 0, 8, 0x21, 0, 2, 0x27, 0, 0, 0, 100])
         .await;
     connection.next().await;
     rig.handle.publish(publication("out", &"x".repeat(200)));
@@ -230,9 +225,8 @@ async fn the_broker_is_never_sent_more_publications_than_it_takes() {
     );
 }
 
-#[tokio::test]
-async fn an_at_once_publication_without_a_connection_is_dropped_and_counted() {
-    let (stub, rig, first) = start().await;
+async fn an_at_once_publication_without_a_connection_is_dropped_and_counted(protocol: Protocol) {
+    let (stub, rig, first) = start(protocol).await;
     drop(first);
     until(|| !rig.handle.counters().connected.load(Ordering::Relaxed)).await;
     rig.handle.publish(publication("out", "late"));
@@ -248,20 +242,12 @@ async fn an_at_once_publication_without_a_connection_is_dropped_and_counted() {
     nothing_was_said(&rig, &mut second).await;
 }
 
-#[tokio::test]
-async fn a_refusal_says_why_and_is_tried_again() {
-    let stub = Stub::start().await;
-    let rig = Setup::new(&stub.url()).start();
+async fn a_refusal_says_why_and_is_tried_again(protocol: Protocol) {
+    let stub = Stub::start(protocol).await;
+    let rig = stub.setup().start();
     let mut connection = stub.accept_silently().await;
     connection.next().await;
-    let code = ConnectReturnCode::BadUserNamePassword;
-    connection
-        .send(Packet::ConnAck(ConnAck {
-            session_present: false,
-            code,
-            properties: None,
-        }))
-        .await;
+    connection.refuse().await;
     let _again = stub.accept().await;
     let error = rig.handle.counters().last_error().unwrap();
     assert_eq!(
@@ -270,9 +256,8 @@ async fn a_refusal_says_why_and_is_tried_again() {
     );
 }
 
-#[tokio::test]
-async fn nonsense_from_the_broker_ends_the_connection_and_nothing_else() {
-    let (stub, mut rig, mut first) = start().await;
+async fn nonsense_from_the_broker_ends_the_connection_and_nothing_else(protocol: Protocol) {
+    let (stub, mut rig, mut first) = start(protocol).await;
     first
         .send_bytes("HTTP/1.1 400 Bad Request\r\n".repeat(10).as_bytes())
         .await;
@@ -283,23 +268,69 @@ async fn nonsense_from_the_broker_ends_the_connection_and_nothing_else() {
     assert_eq!(text(&rig.record().await), "fine");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_broker_that_falls_silent_is_left() {
-    let stub = Stub::start().await;
-    let rig = Setup::new(&stub.url()).start();
-    // Time is virtual here: it runs as fast as nothing else happens, and needs a peer that answers without it.
+/// Time is virtual here: it runs as fast as nothing else happens, and needs a peer that answers without it.
+async fn a_broker_that_falls_silent_is_left_within_twice_the_keep_alive(protocol: Protocol) {
+    let stub = Stub::start(protocol).await;
+    let rig = stub.setup().start();
     let mut first = stub.accept().await;
-    assert_eq!(first.next().await, Packet::PingReq);
+    let since = Instant::now();
+    assert_eq!(first.next().await, Said::Ping);
     assert_eq!(first.next_or_end().await, None);
+    assert!(since.elapsed().as_secs() <= 30, "{:?}", since.elapsed());
     assert_eq!(
         rig.handle.counters().last_error().unwrap(),
         "the broker was silent for 30 s"
     );
 }
 
-#[tokio::test]
-async fn draining_takes_no_more_and_still_acknowledges() {
-    let (_stub, mut rig, mut connection) = start().await;
+async fn a_broker_that_takes_the_connection_and_says_nothing_is_left_after_5_s(protocol: Protocol) {
+    let stub = Stub::start(protocol).await;
+    let rig = stub.setup().start();
+    let since = Instant::now();
+    let mut first = stub.accept_silently().await;
+    assert_eq!(first.next().await, Said::Connect { clean: false });
+    assert_eq!(first.next_or_end().await, None);
+    assert_eq!(since.elapsed().as_secs(), 5);
+    let error = rig.handle.counters().last_error().unwrap();
+    assert_eq!(error, "the broker did not answer within 5 s");
+}
+
+async fn a_broker_that_goes_away_again_and_again_is_found_within_3_s_each_time(protocol: Protocol) {
+    let stub = Stub::start(protocol).await;
+    let mut setup = stub.setup();
+    setup.limits.backoff_max = Limits::DEFAULT.backoff_max;
+    let rig = setup.start();
+    for round in 1..=30 {
+        let since = Instant::now();
+        let connection = stub.accept().await;
+        assert!(
+            since.elapsed().as_millis() <= 3_010,
+            "round {round}: {:?}",
+            since.elapsed()
+        );
+        drop(connection);
+    }
+    until(|| rig.connections() == 30).await;
+}
+
+/// The negative control of the promise before: waits do grow.
+async fn a_broker_that_refuses_us_is_left_alone_for_longer(protocol: Protocol) {
+    let stub = Stub::start(protocol).await;
+    let mut setup = stub.setup();
+    setup.limits.backoff_max = Duration::from_secs(20);
+    let _rig = setup.start();
+    let since = Instant::now();
+    for _ in 0..30 {
+        let mut connection = stub.accept_silently().await;
+        connection.next().await;
+        connection.refuse().await;
+    }
+    // More than 20 waits of up to 20 s, by chance: 90 s, which waits of up to 3 s cannot reach, are out of the question.
+    assert!(since.elapsed().as_secs() > 90, "{:?}", since.elapsed());
+}
+
+async fn draining_takes_no_more_and_still_acknowledges(protocol: Protocol) {
+    let (_stub, mut rig, mut connection) = start(protocol).await;
     connection.deliver(1, "in work").await;
     let record = rig.record().await;
     rig.surroundings = None;
@@ -317,30 +348,28 @@ async fn draining_takes_no_more_and_still_acknowledges() {
     assert_eq!(connection.acks(1).await, [1]);
     rig.stop().await;
     assert!(
-        matches!(connection.next().await, Packet::Disconnect(_)),
+        matches!(connection.next().await, Said::Goodbye),
         "goodbye is said, and 2 is not acknowledged"
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn draining_ends_by_itself_after_its_grace() {
-    let (_stub, mut rig, mut connection) = start().await;
+async fn draining_ends_by_itself_after_its_grace(protocol: Protocol) {
+    let (_stub, mut rig, mut connection) = start(protocol).await;
     rig.phase.send(Phase::Draining).unwrap();
     // The link's two tasks end without being told to.
     for _ in 0..2 {
         rig.tasks.join_next().await.unwrap().unwrap();
     }
-    while !matches!(connection.next().await, Packet::Disconnect(_)) {}
+    while !matches!(connection.next().await, Said::Goodbye) {}
 }
 
-#[tokio::test]
-async fn the_end_of_the_run_sends_the_last_acks() {
-    let (_stub, mut rig, mut connection) = start().await;
+async fn the_end_of_the_run_sends_the_last_acks(protocol: Protocol) {
+    let (_stub, mut rig, mut connection) = start(protocol).await;
     connection.deliver(1, "a").await;
     let record = rig.record().await;
     // Both before the field gets to run.
     commit([record]);
     rig.phase.send(Phase::Ended).unwrap();
     assert_eq!(connection.acks(1).await, [1]);
-    assert!(matches!(connection.next().await, Packet::Disconnect(_)));
+    assert!(matches!(connection.next().await, Said::Goodbye));
 }

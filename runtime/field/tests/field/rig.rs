@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_field::{Broker, BrokerConfig, BrokerHandle, ClientId, Phase, Surroundings};
+use tidegate_field::{Broker, BrokerConfig, BrokerHandle, ClientId, Phase, Protocol, Surroundings};
 use tidegate_record::{
     Body, Delivery, IdHasher, Limits, Name, Postbox, Publication, Record, SystemClock, Topic,
     TopicFilter,
@@ -45,17 +46,19 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    pub(crate) fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str, protocol: Protocol) -> Self {
         let limits = Limits {
             backoff_max: Duration::from_millis(200),
             ..Limits::DEFAULT
         };
+        let mut config = BrokerConfig::new(
+            Name::new("plant").unwrap(),
+            url.parse().unwrap(),
+            ClientId::new("gateway-1").unwrap(),
+        );
+        config.protocol = protocol;
         Self {
-            config: BrokerConfig::new(
-                Name::new("plant").unwrap(),
-                url.parse().unwrap(),
-                ClientId::new("gateway-1").unwrap(),
-            ),
+            config,
             filters: vec!["in/#"],
             limits,
             inbox: 4096,
@@ -71,24 +74,26 @@ impl Setup {
             phase: phase_out,
             clock: Arc::new(SystemClock::new()),
             ids: IdHasher::new(1),
-            limits: Arc::new(self.limits),
+            limits: Arc::new(self.limits.clone()),
         };
         let mut tasks = JoinSet::new();
-        let filters = self
-            .filters
-            .iter()
-            .map(|filter| TopicFilter::new(filter).unwrap())
-            .collect();
-        let broker = Broker::new(self.config).unwrap();
-        let handle = broker.spawn(filters, self.postbox.clone(), &surroundings, &mut tasks);
+        let postbox = self.postbox.clone();
+        let handle = self.spawn(&surroundings, &mut tasks);
         Rig {
             records,
             phase,
             surroundings: Some(surroundings),
             tasks,
             handle,
-            postbox: self.postbox,
+            postbox,
         }
+    }
+
+    fn spawn(self, surroundings: &Surroundings, tasks: &mut JoinSet<()>) -> BrokerHandle {
+        let filters = self.filters.iter();
+        let filters = filters.map(|filter| TopicFilter::new(filter).unwrap());
+        let broker = Broker::new(self.config).unwrap();
+        broker.spawn(filters.collect(), self.postbox, surroundings, tasks)
     }
 }
 
@@ -103,14 +108,29 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
+    /// Another broker of the same gateway.
+    pub(crate) fn join(&mut self, name: &str, mut setup: Setup) -> BrokerHandle {
+        setup.config.name = Name::new(name).unwrap();
+        setup.spawn(self.surroundings.as_ref().unwrap(), &mut self.tasks)
+    }
+
+    /// The error of the last connection, once there is one.
+    pub(crate) async fn error(&self) -> String {
+        until(|| self.handle.counters().last_error().is_some()).await;
+        self.handle.counters().last_error().unwrap()
+    }
+
+    pub(crate) fn connections(&self) -> u64 {
+        self.handle.counters().connections.load(Ordering::Relaxed)
+    }
+
+    /// Waits until `count` messages are acknowledged.
+    pub(crate) async fn acknowledged(&self, count: u64) {
+        until(|| self.handle.counters().acknowledged.load(Ordering::Relaxed) == count).await;
+    }
+
     pub(crate) async fn subscribed(&self) {
-        until(|| {
-            self.handle
-                .counters()
-                .subscribed
-                .load(std::sync::atomic::Ordering::Relaxed)
-        })
-        .await;
+        until(|| self.handle.counters().subscribed.load(Ordering::Relaxed)).await;
     }
 
     pub(crate) async fn record(&mut self) -> Record {
@@ -146,6 +166,11 @@ pub(crate) fn text(record: &Record) -> String {
 
 pub(crate) fn texts(records: &[Record]) -> Vec<String> {
     records.iter().map(text).collect()
+}
+
+/// Payloads that are told apart.
+pub(crate) fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
 }
 
 pub(crate) fn commit(records: impl IntoIterator<Item = Record>) {
