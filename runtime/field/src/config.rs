@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tidegate_hardware::{DriverConfig, DriverError};
-use tidegate_record::Name;
+use tidegate_record::{Limits, Name};
 
 use crate::TlsError;
 
@@ -31,6 +31,9 @@ pub struct BrokerConfig {
     pub identity: Option<Identity>,
     /// Where senders put an id of their own into a message; a second delivery of one has no effect.
     pub message_id: Option<MessageIdFrom>,
+    /// How many ids each module remembers. A module that listens to several brokers remembers them together, as many as
+    /// the one that wants most.
+    pub message_ids_max: usize,
     /// Messages that the broker may send before the first is acknowledged: bounds what is in memory, and the size of a
     /// batch. The broker may have a lower bound of its own (mosquitto: 20, unless `max_inflight_messages` says more).
     pub receive_maximum: NonZeroU16,
@@ -57,6 +60,7 @@ impl BrokerConfig {
             ca_file: None,
             identity: None,
             message_id: None,
+            message_ids_max: Limits::DEFAULT.seen_ids_max,
             receive_maximum: Self::RECEIVE_MAXIMUM,
             session_expiry: Self::SESSION_EXPIRY,
         }

@@ -2,6 +2,7 @@
 //!
 //! Nothing is opened or bound while reading. A setting that is left out has the default of the stage that it belongs to.
 
+mod broker;
 mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_buffer::Profile;
-use tidegate_field::{BrokerConfig, ClientId, Credentials, MessageIdFrom, SensorConfig};
+use tidegate_field::{BrokerConfig, SensorConfig};
 use tidegate_hardware::{DriverConfig, HostConfig, ReplayConfig, RowShape, Speed};
 use tidegate_record::{Limits, Name, Topic, TopicFilter};
 use toml::de::DeTable;
@@ -192,37 +193,6 @@ impl File<'_> {
         config
     }
 
-    fn broker(&mut self, mut section: Section<'_>, gateway: Option<&Name>) -> Option<BrokerConfig> {
-        let name = self.source(&mut section, Source::Broker);
-        let url = section.required("url");
-        let given = section.optional_as("client-id", |text| {
-            ClientId::new(text).map_err(|error| error.to_string())
-        });
-        let client_id = given.or_else(|| ClientId::new(gateway?.as_str()).ok());
-        let username = section.optional::<String>("username");
-        let password_file = section.optional_as("password-file", |text| Ok(self.base.join(text)));
-        if password_file.is_some() && username.is_none() {
-            section.problem(
-                section.offset("password-file"),
-                "password-file: there is no username with it",
-            );
-        }
-        let ca_file = section.optional_as("ca", |text| Ok(self.base.join(text)));
-        let session_expiry = section.optional_as("session-expiry", duration);
-        let message_id = section.section("message-id").and_then(message_id);
-        section.end();
-        Some(BrokerConfig {
-            credentials: username.map(|username| Credentials {
-                username,
-                password_file,
-            }),
-            ca_file,
-            message_id,
-            session_expiry: session_expiry.unwrap_or(BrokerConfig::SESSION_EXPIRY),
-            ..BrokerConfig::new(name?, url?, client_id?)
-        })
-    }
-
     fn sensor(&mut self, mut section: Section<'_>) -> Option<SensorConfig> {
         let name = self.source(&mut section, Source::Sensor);
         let driver = section.required::<String>("driver");
@@ -344,23 +314,6 @@ impl File<'_> {
         }
         Some(name)
     }
-}
-
-fn message_id(mut section: Section<'_>) -> Option<MessageIdFrom> {
-    let property = section
-        .optional::<String>("property")
-        .map(MessageIdFrom::Property);
-    let field = section
-        .optional::<String>("field")
-        .map(MessageIdFrom::Field);
-    if property.is_some() == field.is_some() {
-        section.problem(
-            section.offset(""),
-            "message-id has either a property or a field",
-        );
-    }
-    section.end();
-    property.or(field)
 }
 
 /// Topics that a source must deliver, for all modules together, without repetition.

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
@@ -103,6 +104,13 @@ impl<'a> Section<'a> {
         self.problems.add(offset, text);
     }
 
+    /// Notes that `key` cannot be used, if it is there, and why.
+    pub(crate) fn refuse(&self, key: &str, reason: &str) {
+        if self.table.contains_key(key) {
+            self.problem(self.offset(key), format!("{key}: {reason}"));
+        }
+    }
+
     /// A text that is parsed as `T`.
     pub(crate) fn optional<T>(&mut self, key: &'static str) -> Option<T>
     where
@@ -170,6 +178,28 @@ impl<'a> Section<'a> {
             self.problem(value.span().start, format!("{key}: a number is expected"));
         }
         parsed
+    }
+
+    /// A whole number in `range`.
+    pub(crate) fn whole_number(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u32>,
+    ) -> Option<u32> {
+        let value = self.ask(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            let (from, to) = (range.start(), range.end());
+            self.problem(
+                value.span().start,
+                format!("{key}: a whole number from {from} to {to} is expected"),
+            );
+        }
+        number
     }
 
     /// A sub-table, such as `config = { … }`.

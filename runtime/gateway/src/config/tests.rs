@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use tidegate_field::{MessageIdFrom, Protocol};
+
 use super::*;
 
 fn problems(text: &str) -> Vec<String> {
@@ -110,4 +112,113 @@ fn a_filter_inside_another_is_not_subscribed_twice() {
         filters.iter().map(TopicFilter::as_str).collect::<Vec<_>>(),
         ["a/#", "c"]
     );
+}
+
+#[test]
+fn a_broker_is_read_with_all_that_it_can_have() {
+    let text = format!(
+        "{MINIMAL}[[broker]]\nname = \"p\"\nurl = \"mqtts://x\"\nca = \"ca.pem\"\ncertificate = \"gw.pem\"\n\
+         key = \"/secret/gw.key\"\nsession-expiry = \"2d\"\nmessage-id = {{ property = \"id\", remember = 1000000 }}\n\
+         [[broker]]\nname = \"q\"\nurl = \"mqtt://y\"\nprotocol = \"3.1.1\"\nmessage-id = {{ field = \"seq\" }}\n"
+    );
+    let settings = Settings::parse(&text, Path::new("/etc/tidegate")).unwrap();
+    let [p, q] = &settings.brokers[..] else {
+        panic!("two brokers");
+    };
+    let identity = p.identity.as_ref().unwrap();
+    assert_eq!(identity.certificate_file, Path::new("/etc/tidegate/gw.pem"));
+    assert_eq!(identity.key_file, Path::new("/secret/gw.key"));
+    assert_eq!(
+        p.ca_file.as_deref(),
+        Some(Path::new("/etc/tidegate/ca.pem"))
+    );
+    assert_eq!(
+        (p.protocol, q.protocol),
+        (Protocol::Mqtt5, Protocol::Mqtt311)
+    );
+    assert_eq!(p.session_expiry.as_secs(), 2 * 86_400);
+    assert_eq!(p.message_id, Some(MessageIdFrom::Property("id".into())));
+    assert_eq!(q.message_id, Some(MessageIdFrom::Field("seq".into())));
+    assert_eq!((p.message_ids_max, q.message_ids_max), (1_000_000, 100_000));
+    assert_eq!(q.identity, None);
+}
+
+/// A setting that would have no effect is a mistake of somebody who expects one.
+#[test]
+fn what_a_broker_cannot_have_is_refused_with_the_reason() {
+    for (url, setting, expected) in [
+        (
+            "mqtt://x",
+            "protocol = \"4\"",
+            "protocol: \"4\" is no version of MQTT that is spoken here",
+        ),
+        (
+            "mqtt://x",
+            "protocol = 5",
+            "protocol: integer where a text in quotes is expected",
+        ),
+        (
+            "mqtt://x",
+            "ca = \"ca.pem\"",
+            "ca: is for a broker whose url begins with mqtts://",
+        ),
+        (
+            "mqtts://x",
+            "certificate = \"a\"",
+            "certificate: there is no key with it",
+        ),
+        (
+            "mqtts://x",
+            "key = \"a\"",
+            "key: there is no certificate with it",
+        ),
+        (
+            "mqtt://x",
+            "password-file = \"a\"",
+            "password-file: there is no username with it",
+        ),
+        (
+            "mqtt://x",
+            "session-expiry = \"500ms\"",
+            "session-expiry: a session of less than 1 s",
+        ),
+        (
+            "mqtt://x",
+            "session-expiry = \"1d\"\nprotocol = \"3.1.1\"",
+            "session-expiry: MQTT 3.1.1 has no word for it",
+        ),
+        (
+            "mqtt://x",
+            "message-id = { property = \"id\" }\nprotocol = \"3.1.1\"",
+            "property: MQTT 3.1.1 has no user properties",
+        ),
+        (
+            "mqtt://x",
+            "message-id = {}",
+            "message-id has either a property or a field",
+        ),
+        (
+            "mqtt://x",
+            "message-id = { field = \"a\", property = \"b\" }",
+            "message-id has either a property or a field",
+        ),
+        (
+            "mqtt://x",
+            "message-id = { field = \"a\", remember = 1000001 }",
+            "remember: a whole number from 1 to 1000000 is expected",
+        ),
+        (
+            "mqtt://x",
+            "message-id = { field = \"a\", remember = \"many\" }",
+            "remember: a whole number from 1 to 1000000 is expected",
+        ),
+    ] {
+        let text = format!("{MINIMAL}[[broker]]\nname = \"p\"\nurl = \"{url}\"\n{setting}\n");
+        let found = problems(&text);
+        assert!(
+            found.len() == 1 && found[0].starts_with("line 9: "),
+            "{found:#?}"
+        );
+        assert!(found[0].contains(expected), "{expected}\n{found:#?}");
+    }
 }
