@@ -150,7 +150,10 @@ impl Parse for WindowArguments {
         let kind: Ident = input.parse()?;
         let overlaps = kind == "hopping" || kind == "sliding";
         if !overlaps && kind != "tumbling" {
-            return Err(Error::new(kind.span(), format!("unknown argument: {KNOWN}")));
+            return Err(Error::new(
+                kind.span(),
+                format!("unknown argument: {KNOWN}"),
+            ));
         }
         input.parse::<Token![=]>()?;
         let length = input.parse()?;
@@ -159,7 +162,10 @@ impl Parse for WindowArguments {
             input.parse::<Token![,]>()?;
             let name: Ident = input.parse()?;
             if name != "every" {
-                return Err(Error::new(name.span(), format!("unknown argument: {KNOWN}")));
+                return Err(Error::new(
+                    name.span(),
+                    format!("unknown argument: {KNOWN}"),
+                ));
             }
             input.parse::<Token![=]>()?;
             every = Some(input.parse()?);
@@ -222,7 +228,10 @@ mod tests {
             "hopping = \"1m\"",
             "tumbling = \"1m\", every = \"1s\"",
         ] {
-            assert!(parse_str::<WindowArguments>(arguments).is_err(), "{arguments}");
+            assert!(
+                parse_str::<WindowArguments>(arguments).is_err(),
+                "{arguments}"
+            );
         }
     }
 

@@ -86,9 +86,9 @@ fn time(body: &Body) -> Result<WallTime, String> {
 /// Seconds, milliseconds, microseconds or nanoseconds: each reaches to the year 5138, where the next one begins with 1973.
 fn units_per_second(number: u64) -> u64 {
     match number {
-        ..100_000_000_000 => 1,
-        ..100_000_000_000_000 => 1_000,
-        ..100_000_000_000_000_000 => 1_000_000,
+        0..100_000_000_000 => 1,
+        100_000_000_000..100_000_000_000_000 => 1_000,
+        100_000_000_000_000..100_000_000_000_000_000 => 1_000_000,
         _ => NS_PER_SECOND,
     }
 }

@@ -231,7 +231,7 @@ impl<A: Aggregate> Windows<A> {
         Ok(())
     }
 
-    /// In the first call of an instance: deadlines of another boot start again, and what was counted by its unset clock
+    /// In the first call of an instance: what waits since another boot waits again, and what was counted by its unset clock
     /// is closed, since no message can follow.
     fn enter_boot<F: Fn(&Window<A>) -> Option<Values>>(
         &mut self,
@@ -244,8 +244,8 @@ impl<A: Aggregate> Windows<A> {
             return Ok(());
         }
         let of_another = |(id, series): (&str, &Series<A>)| {
-            let waits = series.due().is_some() && series.boot() != boot;
-            (waits || is_of_another_unset_clock(id, boot)).then(|| id.to_owned())
+            let is = series.boot() != boot || is_of_another_unset_clock(id, boot);
+            is.then(|| id.to_owned())
         };
         let ids: Vec<String> = self.series.iter().filter_map(of_another).collect();
         for id in ids {

@@ -101,7 +101,10 @@ impl<A: Aggregate> Panes<A> {
         let Some(of_series) = self.series.get_mut(id) else {
             return;
         };
-        while let Some(oldest) = of_series.first_entry().filter(|oldest| *oldest.key() < from) {
+        while let Some(oldest) = of_series
+            .first_entry()
+            .filter(|oldest| *oldest.key() < from)
+        {
             self.unwritten.push((id.to_owned(), *oldest.key()));
             self.bytes -= oldest.remove().bytes;
         }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arrival, no_room};
 use super::clock::Bound;
 use super::panes::Panes;
 use super::shape::{Shape, Timing};
+use super::{Arrival, no_room};
 use crate::aggregate::Aggregate;
 use crate::time::{BootTime, Span, WallTime};
 
@@ -87,10 +87,7 @@ impl<A: Aggregate> Worker<'_, A> {
         arrival: &Arrival,
         bound: Bound,
     ) -> Result<(), String> {
-        if self.series.boot != arrival.boot {
-            self.wait_again(arrival.received, arrival.boot);
-        }
-        self.start_again_if_needed(arrival.time, bound);
+        self.start_again_if_needed(arrival, bound);
         let time = self.in_time(arrival)?;
         self.advance(time, arrival.received);
         let start = self.series.shape.step(time);
@@ -145,10 +142,17 @@ impl<A: Aggregate> Worker<'_, A> {
     /// A series starts again when its shape was changed, when a wrong clock took it beyond what is believed, and when
     /// time comes back to where it was before such a clock. Its windows begin at the message then, so that none has the
     /// start and length of one that was sent before.
-    fn start_again_if_needed(&mut self, time: WallTime, bound: Bound) {
+    fn start_again_if_needed(&mut self, arrival: &Arrival, bound: Bound) {
+        let Arrival {
+            time,
+            received,
+            boot,
+            ..
+        } = *arrival;
         let series = &mut self.series;
         if series.shape.is_none() {
             series.shape = self.timing.shape;
+            (series.received, series.boot) = (received, boot);
         }
         let returns = series.newest < series.lived && series.lived <= time;
         if series.shape == self.timing.shape && series.newest <= bound.newest && !returns {
@@ -169,7 +173,8 @@ impl<A: Aggregate> Worker<'_, A> {
             since: time,
             closed_until: self.timing.shape.step(time),
             lived: self.series.newest,
-            boot: self.series.boot,
+            received,
+            boot,
             witnesses: std::mem::take(&mut self.series.witnesses),
             ..Series::default()
         };

@@ -183,12 +183,28 @@ mod tests {
         assert!(Shape::hopping("1m", "10s").is_ok());
         assert!(Shape::sliding("1h", "30s").is_ok());
         for (length, every, problem) in [
-            ("10 s", "1s", "not a duration such as 250ms, 10s, 5m, 1h or 1d"),
-            ("10s", "x", "not a duration such as 250ms, 10s, 5m, 1h or 1d"),
+            (
+                "10 s",
+                "1s",
+                "not a duration such as 250ms, 10s, 5m, 1h or 1d",
+            ),
+            (
+                "10s",
+                "x",
+                "not a duration such as 250ms, 10s, 5m, 1h or 1d",
+            ),
             ("0s", "1s", "a window has a length above 0"),
             ("10s", "0s", "a window has a length above 0"),
-            ("10s", "3s", "the length of a window is a multiple of its step"),
-            ("10s", "1m", "the length of a window is a multiple of its step"),
+            (
+                "10s",
+                "3s",
+                "the length of a window is a multiple of its step",
+            ),
+            (
+                "10s",
+                "1m",
+                "the length of a window is a multiple of its step",
+            ),
             ("1h", "1s", "a window has at most 128 steps"),
         ] {
             assert_eq!(Shape::hopping(length, every), Err(problem));
