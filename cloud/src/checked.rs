@@ -1,12 +1,13 @@
 //! A sync request whose shape is sound: pure, and the same for every store.
 //!
 //! Decoding bounds bytes; this bounds counts and numbers, and holds the rules that a store relies on: the version is
-//! ours, a stream and epoch comes once, its rows count up by one, and every number fits a signed 64-bit column.
+//! ours, a stream and epoch comes once, its rows cover their numbers without a gap, and every number fits a signed 64-bit
+//! column.
 
 use std::collections::HashSet;
 
 use thiserror::Error;
-use tidegate_wire::{Name, StreamEpoch, StreamRows, SyncRequest, VERSION};
+use tidegate_wire::{Name, StoredRow, StreamEpoch, StreamRows, SyncRequest, VERSION};
 
 /// Most rows in one request: bounds the time of one commit, and so the wait of all others.
 pub const ROWS_MAX: usize = 10_000;
@@ -77,22 +78,32 @@ impl Checked {
 }
 
 fn check_order(stream: &StreamRows) -> Result<(), Flaw> {
-    let mut expected = stream.rows.first().map_or(1, |row| row.seq);
+    let name = || stream.of.stream.clone();
+    let mut expected = stream.rows.first().map_or(1, StoredRow::first);
     for row in &stream.rows {
-        if row.seq == 0 || row.seq >= COUNT_MAX {
+        let (first, seq) = (row.first(), row.seq);
+        if first == 0 || seq >= COUNT_MAX {
+            let seq = if first == 0 { 0 } else { seq };
             return Err(Flaw::Seq {
-                stream: stream.of.stream.clone(),
-                seq: row.seq,
+                stream: name(),
+                seq,
             });
         }
-        if row.seq != expected {
+        if first > seq {
+            return Err(Flaw::Cover {
+                stream: name(),
+                first,
+                seq,
+            });
+        }
+        if first != expected {
             return Err(Flaw::Order {
-                stream: stream.of.stream.clone(),
+                stream: name(),
                 expected,
-                actual: row.seq,
+                actual: first,
             });
         }
-        expected = row.seq.saturating_add(1);
+        expected = seq.saturating_add(1);
     }
     Ok(())
 }
@@ -123,14 +134,24 @@ pub enum Flaw {
         /// Its seq.
         seq: u64,
     },
-    /// Rows of one entry do not count up by one.
+    /// A row covers no number.
+    #[error("stream {stream} has a row that covers the numbers from {first} to {seq}")]
+    Cover {
+        /// The stream.
+        stream: Name,
+        /// The first number that it covers.
+        first: u64,
+        /// Its seq, the last one.
+        seq: u64,
+    },
+    /// Rows of one entry leave out or repeat a number.
     #[error("stream {stream} has seq {actual} where {expected} must follow")]
     Order {
         /// The stream.
         stream: Name,
-        /// The seq that must come.
+        /// The number that must come.
         expected: u64,
-        /// The seq that came.
+        /// The number that came.
         actual: u64,
     },
 }
@@ -138,7 +159,7 @@ pub enum Flaw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{epoch, request, rows, stream};
+    use crate::samples::{epoch, lost, request, row, rows, stream, thinned};
 
     #[test]
     fn a_sound_request_passes_and_names_each_stream_once() {
@@ -189,6 +210,18 @@ mod tests {
             flaw(&|r| r.rows[0].rows[0].seq = u64::MAX),
             Flaw::Seq { seq: u64::MAX, .. }
         ));
+        assert!(matches!(
+            flaw(&|r| r.rows[0].rows[0].from = Some(0)),
+            Flaw::Seq { seq: 0, .. }
+        ));
+        assert!(matches!(
+            flaw(&|r| r.rows[0].rows[1].from = Some(4)),
+            Flaw::Cover {
+                first: 4,
+                seq: 2,
+                ..
+            }
+        ));
         assert_eq!(
             flaw(&|r| r.rows = vec![rows("a", epoch(1), 1..=10_001)]),
             Flaw::TooManyRows(10_001)
@@ -197,5 +230,22 @@ mod tests {
             flaw(&|r| r.known = vec![stream("a", epoch(1)); 4096]),
             Flaw::TooManyStreams(4097)
         );
+    }
+
+    #[test]
+    fn rows_cover_their_numbers_without_a_gap() {
+        let order = |rows: Vec<StoredRow>| {
+            let of = stream("a", epoch(1));
+            Checked::new(request("gw-1", vec![StreamRows { of, rows }])).map(|_| ())
+        };
+        let sound = vec![thinned(3, 9), row(10), lost(11, 11), lost(12, 40), row(41)];
+        assert_eq!(order(sound.clone()), Ok(()));
+        for (at, from, expected, actual) in [(3, 13, 12, 13), (3, 11, 12, 11), (1, 9, 10, 9)] {
+            let mut broken = sound.clone();
+            broken[at].from = Some(from);
+            let flaw = order(broken).unwrap_err();
+            let fact = format!("stream a has seq {actual} where {expected} must follow");
+            assert_eq!(flaw.to_string(), fact);
+        }
     }
 }

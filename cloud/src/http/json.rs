@@ -1,17 +1,15 @@
-//! Rows as JSON, and the cursor that pages them.
+//! Gateways, streams, rows and the loss ledger as JSON, and the cursors that page them.
 //!
-//! Nothing is lost on the way: values keep their order even where two share a name, a document is base64, and a number
-//! that JSON cannot say (`NaN`, infinities) is a text. Identifiers of 64 random bits are hexadecimal text, because
-//! JavaScript rounds numbers over 2^53.
+//! Identifiers of 64 random bits are hexadecimal text, because JavaScript rounds numbers over 2^53.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
 use serde_json::{Value, json};
-use tidegate_wire::{ClockQuality, Content, Epoch, NamedValue, Scalar, WallTime};
+use tidegate_wire::{BufferStatus, ClockQuality, Epoch, Name, Tally, WallTime};
 
-use crate::store::{Gateway, HeldRow, Position, Stream};
+use super::content::ContentJson;
+use crate::store::{EntryPosition, Gateway, HeldRow, Loss, Position, SeriesRow, Stream};
 
 pub(super) fn gateway(gateway: &Gateway) -> Value {
     let status = &gateway.status;
@@ -39,6 +37,29 @@ pub(super) fn gateway(gateway: &Gateway) -> Value {
         "records_in": status.records_in,
         "rejected": status.rejected,
         "modules": modules,
+        "buffer": status.buffer.as_ref().map(buffer),
+    })
+}
+
+fn buffer(buffer: &BufferStatus) -> Value {
+    json!({
+        "bytes_used": buffer.bytes_used,
+        "bytes_max": buffer.bytes_max,
+        "database": hexadecimal(buffer.database),
+    })
+}
+
+pub(super) fn tally(tally: &Tally) -> Value {
+    json!({
+        "of": tally.of.as_str(), "reason": tally.reason, "messages": tally.messages, "bytes": tally.bytes,
+        "last": rfc3339(tally.last),
+    })
+}
+
+pub(super) fn loss(loss: &Loss) -> Value {
+    json!({
+        "stream": loss.stream.as_str(), "reason": loss.reason.as_str(), "entries": loss.entries, "rows": loss.rows,
+        "bytes": loss.bytes, "received": rfc3339(loss.received),
     })
 }
 
@@ -47,6 +68,7 @@ pub(super) fn gateway(gateway: &Gateway) -> Value {
 pub(super) struct StreamJson<'r> {
     stream: &'r str,
     rows: u64,
+    marks: u64,
     first_time: String,
     last_time: String,
     last: RowJson<'r>,
@@ -57,6 +79,7 @@ impl<'r> From<&'r Stream> for StreamJson<'r> {
         Self {
             stream: stream.name.as_str(),
             rows: stream.rows,
+            marks: stream.marks,
             first_time: rfc3339(stream.first.row.time),
             last_time: rfc3339(stream.last.row.time),
             last: RowJson::from(&stream.last),
@@ -68,6 +91,7 @@ impl<'r> From<&'r Stream> for StreamJson<'r> {
 #[derive(Debug, Serialize)]
 pub(super) struct RowJson<'r> {
     epoch: Value,
+    from: u64,
     seq: u64,
     class: &'static str,
     module: &'r str,
@@ -83,24 +107,6 @@ pub(super) struct RowJson<'r> {
 }
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum ContentJson<'r> {
-    Values(Values<'r>),
-    Document {
-        content_type: &'r str,
-        base64: String,
-    },
-    Thinned {
-        rows: u64,
-    },
-    Lost {
-        reason: &'static str,
-        rows: u64,
-        bytes: u64,
-    },
-}
-
-#[derive(Debug, Serialize)]
 struct StampJson {
     boot: String,
     boot_time_ns: u64,
@@ -108,33 +114,12 @@ struct StampJson {
     clock: &'static str,
 }
 
-/// An object with one member per value, in order.
-#[derive(Debug)]
-struct Values<'r>(&'r [NamedValue]);
-
-impl Serialize for Values<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for value in self.0 {
-            match &value.value {
-                Scalar::Boolean(boolean) => map.serialize_entry(&value.name, boolean)?,
-                Scalar::Integer(integer) => map.serialize_entry(&value.name, integer)?,
-                Scalar::Number(number) if number.is_finite() => {
-                    map.serialize_entry(&value.name, number)?
-                }
-                Scalar::Number(number) => map.serialize_entry(&value.name, &number.to_string())?,
-                Scalar::Text(text) => map.serialize_entry(&value.name, text)?,
-            }
-        }
-        map.end()
-    }
-}
-
 impl<'r> From<&'r HeldRow> for RowJson<'r> {
     fn from(held: &'r HeldRow) -> Self {
         let row = &held.row;
         Self {
             epoch: epoch(held.epoch),
+            from: row.first(),
             seq: row.seq,
             class: row.class.as_str(),
             module: row.module.as_str(),
@@ -142,19 +127,7 @@ impl<'r> From<&'r HeldRow> for RowJson<'r> {
             key: &row.key,
             time: rfc3339(row.time),
             duration_ns: row.duration_ns,
-            content: match &row.content {
-                Content::Values(values) => ContentJson::Values(Values(values)),
-                Content::Document(document) => ContentJson::Document {
-                    content_type: &document.content_type,
-                    base64: STANDARD.encode(&document.bytes),
-                },
-                Content::Thinned(thinned) => ContentJson::Thinned { rows: thinned.rows },
-                Content::Lost(lost) => ContentJson::Lost {
-                    reason: lost.reason.as_str(),
-                    rows: lost.rows,
-                    bytes: lost.bytes,
-                },
-            },
+            content: ContentJson::from(&row.content),
             stamp: StampJson {
                 boot: hexadecimal(row.stamp.boot.0),
                 boot_time_ns: row.stamp.boot_time.0,
@@ -165,6 +138,23 @@ impl<'r> From<&'r HeldRow> for RowJson<'r> {
                 .trace
                 .map(|trace| format!("{:032x}", u128::from_be_bytes(trace))),
             received: rfc3339(held.received),
+        }
+    }
+}
+
+/// One entry of the loss ledger: a row, and its stream.
+#[derive(Debug, Serialize)]
+pub(super) struct EntryJson<'r> {
+    stream: &'r str,
+    #[serde(flatten)]
+    row: RowJson<'r>,
+}
+
+impl<'r> From<&'r SeriesRow> for EntryJson<'r> {
+    fn from(entry: &'r SeriesRow) -> Self {
+        Self {
+            stream: entry.stream.as_str(),
+            row: RowJson::from(&entry.held),
         }
     }
 }
@@ -220,37 +210,54 @@ pub(super) fn cursor(position: Position) -> String {
 
 /// The reverse of [`cursor`].
 pub(super) fn position(cursor: &str) -> Option<Position> {
-    let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(cursor).ok()?.try_into().ok()?;
-    let mut numbers = bytes
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .map(|number| u64::from_be_bytes(*number));
-    Some(Position {
-        epoch: Epoch {
-            ordinal: numbers.next()?,
-            random: numbers.next()?,
-        },
-        seq: numbers.next()?,
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    let (position, []) = split_position(&bytes)? else {
+        return None;
+    };
+    Some(position)
+}
+
+/// A position in a loss ledger as opaque text.
+pub(super) fn entry_cursor(position: &EntryPosition) -> String {
+    let at = position.at;
+    let numbers = [
+        at.epoch.ordinal,
+        at.epoch.random,
+        at.seq,
+        position.received.0,
+    ];
+    let stream = position.stream.as_str().as_bytes();
+    URL_SAFE_NO_PAD.encode([&numbers.map(u64::to_be_bytes).concat(), stream].concat())
+}
+
+/// The reverse of [`entry_cursor`].
+pub(super) fn entry_position(cursor: &str) -> Option<EntryPosition> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    let (at, rest) = split_position(&bytes)?;
+    let (received, stream) = rest.split_first_chunk()?;
+    Some(EntryPosition {
+        received: WallTime(u64::from_be_bytes(*received)),
+        stream: Name::new(std::str::from_utf8(stream).ok()?).ok()?,
+        at,
     })
+}
+
+fn split_position(bytes: &[u8]) -> Option<(Position, &[u8])> {
+    let (ordinal, rest) = bytes.split_first_chunk()?;
+    let (random, rest) = rest.split_first_chunk()?;
+    let (seq, rest) = rest.split_first_chunk()?;
+    let epoch = Epoch {
+        ordinal: u64::from_be_bytes(*ordinal),
+        random: u64::from_be_bytes(*random),
+    };
+    let seq = u64::from_be_bytes(*seq);
+    Some((Position { epoch, seq }, rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{START_NS, epoch as sample_epoch, row};
-    use tidegate_wire::Document;
-
-    fn text(content: Content) -> Value {
-        let mut sample = row(1);
-        sample.content = content;
-        let held = HeldRow {
-            epoch: sample_epoch(3),
-            received: WallTime(START_NS),
-            row: sample,
-        };
-        serde_json::to_value(RowJson::from(&held)).unwrap()
-    }
+    use crate::samples::{START_NS, name};
 
     #[test]
     fn times_are_those_of_the_calendar() {
@@ -290,39 +297,14 @@ mod tests {
             &format!("{}AAAA", cursor(at)),
         ] {
             assert_eq!(position(bad), None, "{bad}");
+            assert_eq!(entry_position(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn values_of_every_kind_become_json() {
-        let value = |name: &str, value| NamedValue {
-            name: name.into(),
-            value,
+        let entry = EntryPosition {
+            received: WallTime(START_NS),
+            stream: name("a"),
+            at,
         };
-        let json = text(Content::Values(vec![
-            value("on", Scalar::Boolean(true)),
-            value("count", Scalar::Integer(i64::MIN)),
-            value("celsius", Scalar::Number(91.5)),
-            value("nan", Scalar::Number(f64::NAN)),
-            value("word", Scalar::Text("</script>".into())),
-        ]));
-        let expected = json!({ "on": true, "count": i64::MIN, "celsius": 91.5, "nan": "NaN", "word": "</script>" });
-        assert_eq!(json["values"], expected);
-        assert_eq!(
-            json["epoch"],
-            json!({ "ordinal": 3, "random": "fffffffffffffffc" })
-        );
-        assert_eq!(json["time"], "2026-11-21T07:30:01.000000000Z");
-        assert_eq!(json["trace"], "07".repeat(16));
-    }
-
-    #[test]
-    fn a_document_is_base64() {
-        let document = Document {
-            content_type: "image/png".into(),
-            bytes: vec![0, 255],
-        };
-        let expected = json!({ "content_type": "image/png", "base64": "AP8=" });
-        assert_eq!(text(Content::Document(document))["document"], expected);
+        assert_eq!(entry_position(&entry_cursor(&entry)), Some(entry.clone()));
+        assert_eq!(position(&entry_cursor(&entry)), None);
     }
 }

@@ -8,10 +8,12 @@
 //! - `tls`: certificate and key.
 //! - `sync`: `POST /v1/sync`.
 //! - `read`: the read API.
-//! - `json`: rows as JSON.
+//! - `json`: gateways, streams, rows and the loss ledger as JSON.
+//! - `content`: what a row says as JSON.
 //! - `events`: what was committed, live.
 //! - [`refusal`]: every refusal, its code and its counter.
 
+mod content;
 mod events;
 mod json;
 mod read;
@@ -113,6 +115,7 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/v1/events", get(events::events))
         .route("/v1/stats", get(read::stats))
         .route("/v1/gateways", get(read::gateways))
+        .route("/v1/gateways/{gateway}/ledger", get(read::ledger))
         .route("/v1/gateways/{gateway}/streams", get(read::streams))
         .route(
             "/v1/gateways/{gateway}/streams/{stream}/rows",

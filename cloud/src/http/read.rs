@@ -1,4 +1,4 @@
-//! The read API: gateways, streams, rows, counts, counters. JSON, paged, bounded.
+//! The read API: gateways, their loss ledger, streams, rows, counts, counters. JSON, paged, bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,12 +9,15 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use tidegate_wire::{Class, Name};
 
-use super::json::{RowJson, StreamJson, cursor, gateway, position};
+use super::json::{
+    EntryJson, RowJson, StreamJson, cursor, entry_cursor, entry_position, gateway, loss, position,
+    tally,
+};
 use super::{App, Code, Refusal};
-use crate::store::{GatewayId, Reach, RowFilter, Store, StreamId};
+use crate::store::{Gateway, GatewayId, Reach, RowFilter, Store, StreamId};
 
 /// Most rows of one page.
 const ROWS_MAX: u32 = 10_000;
@@ -27,7 +30,10 @@ const NAMES_MAX: u32 = 1000;
 
 type Answer = Result<Response, Refusal>;
 
-/// `?after=NAME&limit=N`.
+/// Most sums over a loss ledger in one answer: of a thousand streams and more.
+const LOSSES_MAX: u32 = 4096;
+
+/// `?after=NAME&limit=N`, or a cursor in the place of the name.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NamesQuery {
@@ -59,6 +65,16 @@ struct RowsAnswer<'r> {
     next: Option<String>,
 }
 
+/// Of a loss ledger: a page of its entries, and the sums over all of them.
+#[derive(Debug, Serialize)]
+struct LedgerAnswer<'r> {
+    entries: Vec<EntryJson<'r>>,
+    next: Option<String>,
+    totals: Vec<Value>,
+    more_totals: bool,
+    tallies: Vec<Value>,
+}
+
 /// `GET /v1/gateways`.
 pub(super) async fn gateways<S: Store>(State(app): State<Arc<App<S>>>, uri: Uri) -> Answer {
     let (after, count_max) = names_page(&uri)?;
@@ -82,7 +98,7 @@ pub(super) async fn streams<S: Store>(
     uri: Uri,
 ) -> Answer {
     let (after, count_max) = names_page(&uri)?;
-    let of = known_gateway(&app, &of).await?;
+    let (of, _) = known_gateway(&app, &of).await?;
     let page = app.store.streams(&of, after.as_ref(), count_max).await?;
     let next = page
         .items
@@ -91,6 +107,33 @@ pub(super) async fn streams<S: Store>(
         .map(|stream| stream.name.as_str());
     let streams = page.items.iter().map(StreamJson::from).collect();
     Ok(Json(StreamsAnswer { streams, next }).into_response())
+}
+
+/// `GET /v1/gateways/{gateway}/ledger`: entries newest first.
+pub(super) async fn ledger<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    Path(of): Path<String>,
+    uri: Uri,
+) -> Answer {
+    let query: NamesQuery = query(&uri)?;
+    let after = match &query.after {
+        None => None,
+        Some(after) => Some(entry_position(after).ok_or_else(bad_cursor)?),
+    };
+    let count_max = limit(query.limit, ROWS_DEFAULT, ROWS_MAX)?;
+    let (of, gateway) = known_gateway(&app, &of).await?;
+    let page = app.store.ledger(&of, after.as_ref(), count_max).await?;
+    let losses = app.store.losses(&of, LOSSES_MAX).await?;
+    let buffer = gateway.status.buffer.unwrap_or_default();
+    let last = page.items.last().filter(|_| page.more);
+    Ok(Json(LedgerAnswer {
+        entries: page.items.iter().map(EntryJson::from).collect(),
+        next: last.map(|last| entry_cursor(&last.entry_position())),
+        totals: losses.items.iter().map(loss).collect(),
+        more_totals: losses.more,
+        tallies: buffer.tallies.iter().map(tally).collect(),
+    })
+    .into_response())
 }
 
 /// `GET /v1/gateways/{gateway}/streams/{stream}/rows`: oldest first.
@@ -102,9 +145,7 @@ pub(super) async fn rows<S: Store>(
     let query: RowsQuery = query(&uri)?;
     let reach = match &query.after {
         None => Reach::First,
-        Some(after) => Reach::After(
-            position(after).ok_or_else(|| bad("after is not a cursor of this service"))?,
-        ),
+        Some(after) => Reach::After(position(after).ok_or_else(bad_cursor)?),
     };
     let of = known_stream(&app, &gateway, &stream).await?;
     let page = app
@@ -160,7 +201,10 @@ pub(super) async fn count<S: Store>(
         .store
         .count(&known_stream(&app, &gateway, &stream).await?)
         .await?;
-    Ok(Json(json!({ "rows": count.rows, "marks": count.marks })).into_response())
+    Ok(Json(json!({
+        "rows": count.rows, "entries": count.entries, "covered": count.covered, "marks": count.marks,
+    }))
+    .into_response())
 }
 
 /// `GET /v1/stats`: since the start of this process.
@@ -183,14 +227,14 @@ pub(super) async fn stats<S: Store>(State(app): State<Arc<App<S>>>) -> Response 
     .into_response()
 }
 
-async fn known_gateway<S: Store>(app: &App<S>, gateway: &str) -> Result<GatewayId, Refusal> {
+async fn known_gateway<S: Store>(
+    app: &App<S>,
+    gateway: &str,
+) -> Result<(GatewayId, Gateway), Refusal> {
     let unknown = || Refusal::new(Code::NotFound, "no gateway of this name was ever heard of");
     let of = app.gateway_id(Name::new(gateway).map_err(|_| unknown())?);
-    app.store
-        .gateway(&of)
-        .await?
-        .map(|_| of)
-        .ok_or_else(unknown)
+    let gateway = app.store.gateway(&of).await?.ok_or_else(unknown)?;
+    Ok((of, gateway))
 }
 
 /// A stream that has no rows yet is not told from one that never will.
@@ -199,7 +243,7 @@ async fn known_stream<S: Store>(
     gateway: &str,
     stream: &str,
 ) -> Result<StreamId, Refusal> {
-    let of = known_gateway(app, gateway).await?;
+    let (of, _) = known_gateway(app, gateway).await?;
     let stream = Name::new(stream).map_err(|error| bad(&format!("stream: {error}")))?;
     Ok(StreamId { of, stream })
 }
@@ -240,6 +284,10 @@ fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
     Query::try_from_uri(uri)
         .map(|Query(query)| query)
         .map_err(|error| bad(&error.body_text()))
+}
+
+fn bad_cursor() -> Refusal {
+    bad("after is not a cursor of this service")
 }
 
 fn bad(message: &str) -> Refusal {

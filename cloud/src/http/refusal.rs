@@ -131,9 +131,11 @@ impl From<Flaw> for Refusal {
         let code = match flaw {
             Flaw::Version(_) => Code::WrongVersion,
             Flaw::TooManyRows(_) | Flaw::TooManyStreams(_) => Code::TooLarge,
-            Flaw::Ordinal(_) | Flaw::StreamTwice(_) | Flaw::Seq { .. } | Flaw::Order { .. } => {
-                Code::Malformed
-            }
+            Flaw::Ordinal(_)
+            | Flaw::StreamTwice(_)
+            | Flaw::Seq { .. }
+            | Flaw::Cover { .. }
+            | Flaw::Order { .. } => Code::Malformed,
         };
         Self::new(code, flaw.to_string())
     }

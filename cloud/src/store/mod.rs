@@ -3,7 +3,9 @@
 //! Invariants of every store, held by one suite of tests (`tests`):
 //! - A row is kept once, under `(tenant, gateway, stream, epoch, seq)`, and its mark moves in the same transaction.
 //! - [`Store::commit`] returns after everything is on disk, or an error after nothing of the request is.
-//! - Below its mark a stream and epoch has no gap; rows beyond a gap are not kept, and the mark says so.
+//! - Up to its mark every number of a stream and epoch is covered by one row: its own, one that was thinned out of several,
+//!   or an entry of the loss ledger. Rows beyond a gap are not kept, and the mark says so.
+//! - An entry of the loss ledger is never among values and alarms.
 //! - A row that comes again with other content is a [`Error::Conflict`].
 //! - Rows are ordered by `(epoch, seq)`, never by a clock.
 //!
@@ -20,7 +22,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tidegate_wire::{Class, Epoch, GatewayStatus, Mark, Name, StoredRow, StreamEpoch, WallTime};
+use tidegate_wire::{
+    Class, Content, Epoch, GatewayStatus, Lost, Mark, Name, Reason, StoredRow, StreamEpoch,
+    WallTime,
+};
 
 use crate::Checked;
 pub use sqlite::SqliteStore;
@@ -73,8 +78,24 @@ pub trait Store: Clone + Send + Sync + 'static {
         count_max: u32,
     ) -> impl Future<Output = Result<Page<HeldRow>, Error>> + Send;
 
-    /// How many rows of one stream are kept, counted one by one, and the sum of its marks: equal by design.
+    /// What one stream holds, counted one by one, and the sum of its marks.
     fn count(&self, of: &StreamId) -> impl Future<Output = Result<RowCount, Error>> + Send;
+
+    /// Entries of a gateway's loss ledger, newest arrival first, from the one after `after`: bounded as [`Store::rows`].
+    /// The content of each is [`Content::Lost`].
+    fn ledger(
+        &self,
+        of: &GatewayId,
+        after: Option<&EntryPosition>,
+        count_max: u32,
+    ) -> impl Future<Output = Result<Page<SeriesRow>, Error>> + Send;
+
+    /// Sums over a gateway's loss ledger by stream and reason, in that order: at most `count_max`.
+    fn losses(
+        &self,
+        of: &GatewayId,
+        count_max: u32,
+    ) -> impl Future<Output = Result<Page<Loss>, Error>> + Send;
 
     /// The newest row of each series (stream, key and class) of a gateway, in that order: bounded as [`Store::rows`].
     fn newest(
@@ -211,8 +232,10 @@ pub struct NewestRow {
 pub struct Stream {
     /// Its name.
     pub name: Name,
-    /// Rows held: the sum of its marks.
+    /// Rows held, without entries of the loss ledger.
     pub rows: u64,
+    /// Numbers accounted for: the sum of its marks.
+    pub marks: u64,
     /// Its first row.
     pub first: HeldRow,
     /// Its newest row.
@@ -230,6 +253,17 @@ pub struct HeldRow {
     pub row: StoredRow,
 }
 
+impl SeriesRow {
+    /// Where it stands in the loss ledger, if it is an entry of it.
+    pub fn entry_position(&self) -> EntryPosition {
+        EntryPosition {
+            received: self.held.received,
+            stream: self.stream.clone(),
+            at: self.held.position(),
+        }
+    }
+}
+
 impl HeldRow {
     /// Where it stands in its stream.
     pub const fn position(&self) -> Position {
@@ -237,6 +271,14 @@ impl HeldRow {
             epoch: self.epoch,
             seq: self.row.seq,
         }
+    }
+}
+
+/// The entry of the loss ledger that a row is, if it is one.
+pub(crate) const fn lost(row: &StoredRow) -> Option<&Lost> {
+    match &row.content {
+        Content::Lost(lost) => Some(lost),
+        Content::Values(_) | Content::Document(_) | Content::Thinned(_) => None,
     }
 }
 
@@ -280,11 +322,43 @@ pub struct Position {
     pub seq: u64,
 }
 
+/// A place in a loss ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryPosition {
+    /// When the entry came, by the centre's clock.
+    pub received: WallTime,
+    /// Its stream.
+    pub stream: Name,
+    /// Its place in the stream.
+    pub at: Position,
+}
+
+/// What the loss ledger says of one stream and reason, in sum. Sums stop at `i64::MAX`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The stream.
+    pub stream: Name,
+    /// Why.
+    pub reason: Reason,
+    /// Entries of the ledger.
+    pub entries: u64,
+    /// Rows that are gone.
+    pub rows: u64,
+    /// Their bytes on the gateway's disk.
+    pub bytes: u64,
+    /// When the newest entry came, by the centre's clock.
+    pub received: WallTime,
+}
+
 /// See [`Store::count`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowCount {
-    /// Rows counted.
+    /// Rows, those that were thinned out of several among them. As many as `covered` where nothing was thinned out or lost.
     pub rows: u64,
+    /// Entries of the loss ledger.
+    pub entries: u64,
+    /// Numbers that both cover: equal to `marks` by design, exactly up to 2^53.
+    pub covered: u64,
     /// Sum of the marks.
     pub marks: u64,
 }
@@ -326,7 +400,7 @@ pub enum Error {
         /// In the database.
         found: i64,
         /// In this program.
-        known: i64,
+        known: usize,
     },
     /// A version with a known bug in its journal.
     #[error("SQLite is {found}, at least {needed} is needed")]

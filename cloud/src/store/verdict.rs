@@ -14,15 +14,15 @@ pub(super) enum Verdict<'r> {
     Append {
         /// Held already: to be compared, not kept again.
         known: &'r [StoredRow],
-        /// To be kept.
+        /// To be kept. The first of them covers the numbers from the mark's next, whatever it covered at its gateway.
         new: &'r [StoredRow],
     },
 }
 
-/// Splits `rows`, whose seqs count up by one, at `mark`.
+/// Splits `rows`, which cover their numbers without a gap, at `mark`.
 pub(super) fn verdict(mark: u64, rows: &[StoredRow]) -> Verdict<'_> {
     let next = mark.saturating_add(1);
-    let first = rows.first().map_or(next, |row| row.seq);
+    let first = rows.first().map_or(next, StoredRow::first);
     if first > next {
         return Verdict::Gap { first };
     }
@@ -33,7 +33,7 @@ pub(super) fn verdict(mark: u64, rows: &[StoredRow]) -> Verdict<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::row;
+    use crate::samples::{lost, row, thinned};
 
     #[test]
     fn every_position_of_rows_against_the_mark_has_its_verdict() {
@@ -59,5 +59,20 @@ mod tests {
                 new: &[]
             }
         );
+    }
+
+    #[test]
+    fn a_row_is_new_if_the_mark_lies_before_the_last_number_that_it_covers() {
+        // They cover 4, 5 to 9 and 10 to 12.
+        let rows = [row(4), thinned(5, 9), lost(10, 12)];
+        assert_eq!(verdict(2, &rows), Verdict::Gap { first: 4 });
+        assert_eq!(verdict(8, &rows[2..]), Verdict::Gap { first: 10 });
+        for (mark, known) in [(3, 0), (4, 1), (5, 1), (8, 1), (9, 2), (11, 2), (12, 3)] {
+            let expected = Verdict::Append {
+                known: &rows[..known],
+                new: &rows[known..],
+            };
+            assert_eq!(verdict(mark, &rows), expected, "mark {mark}");
+        }
     }
 }

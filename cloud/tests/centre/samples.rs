@@ -2,9 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use tidegate_aggregate::Summary;
 use tidegate_wire::{
-    BootId, BootTime, Class, ClockQuality, Content, Epoch, GatewayStatus, ModuleStatus, Name,
-    NamedValue, Scalar, Stamp, StoredRow, StreamEpoch, StreamRows, SyncRequest, VERSION, WallTime,
+    Bins, BootId, BootTime, Class, ClockQuality, Content, Epoch, GatewayStatus, Lost, LostValue,
+    ModuleStatus, Name, NamedValue, Numbers, Reason, Scalar, Stamp, StoredRow, StreamEpoch,
+    StreamRows, SyncRequest, Thinned, ThinnedValue, VERSION, WallTime,
 };
 
 /// 2026-11-21 07:30:00 UTC.
@@ -40,10 +42,7 @@ pub(crate) fn row(seq: u64) -> StoredRow {
         key: "press-7".into(),
         time: WallTime(time),
         duration_ns: 0,
-        content: number(
-            "celsius",
-            20.0 + f64::from(u32::try_from(seq % 100).unwrap()) / 2.0,
-        ),
+        content: number("celsius", celsius(seq)),
         stamp: Stamp {
             boot: BootId(u64::MAX),
             boot_time: BootTime(seq),
@@ -52,6 +51,72 @@ pub(crate) fn row(seq: u64) -> StoredRow {
         },
         trace: Some([7; 16]),
         from: None,
+    }
+}
+
+fn celsius(seq: u64) -> f64 {
+    20.0 + f64::from(u32::try_from(seq % 100).unwrap()) / 2.0
+}
+
+/// The rows from `first` to `seq`, thinned out to one.
+pub(crate) fn thinned(first: u64, seq: u64) -> StoredRow {
+    let mut all = Summary::default();
+    (first..=seq).for_each(|seq| all.add(celsius(seq)));
+    let numbers = Numbers {
+        count: all.moments.count(),
+        min: all.moments.min().unwrap(),
+        max: all.moments.max().unwrap(),
+        mean: all.moments.mean().unwrap(),
+        squares: all.moments.squares(),
+        sketch: Bins {
+            zeros: all.sketch.zeros(),
+            positive: all.sketch.positive().to_vec(),
+            negative: all.sketch.negative().to_vec(),
+        },
+    };
+    let value = ThinnedValue {
+        name: "celsius".into(),
+        count: numbers.count,
+        first: Scalar::Number(celsius(first)),
+        last: Scalar::Number(celsius(seq)),
+        numbers: Some(numbers),
+    };
+    let content = Content::Thinned(Thinned {
+        rows: all.moments.count(),
+        values: vec![value],
+    });
+    covering(first, seq, content)
+}
+
+/// The rows from `first` to `seq`, evicted.
+pub(crate) fn lost(first: u64, seq: u64) -> StoredRow {
+    let rows = seq - first + 1;
+    let value = LostValue {
+        name: "celsius".into(),
+        count: rows,
+        min: celsius(first),
+        max: celsius(seq),
+    };
+    let content = Content::Lost(Lost {
+        reason: Reason::Evicted,
+        rows,
+        bytes: rows * 100,
+        values: vec![value],
+    });
+    StoredRow {
+        key: String::new(),
+        ..covering(first, seq, content)
+    }
+}
+
+fn covering(first: u64, seq: u64, content: Content) -> StoredRow {
+    StoredRow {
+        from: (first < seq).then_some(first),
+        time: row(first).time,
+        duration_ns: (seq - first) * 1_000_000_000,
+        content,
+        trace: None,
+        ..row(seq)
     }
 }
 

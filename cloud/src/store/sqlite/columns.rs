@@ -7,10 +7,10 @@ use sqlx::Row as _;
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use tidegate_wire::{
-    BootId, BootTime, Class, ClockQuality, Content, Epoch, Name, Stamp, StoredRow, WallTime,
+    BootId, BootTime, Class, ClockQuality, Content, Epoch, Name, Reason, Stamp, StoredRow, WallTime,
 };
 
-use super::super::{Error, HeldRow};
+use super::super::{Error, HeldRow, lost};
 
 /// A statement under construction.
 pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
@@ -25,8 +25,13 @@ pub(super) const fn unsigned(number: i64) -> u64 {
     number.cast_unsigned()
 }
 
-/// Binds the columns of a row after its epoch, in the order of the table.
-pub(super) fn bind_row(statement: Statement, row: &StoredRow, content: Vec<u8>) -> Statement {
+/// Binds the columns of a row after its epoch, in the order of the table. It covers the numbers from `first`.
+pub(super) fn bind_row(
+    statement: Statement,
+    row: &StoredRow,
+    first: u64,
+    content: Vec<u8>,
+) -> Statement {
     statement
         .bind(signed(row.seq))
         .bind(class_to_column(row.class))
@@ -41,6 +46,8 @@ pub(super) fn bind_row(statement: Statement, row: &StoredRow, content: Vec<u8>) 
         .bind(signed(row.stamp.wall_time.0))
         .bind(clock_to_column(row.stamp.clock))
         .bind(row.trace.map(|trace| trace.to_vec()))
+        .bind((first != row.seq).then_some(signed(first)))
+        .bind(lost(row).map(|lost| reason_to_column(lost.reason)))
 }
 
 /// The reverse of [`bind_row`], for a selection that names the columns as the table does.
@@ -65,7 +72,7 @@ pub(super) fn held_row(columns: &SqliteRow) -> Result<HeldRow, Error> {
                 clock: clock_from_column(get(columns, "clock")?)?,
             },
             trace: trace(get(columns, "trace")?)?,
-            from: None,
+            from: get::<Option<i64>>(columns, "covers_from")?.map(unsigned),
         },
     })
 }
@@ -130,6 +137,25 @@ fn clock_from_column(number: i64) -> Result<ClockQuality, Error> {
         2 => Ok(ClockQuality::Synced),
         3 => Ok(ClockQuality::Device),
         _ => Err(Error::Damaged("clock")),
+    }
+}
+
+/// How a reason is kept.
+pub(super) const fn reason_to_column(reason: Reason) -> i64 {
+    match reason {
+        Reason::Evicted => 0,
+        Reason::Forgotten => 1,
+        Reason::Quarantined => 2,
+    }
+}
+
+/// The reverse of [`reason_to_column`].
+pub(super) fn reason_from_column(number: i64) -> Result<Reason, Error> {
+    match number {
+        0 => Ok(Reason::Evicted),
+        1 => Ok(Reason::Forgotten),
+        2 => Ok(Reason::Quarantined),
+        _ => Err(Error::Damaged("reason")),
     }
 }
 

@@ -5,19 +5,30 @@ use std::sync::LazyLock;
 
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
-use tidegate_wire::{Class, Mark, StoredRow, StreamEpoch, StreamRows, SyncRequest, WallTime};
+use tidegate_wire::{
+    Class, Mark, Name, Reason, StoredRow, StreamEpoch, StreamRows, SyncRequest, WallTime,
+};
 
 use super::super::verdict::{Verdict, verdict};
-use super::super::{Committed, Error, Gap, GatewayId};
-use super::columns::{Statement, bind_row, class_to_column, held_row, signed, unsigned};
+use super::super::{Committed, Error, Gap, GatewayId, lost};
+use super::columns::{
+    Statement, bind_row, class_to_column, held_row, reason_to_column, signed, unsigned,
+};
 use crate::Checked;
+use crate::checked::COUNT_MAX;
 
 const READ_MARK: &str = "SELECT mark FROM marks \
     WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3 AND epoch_ordinal = ?4 AND epoch_random = ?5";
 
-const MOVE_MARK: &str = "INSERT INTO marks (tenant, gateway, stream, epoch_ordinal, epoch_random, mark) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-    ON CONFLICT (tenant, gateway, stream, epoch_ordinal, epoch_random) DO UPDATE SET mark = excluded.mark";
+const MOVE_MARK: &str = "INSERT INTO marks (tenant, gateway, stream, epoch_ordinal, epoch_random, mark, rows) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (tenant, gateway, stream, epoch_ordinal, epoch_random) \
+    DO UPDATE SET mark = excluded.mark, rows = marks.rows + excluded.rows";
+
+const READ_LOSS: &str = "SELECT entries, rows, bytes FROM losses \
+    WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3 AND reason = ?4";
+
+const PUT_LOSS: &str = "INSERT OR REPLACE INTO losses (tenant, gateway, stream, reason, entries, rows, bytes, received) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 const READ_KNOWN: &str = "SELECT * FROM rows \
     WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3 AND epoch_ordinal = ?4 AND epoch_random = ?5 \
@@ -130,13 +141,16 @@ impl Writer<'_> {
         let Some(last) = new.last() else {
             return Ok(());
         };
-        self.insert(&stream.of, new).await?;
+        self.insert(&stream.of, mark, new).await?;
         self.move_newest(&stream.of, new).await?;
-        self.execute(self.keyed(MOVE_MARK, &stream.of).bind(signed(last.seq)))
-            .await?;
-        self.newest = self
-            .newest
-            .max(new.iter().map(|row| row.stamp.wall_time).max());
+        self.add_losses(&stream.of.stream, new).await?;
+        let kept = new.iter().filter(|row| lost(row).is_none());
+        let moved = self
+            .keyed(MOVE_MARK, &stream.of)
+            .bind(signed(last.seq))
+            .bind(signed(kept.clone().fold(0, |count, _| count + 1)));
+        self.execute(moved).await?;
+        self.newest = self.newest.max(kept.map(|row| row.stamp.wall_time).max());
         committed.rows_new = committed.rows_new.saturating_add(count(new));
         if !committed.streams.contains(&stream.of.stream) {
             committed.streams.push(stream.of.stream.clone());
@@ -183,9 +197,11 @@ impl Writer<'_> {
             held.insert(row.seq, row);
         }
         for row in known {
-            let Some(held) = held.get(&row.seq) else {
+            let Some(held) = held.get_mut(&row.seq) else {
                 continue;
             };
+            // Which numbers it covers here followed from the mark when it came.
+            held.from = row.from;
             // As bytes: a value that is not a number does not equal itself.
             if bytes(held)? != bytes(row)? {
                 return Err(Error::Conflict {
@@ -198,12 +214,21 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn insert(&mut self, of: &StreamEpoch, mut new: &[StoredRow]) -> Result<(), Error> {
+    /// Rows follow the mark and each other: a row begins where the one before ended, even if it once covered more.
+    async fn insert(
+        &mut self,
+        of: &StreamEpoch,
+        mark: u64,
+        mut new: &[StoredRow],
+    ) -> Result<(), Error> {
+        let mut before = mark;
         for (size, statement) in &*INSERTS {
             while let Some((chunk, rest)) = new.split_at_checked(*size) {
                 let mut insert = self.keyed(statement, of).bind(signed(self.received.0));
                 for row in chunk {
-                    insert = bind_row(insert, row, bytes(&row.content)?);
+                    let first = before.saturating_add(1);
+                    insert = bind_row(insert, row, first, bytes(&row.content)?);
+                    before = row.seq;
                 }
                 self.execute(insert).await?;
                 new = rest;
@@ -215,6 +240,7 @@ impl Writer<'_> {
     async fn move_newest(&mut self, of: &StreamEpoch, new: &[StoredRow]) -> Result<(), Error> {
         let newest: BTreeMap<(&str, Class), u64> = new
             .iter()
+            .filter(|row| lost(row).is_none())
             .map(|row| ((row.key.as_str(), row.class), row.seq))
             .collect();
         for ((key, class), seq) in newest {
@@ -224,6 +250,42 @@ impl Writer<'_> {
                 .bind(class_to_column(class));
             self.execute(query.bind(signed(seq)).bind(signed(self.received.0)))
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// Adds to the sums over the ledger, here and not in SQL: what a gateway says is lost may be any number.
+    async fn add_losses(&mut self, stream: &Name, new: &[StoredRow]) -> Result<(), Error> {
+        let mut added: BTreeMap<Reason, [u64; 3]> = BTreeMap::new();
+        for lost in new.iter().filter_map(lost) {
+            let sums = added.entry(lost.reason).or_default();
+            *sums = add(*sums, [1, lost.rows, lost.bytes]);
+        }
+        let failed = |source| Error::Database {
+            action: "read the sums over the ledger",
+            source,
+        };
+        for (reason, added) in added {
+            let keyed = |statement| {
+                self.of_stream(statement, stream)
+                    .bind(reason_to_column(reason))
+            };
+            let put = keyed(PUT_LOSS);
+            let sums = match keyed(READ_LOSS)
+                .fetch_optional(&mut *self.connection)
+                .await
+                .map_err(failed)?
+            {
+                Some(columns) => {
+                    let sum = |column| super::columns::number(&columns, column);
+                    add(added, [sum("entries")?, sum("rows")?, sum("bytes")?])
+                }
+                None => added,
+            };
+            let put = sums
+                .into_iter()
+                .fold(put, |put, sum| put.bind(signed(sum.min(COUNT_MAX))));
+            self.execute(put.bind(signed(self.received.0))).await?;
         }
         Ok(())
     }
@@ -244,12 +306,17 @@ impl Writer<'_> {
 
     /// A statement whose first five parameters are the stream and epoch.
     fn keyed(&self, statement: &'static str, of: &StreamEpoch) -> Statement {
+        self.of_stream(statement, &of.stream)
+            .bind(signed(of.epoch.ordinal))
+            .bind(signed(of.epoch.random))
+    }
+
+    /// A statement whose first three parameters are the stream.
+    fn of_stream(&self, statement: &'static str, stream: &Name) -> Statement {
         sqlx::query(statement)
             .bind(text(self.of.tenant.as_str()))
             .bind(text(self.of.gateway.as_str()))
-            .bind(text(of.stream.as_str()))
-            .bind(signed(of.epoch.ordinal))
-            .bind(signed(of.epoch.random))
+            .bind(text(stream.as_str()))
     }
 
     async fn execute(&mut self, statement: Statement) -> Result<(), Error> {
@@ -273,7 +340,7 @@ static INSERTS: LazyLock<[(usize, String); 3]> =
 fn insert_statement(size: usize) -> String {
     let mut statement = String::from(
         "INSERT INTO rows (tenant, gateway, stream, epoch_ordinal, epoch_random, received, seq, class, module, \
-         generation, key, time, duration_ns, content, boot, boot_time, wall_time, clock, trace) VALUES ",
+         generation, key, time, duration_ns, content, boot, boot_time, wall_time, clock, trace, covers_from, lost) VALUES ",
     );
     for row in 0..size {
         statement.push_str(if row == 0 {
@@ -294,7 +361,15 @@ fn insert_statement(size: usize) -> String {
 const KEY_COLUMNS: usize = 6;
 
 /// Columns that [`bind_row`] binds.
-const ROW_COLUMNS: usize = 13;
+const ROW_COLUMNS: usize = 15;
+
+fn add([a, b, c]: [u64; 3], [d, e, f]: [u64; 3]) -> [u64; 3] {
+    [
+        a.saturating_add(d),
+        b.saturating_add(e),
+        c.saturating_add(f),
+    ]
+}
 
 fn text(text: &str) -> String {
     text.to_owned()

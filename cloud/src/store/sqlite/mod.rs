@@ -7,11 +7,12 @@
 //! - `commit`: a request into the tables.
 //! - `read`: the tables into answers.
 //! - `columns`: rows to columns and back.
-//! - `schema.sql`: the tables.
+//! - `schema`: the tables, step by step.
 
 mod columns;
 mod commit;
 mod read;
+mod schema;
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,13 +23,10 @@ use sqlx::sqlite::{
 use tidegate_wire::{Name, WallTime};
 
 use super::{
-    Committed, Error, Gateway, GatewayId, HeldRow, Page, Reach, RowCount, RowFilter, SeriesRow,
-    Store, Stream, StreamId, Tenant,
+    Committed, EntryPosition, Error, Gateway, GatewayId, HeldRow, Loss, Page, Reach, RowCount,
+    RowFilter, SeriesRow, Store, Stream, StreamId, Tenant,
 };
 use crate::Checked;
-
-/// Number of the schema in `schema.sql`, kept in `user_version`.
-const SCHEMA: i64 = 1;
 
 /// Older versions can lose a log that is reset while another connection writes.
 const SQLITE_NEEDED: &str = "3.51.3";
@@ -80,7 +78,7 @@ impl SqliteStore {
             .await
             .map_err(database)?;
         check_version(&writer).await?;
-        prepare_schema(&writer).await?;
+        schema::prepare(&writer).await?;
         let readers = pool(READERS)
             .connect_with(options.pragma("query_only", "on"))
             .await
@@ -135,6 +133,19 @@ impl Store for SqliteStore {
         read::count(&self.readers, of).await
     }
 
+    async fn ledger(
+        &self,
+        of: &GatewayId,
+        after: Option<&EntryPosition>,
+        count_max: u32,
+    ) -> Result<Page<SeriesRow>, Error> {
+        read::ledger(&self.readers, of, after, count_max).await
+    }
+
+    async fn losses(&self, of: &GatewayId, count_max: u32) -> Result<Page<Loss>, Error> {
+        read::losses(&self.readers, of, count_max).await
+    }
+
     async fn newest(&self, of: &GatewayId, count_max: u32) -> Result<Page<SeriesRow>, Error> {
         read::newest(&self.readers, of, count_max).await
     }
@@ -178,39 +189,6 @@ async fn check_version(pool: &SqlitePool) -> Result<(), Error> {
     }
     Ok(())
 }
-
-async fn prepare_schema(pool: &SqlitePool) -> Result<(), Error> {
-    let database = |source| Error::Database {
-        action: "prepare the tables",
-        source,
-    };
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
-    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(database)?;
-    match found {
-        SCHEMA => return Ok(()),
-        0 => {}
-        _ => {
-            return Err(Error::Schema {
-                found,
-                known: SCHEMA,
-            });
-        }
-    }
-    sqlx::raw_sql(include_str!("schema.sql"))
-        .execute(&mut *transaction)
-        .await
-        .map_err(database)?;
-    sqlx::raw_sql("PRAGMA user_version = 1")
-        .execute(&mut *transaction)
-        .await
-        .map_err(database)?;
-    transaction.commit().await.map_err(database)
-}
-
-const _: () = assert!(SCHEMA == 1, "the pragma above names the number");
 
 #[cfg(test)]
 mod tests {
@@ -256,23 +234,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_database_of_a_newer_program_is_refused_unchanged() {
-        let (folder, store) = open().await;
-        sqlx::raw_sql("PRAGMA user_version = 7")
-            .execute(&store.writer)
-            .await
-            .unwrap();
-        store.close().await;
-        let error = SqliteStore::open(&folder.path().join("centre.db"))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "database has schema 7, this program knows up to 1"
-        );
-    }
-
-    #[tokio::test]
     async fn a_file_that_is_no_database_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("centre.db");
@@ -286,21 +247,5 @@ mod tests {
             SqliteStore::open(&file).await,
             Err(Error::Database { .. })
         ));
-    }
-
-    /// The rules that keep a table spreadable over machines, read from the schema itself.
-    #[test]
-    fn every_key_starts_with_the_tenant_and_the_gateway() {
-        let schema = include_str!("schema.sql");
-        let keys = schema
-            .lines()
-            .filter(|line| line.contains("PRIMARY KEY (") || line.contains(" ON "));
-        assert_eq!(keys.clone().count(), 5);
-        for key in keys {
-            assert!(key.contains("(tenant, gateway"), "{key}");
-        }
-        for word in ["AUTOINCREMENT", "TRIGGER", "REAL", "NUMERIC", "UNIQUE"] {
-            assert!(!schema.contains(word), "{word}");
-        }
     }
 }

@@ -6,11 +6,12 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use tidegate_wire::{Content, Name, NamedValue, Scalar, ThinnedValue, WallTime};
 
 use super::super::{
-    CONTENT_BYTES_MAX, Error, Gateway, GatewayId, HeldRow, NewestRow, Page, Reach, RowCount,
-    RowFilter, SeriesRow, Stream, StreamId, Tenant,
+    CONTENT_BYTES_MAX, EntryPosition, Error, Gateway, GatewayId, HeldRow, Loss, NewestRow, Page,
+    Reach, RowCount, RowFilter, SeriesRow, Stream, StreamId, Tenant,
 };
 use super::columns::{
-    Statement, class_to_column, epoch, get, held_row, name, number, signed, unsigned,
+    Statement, class_to_column, epoch, get, held_row, name, number, reason_from_column, signed,
+    unsigned,
 };
 
 const GATEWAYS: &str =
@@ -18,8 +19,10 @@ const GATEWAYS: &str =
 
 const GATEWAY: &str = "SELECT * FROM gateways WHERE tenant = ?1 AND gateway = ?2";
 
-const STREAMS: &str = "SELECT stream, sum(mark) AS marks FROM marks WHERE tenant = ?1 AND gateway = ?2 AND stream > ?3 \
-    GROUP BY stream HAVING sum(mark) > 0 ORDER BY stream LIMIT ?4";
+/// A row may cover any numbers, so that marks may sum up to more than 63 bits: `sum` would fail, `total` is close.
+const STREAMS: &str = "SELECT stream, CAST(total(mark) AS INTEGER) AS marks, sum(rows) AS rows FROM marks \
+    WHERE tenant = ?1 AND gateway = ?2 AND stream > ?3 \
+    GROUP BY stream HAVING max(mark) > 0 ORDER BY stream LIMIT ?4";
 
 const ROWS_FORWARD: &str = "SELECT * FROM rows WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3 \
     AND (?4 IS NULL OR class = ?4) AND (?5 IS NULL OR key = ?5) \
@@ -30,17 +33,26 @@ const ROWS_BACKWARD: &str = "SELECT * FROM rows WHERE tenant = ?1 AND gateway = 
     AND (?4 IS NULL OR class = ?4) AND (?5 IS NULL OR key = ?5) \
     ORDER BY epoch_ordinal DESC, epoch_random DESC, seq DESC LIMIT ?6";
 
-const COUNT_ROWS: &str =
-    "SELECT count(*) AS number FROM rows WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3";
+const COUNT_ROWS: &str = "SELECT count(*) - count(lost) AS rows, count(lost) AS entries, \
+    CAST(total(seq - coalesce(covers_from, seq) + 1) AS INTEGER) AS covered \
+    FROM rows WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3";
 
-const COUNT_MARKS: &str = "SELECT coalesce(sum(mark), 0) AS number FROM marks WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3";
+const COUNT_MARKS: &str = "SELECT CAST(total(mark) AS INTEGER) AS marks FROM marks \
+    WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3";
+
+const LEDGER: &str = "SELECT * FROM rows WHERE tenant = ?1 AND gateway = ?2 AND lost IS NOT NULL \
+    AND (received, stream, epoch_ordinal, epoch_random, seq) < (?3, ?4, ?5, ?6, ?7) \
+    ORDER BY received DESC, stream DESC, epoch_ordinal DESC, epoch_random DESC, seq DESC LIMIT ?8";
+
+const LOSSES: &str =
+    "SELECT * FROM losses WHERE tenant = ?1 AND gateway = ?2 ORDER BY stream, reason LIMIT ?3";
 
 const NEWEST: &str = "SELECT rows.* FROM newest JOIN rows USING \
     (tenant, gateway, stream, epoch_ordinal, epoch_random, seq) \
     WHERE newest.tenant = ?1 AND newest.gateway = ?2 ORDER BY newest.stream, newest.key, newest.class LIMIT ?3";
 
 /// Several alarms can arrive together; then their order on the gateway decides.
-const ALARMS: &str = "SELECT * FROM rows WHERE tenant = ?1 AND gateway = ?2 AND class = 0 \
+const ALARMS: &str = "SELECT * FROM rows WHERE tenant = ?1 AND gateway = ?2 AND class = 0 AND lost IS NULL \
     ORDER BY received DESC, epoch_ordinal DESC, boot_time DESC, seq DESC LIMIT ?3";
 
 const FLEET_ALARMS: &str = "SELECT rows.* FROM newest JOIN rows USING \
@@ -60,7 +72,7 @@ pub(super) async fn gateways(
         query.bind(i64::from(count_max) + 1).fetch(pool),
         count_max,
         to_gateway,
-        |_| 0,
+        status_bytes,
     )
     .await
 }
@@ -103,7 +115,8 @@ pub(super) async fn streams(
         if !filling.push(
             Stream {
                 name: id.stream,
-                rows: number(&columns, "marks")?,
+                rows: number(&columns, "rows")?,
+                marks: number(&columns, "marks")?,
                 first,
                 last,
             },
@@ -153,9 +166,44 @@ pub(super) async fn count(pool: &SqlitePool, of: &StreamId) -> Result<RowCount, 
         .await
         .map_err(failed)?;
     Ok(RowCount {
-        rows: number(&rows, "number")?,
-        marks: number(&marks, "number")?,
+        rows: number(&rows, "rows")?,
+        entries: number(&rows, "entries")?,
+        covered: number(&rows, "covered")?,
+        marks: number(&marks, "marks")?,
     })
+}
+
+pub(super) async fn ledger(
+    pool: &SqlitePool,
+    of: &GatewayId,
+    after: Option<&EntryPosition>,
+    count_max: u32,
+) -> Result<Page<SeriesRow>, Error> {
+    let query = of_gateway(LEDGER, of);
+    let query = match after {
+        // No entry comes that late.
+        None => query.bind(i64::MAX).bind("").bind(0).bind(0).bind(0),
+        Some(EntryPosition {
+            received,
+            stream,
+            at,
+        }) => query
+            .bind(signed(received.0))
+            .bind(text(stream))
+            .bind(signed(at.epoch.ordinal))
+            .bind(signed(at.epoch.random))
+            .bind(signed(at.seq)),
+    };
+    series(pool, query, count_max).await
+}
+
+pub(super) async fn losses(
+    pool: &SqlitePool,
+    of: &GatewayId,
+    count_max: u32,
+) -> Result<Page<Loss>, Error> {
+    let query = of_gateway(LOSSES, of).bind(i64::from(count_max) + 1);
+    page(query.fetch(pool), count_max, loss, |_| 0).await
 }
 
 pub(super) async fn newest(
@@ -291,6 +339,31 @@ const fn scalar_bytes(scalar: &Scalar) -> usize {
     }
 }
 
+/// What a gateway can say of itself without bound.
+fn status_bytes(gateway: &Gateway) -> usize {
+    let status = &gateway.status;
+    let tallies = status
+        .buffer
+        .as_ref()
+        .map_or(0, |buffer| buffer.tallies.len());
+    status
+        .modules
+        .len()
+        .saturating_add(tallies)
+        .saturating_mul(256)
+}
+
+fn loss(columns: &SqliteRow) -> Result<Loss, Error> {
+    Ok(Loss {
+        stream: name(columns, "stream")?,
+        reason: reason_from_column(get(columns, "reason")?)?,
+        entries: number(columns, "entries")?,
+        rows: number(columns, "rows")?,
+        bytes: number(columns, "bytes")?,
+        received: WallTime(number(columns, "received")?),
+    })
+}
+
 fn to_gateway(columns: &SqliteRow) -> Result<Gateway, Error> {
     let committed: Option<i64> = get(columns, "newest_committed")?;
     let received: Option<i64> = get(columns, "newest_received")?;
@@ -338,5 +411,45 @@ const fn failed(source: sqlx::Error) -> Error {
     Error::Database {
         action: "read rows",
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Row as _};
+
+    use super::*;
+    use crate::store::SqliteStore;
+
+    #[tokio::test]
+    async fn a_page_is_read_by_an_index_and_never_sorted() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("centre.db"))
+            .await
+            .unwrap();
+        let plan = async |statement: &str| {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let steps = sqlx::query(explain)
+                .fetch_all(&store.readers)
+                .await
+                .unwrap();
+            let words = steps.iter().map(|step| step.get::<String, _>("detail"));
+            words.collect::<Vec<_>>().join("; ")
+        };
+        for (statement, index) in [
+            (LEDGER, "rows USING INDEX ledger"),
+            (ALARMS, "rows USING INDEX alarms"),
+            (ROWS_FORWARD, "rows USING PRIMARY KEY"),
+            (ROWS_BACKWARD, "rows USING PRIMARY KEY"),
+            (STREAMS, "marks USING PRIMARY KEY"),
+            (LOSSES, "losses USING PRIMARY KEY"),
+        ] {
+            let plan = plan(statement).await;
+            assert!(plan.contains(index), "{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        }
+        // The control: an order that no index has is seen.
+        let sorted = plan("SELECT * FROM rows ORDER BY wall_time").await;
+        assert!(sorted.contains("TEMP B-TREE"), "{sorted}");
     }
 }

@@ -3,6 +3,7 @@
 //! A store joins by a [`Place`] that opens it, and one line of [`hold!`] for it.
 
 mod commit;
+mod cover;
 mod read;
 
 use std::future::Future;
@@ -11,12 +12,16 @@ use std::path::PathBuf;
 use tidegate_wire::{Class, Content, NamedValue, Scalar, SyncRequest, WallTime};
 
 use super::*;
-use crate::samples::{START_NS, epoch, name, number, request, row, rows, stream};
+use crate::samples::{START_NS, epoch, lost, name, number, request, row, rows, stream, thinned};
 
 /// Where a store lives, so that it can be opened again.
 trait Place {
     type Store: Store;
     fn open(&self) -> impl Future<Output = Self::Store>;
+    /// Keeps what is there, for [`Place::restore`]. The store is closed.
+    fn save(&self);
+    /// Puts back what was saved. The store is closed.
+    fn restore(&self);
 }
 
 struct SqliteFile(tempfile::TempDir);
@@ -35,6 +40,14 @@ impl Place for SqliteFile {
     type Store = SqliteStore;
     async fn open(&self) -> SqliteStore {
         SqliteStore::open(&self.file()).await.unwrap()
+    }
+
+    fn save(&self) {
+        std::fs::copy(self.file(), self.0.path().join("saved.db")).unwrap();
+    }
+
+    fn restore(&self) {
+        std::fs::copy(self.0.path().join("saved.db"), self.file()).unwrap();
     }
 }
 
@@ -58,6 +71,13 @@ mod sqlite {
         commit::marks_and_rows_outlive_the_process,
         commit::gateways_tenants_and_epochs_do_not_mix,
         commit::every_field_of_a_row_comes_back_as_it_was,
+        cover::rows_cover_every_number_up_to_the_mark,
+        cover::a_row_over_the_mark_is_kept_for_the_part_above,
+        cover::a_covering_row_that_comes_again_is_known_and_another_is_a_conflict,
+        cover::a_centre_restored_from_a_backup_takes_the_rows_again,
+        cover::the_ledger_is_told_newest_first_and_summed,
+        cover::an_entry_of_the_ledger_is_no_value_and_no_alarm,
+        cover::hostile_numbers_are_held_and_answered,
         read::pages_are_complete_and_stable_while_rows_arrive,
         read::rows_can_be_asked_by_class_and_key_and_from_the_end,
         read::a_page_ends_early_rather_than_fill_memory,
@@ -79,6 +99,16 @@ fn stream_id(gateway: &str, stream: &str) -> StreamId {
     StreamId {
         of: id(gateway),
         stream: name(stream),
+    }
+}
+
+/// What a stream holds where nothing was thinned out or lost.
+fn plain(rows: u64) -> RowCount {
+    RowCount {
+        rows,
+        entries: 0,
+        covered: rows,
+        marks: rows,
     }
 }
 

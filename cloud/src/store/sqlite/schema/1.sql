@@ -67,3 +67,5 @@ CREATE TABLE newest (
   received INTEGER NOT NULL,
   PRIMARY KEY (tenant, gateway, stream, key, class)
 ) WITHOUT ROWID;
+
+PRAGMA user_version = 1;
