@@ -216,6 +216,48 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        /// Connections come and go, packet ids begin again on each, commits arrive late and twice: on a connection leaves
+        /// exactly what it delivered and what is committed, in order, up to the first that is not.
+        #[test]
+        fn no_schedule_makes_an_acknowledgement_leave_that_was_not_earned_on_this_connection(
+            steps in prop::collection::vec((0..8_u8, any::<prop::sample::Index>()), 0..60),
+        ) {
+            let mut queue = AckQueue::new(0);
+            // Every delivery so far, and whether it is committed; the connection's own begin at `first`.
+            let mut deliveries: Vec<(u64, bool)> = Vec::new();
+            let mut first = 0;
+            let mut left = 0;
+            for (step, index) in steps {
+                match step {
+                    0..4 => {
+                        let packet_id = u16::try_from(deliveries.len() - first + 1).unwrap();
+                        deliveries.push((queue.push(packet_id, 0), false));
+                    }
+                    4..7 if !deliveries.is_empty() => {
+                        let (number, committed) = index.get_mut(&mut deliveries);
+                        *committed = true;
+                        queue.settle(*number, Settled::Acknowledged);
+                    }
+                    4..7 => {}
+                    _ => {
+                        queue = AckQueue::new(queue.next_number());
+                        (first, left) = (deliveries.len(), 0);
+                    }
+                }
+                for packet_id in popped(&mut queue) {
+                    left += 1;
+                    prop_assert_eq!(usize::from(packet_id), left);
+                }
+                let own = deliveries.get(first..).unwrap_or_default();
+                let earned = own.iter().take_while(|(_, committed)| *committed).count();
+                prop_assert_eq!(left, earned);
+            }
+        }
+    }
+
+    proptest! {
         /// Whatever is settled in whatever order, the ids that leave are those pushed, in order, up to the first that
         /// was not acknowledged.
         #[test]

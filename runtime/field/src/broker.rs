@@ -6,34 +6,29 @@
 //! counted (a late actuation is worse than none) and durable ones wait.
 
 use std::collections::VecDeque;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use thiserror::Error;
-use tidegate_record::{Backoff, Clock, Name, Postbox, Publication, TopicFilter};
+use tidegate_record::{Backoff, Name, Postbox, Publication, TopicFilter};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::acks::AckDesk;
 use crate::budget::Budget;
 use crate::causes::with_causes;
 use crate::courier::{Letter, Route, courier};
+use crate::dial::{Dial, LinkError};
 use crate::inbound::Inbound;
-use crate::mqtt::connection::{Connection, ProtocolError, Reading};
-use crate::mqtt::socket::Socket;
-use crate::mqtt::tls::{Tls, TlsError};
-use crate::mqtt::{DecodeError, Hello, Incoming, Welcome};
-use crate::session::{End, Session, TOPIC_BYTES_MAX, uncommitted_bytes_max};
+use crate::mqtt::Welcome;
+use crate::mqtt::connection::Connection;
+use crate::mqtt::tls::Tls;
+use crate::session::{End, Session, uncommitted_bytes_max};
 use crate::surroundings::{now, reached};
-use crate::{BrokerConfig, BrokerCounters, BrokerUrl, FieldError, Phase, Surroundings, counters};
+use crate::{BrokerConfig, BrokerCounters, FieldError, Phase, Surroundings, counters};
 
-/// How long connecting may take, from the name's look-up to the broker's answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the broker hears from us at least; a dead link shows after twice this.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// After so long a silence the link is dead.
@@ -41,15 +36,13 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(2 * KEEP_ALIVE.as_s
 /// Longest wait before the next attempt when the broker is away: when it is back, its plant waits for us. One that
 /// refuses us is left alone for up to `backoff_max`.
 const ABSENT_WAIT_MAX: Duration = Duration::from_secs(3);
-/// What a packet may have besides its payload and properties: a topic, and the headers.
-const PACKET_OVERHEAD_MAX: usize = TOPIC_BYTES_MAX + 64;
 
 /// A broker that can be connected to: its files were read and its settings fit together.
 #[derive(Debug)]
 pub struct Broker {
-    config: BrokerConfig,
-    password: Option<Bytes>,
-    tls: Option<Tls>,
+    pub(crate) config: BrokerConfig,
+    pub(crate) password: Option<Bytes>,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Broker {
@@ -230,7 +223,7 @@ impl Link {
 
     async fn serve(&mut self, connection: Connection, welcome: Welcome, dial: &Dial) -> End {
         counters::count(&self.counters.connections);
-        tracing::info!(broker = %self.name, url = %dial.broker.config.url, welcome.session_present, "connected");
+        tracing::info!(broker = %self.name, url = %dial.url(), welcome.session_present, "connected");
         self.counters.connected.store(true, Ordering::Relaxed);
         let mut session = Session::new(connection, welcome, dial.receive_maximum(), self);
         let end = session.run(self, &dial.filters).await;
@@ -260,147 +253,5 @@ impl Link {
         let text = with_causes(error);
         tracing::warn!(broker = %self.name, error = text, wait_ms = wait.as_millis(), "not connected");
         self.counters.set_last_error(text);
-    }
-}
-
-/// What is needed to connect.
-#[derive(Debug)]
-pub(crate) struct Dial {
-    broker: Broker,
-    hello: Hello,
-    packet_bytes_max: usize,
-    filters: Vec<TopicFilter>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Dial {
-    fn new(broker: Broker, filters: Vec<TopicFilter>, surroundings: &Surroundings) -> Self {
-        let config = &broker.config;
-        let keep_alive = u16::try_from(KEEP_ALIVE.as_secs()).unwrap_or(u16::MAX);
-        let hello = Hello {
-            client_id: config.client_id.as_str().to_owned(),
-            credentials: config
-                .credentials
-                .as_ref()
-                .map(|given| (given.username.clone(), broker.password.clone())),
-            keep_alive_seconds: keep_alive,
-            session_expiry_seconds: u32::try_from(config.session_expiry.as_secs())
-                .unwrap_or(u32::MAX),
-            receive_maximum: config.receive_maximum.get(),
-        };
-        let payload_bytes_max = surroundings.limits.payload_bytes_max;
-        Self {
-            broker,
-            hello,
-            packet_bytes_max: payload_bytes_max.saturating_add(PACKET_OVERHEAD_MAX),
-            filters,
-            clock: surroundings.clock.clone(),
-        }
-    }
-
-    fn receive_maximum(&self) -> usize {
-        usize::from(self.hello.receive_maximum)
-    }
-
-    async fn open(&self) -> Result<(Connection, Welcome), LinkError> {
-        let opened = timeout(CONNECT_TIMEOUT, self.open_unbounded()).await;
-        let opened = opened.unwrap_or(Err(LinkError::Timeout));
-        opened.map_err(|error| self.with_expiry(error))
-    }
-
-    /// Names our certificate when it has expired: a broker that refuses it need not say why.
-    fn with_expiry(&self, error: LinkError) -> LinkError {
-        let now = Duration::from_nanos(self.clock.wall_time().0);
-        let tls = self.broker.tls.as_ref();
-        match tls.and_then(|tls| tls.expired(now)) {
-            None => error,
-            Some((path, since)) => LinkError::Expired {
-                path: path.to_owned(),
-                hours: since.as_secs() / 3600,
-                source: Box::new(error),
-            },
-        }
-    }
-
-    async fn open_unbounded(&self) -> Result<(Connection, Welcome), LinkError> {
-        let url = &self.broker.config.url;
-        let tls = self.broker.tls.as_ref().map(Tls::client_config);
-        let socket = Socket::connect(url, tls.transpose()?).await;
-        let socket = socket.map_err(|source| LinkError::Connect {
-            url: url.clone(),
-            source,
-        })?;
-        let protocol = self.broker.config.protocol;
-        let mut connection = Connection::new(socket, protocol, self.packet_bytes_max);
-        connection
-            .write_connect(&self.hello)
-            .map_err(LinkError::Encode)?;
-        loop {
-            connection
-                .exchange(Reading::Yes)
-                .await
-                .map_err(LinkError::Broken)?;
-            match connection.next()? {
-                None => {}
-                Some(Incoming::Welcome(welcome)) => return Ok((connection, welcome)),
-                Some(Incoming::Refused(reason)) => return Err(LinkError::Refused(reason)),
-                Some(Incoming::Disconnected(reason)) => return Err(LinkError::Closed(reason)),
-                Some(_) => {
-                    return Err(ProtocolError::Unexpected("something before its CONNACK").into());
-                }
-            }
-        }
-    }
-}
-
-/// Why there is no connection.
-#[derive(Debug, Error)]
-pub(crate) enum LinkError {
-    #[error("cannot connect to {url}")]
-    Connect {
-        url: BrokerUrl,
-        #[source]
-        source: io::Error,
-    },
-    #[error("the broker did not answer within {} s", CONNECT_TIMEOUT.as_secs())]
-    Timeout,
-    #[error("the broker refused the connection: {0}")]
-    Refused(String),
-    #[error("the broker closed the connection: {0}")]
-    Closed(String),
-    #[error("the connection broke")]
-    Broken(#[source] io::Error),
-    #[error("the broker was silent for {} s", SILENCE_MAX.as_secs())]
-    Silent,
-    #[error("our certificate {path} expired {hours} h ago, by the clock of this gateway")]
-    Expired {
-        path: PathBuf,
-        hours: u64,
-        #[source]
-        source: Box<LinkError>,
-    },
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(transparent)]
-    Protocol(#[from] ProtocolError),
-    #[error("cannot encode a packet")]
-    Encode(#[source] DecodeError),
-    #[error(
-        "a message was given up by a later stage; connecting again, so that the broker delivers it again"
-    )]
-    Abandoned,
-}
-
-impl LinkError {
-    /// Whether the broker is away, rather than unwilling or not to be understood.
-    fn is_absence(&self) -> bool {
-        match self {
-            // What TLS does not like comes as invalid data.
-            Self::Connect { source, .. } | Self::Broken(source) => {
-                source.kind() != io::ErrorKind::InvalidData
-            }
-            Self::Timeout | Self::Silent => true,
-            _ => false,
-        }
     }
 }

@@ -38,7 +38,7 @@ pub struct BrokerCounters {
     pub publish_dropped: AtomicU64,
     /// Publications that the broker refused, or is known not to take. They are not tried again.
     pub publish_refused: AtomicU64,
-    /// Topic filters that the broker refused.
+    /// Topic filters that the broker refused, or took at QoS 0 only.
     pub subscriptions_refused: AtomicU64,
     last_error: Mutex<Option<String>>,
 }

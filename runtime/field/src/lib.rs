@@ -17,6 +17,7 @@
 //! - [`config`]: brokers and sensors as the operator describes them.
 //! - [`surroundings`]: what every task gets, and the phases of a run.
 //! - [`broker`]: the handle on a broker, and the task that connects and reconnects.
+//! - `dial`: how a connection comes up, and why it does not.
 //! - `session`: one connection, from the subscription to its end.
 //! - `inbound`: an MQTT message becomes a record.
 //! - `acks`, `inflight`: packet ids that we owe an acknowledgement, and that we are owed one.
@@ -36,6 +37,7 @@ mod channels;
 pub mod config;
 pub mod counters;
 mod courier;
+mod dial;
 mod inbound;
 mod inflight;
 mod json_field;

@@ -58,7 +58,7 @@ pub(crate) enum Incoming {
     Unusable(Option<u16>, Unusable),
     /// It has our publication of this packet id, or refuses it for this reason.
     Published(u16, Option<String>),
-    /// It took our subscriptions, but for those at these positions.
+    /// It took our subscriptions, but not as asked those at these positions, for these reasons.
     Subscribed(Vec<(usize, String)>),
     /// It is alive.
     Pong,

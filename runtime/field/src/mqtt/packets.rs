@@ -9,6 +9,9 @@ use crate::Protocol;
 /// The packet id of our SUBSCRIBE: no publication has it.
 pub(super) const SUBSCRIBE_ID: u16 = u16::MAX;
 
+/// Why a subscription is not taken as asked when the broker grants less than QoS 1.
+pub(super) const ONLY_QOS_0: &str = "only at QoS 0: what comes while we are away is lost";
+
 /// Reads one whole packet; none when it says nothing that we need.
 pub(super) fn decode(
     protocol: Protocol,

@@ -12,7 +12,7 @@ use rumqttc_v4::{
 };
 use tidegate_record::{Publication, TopicFilter};
 
-use super::packets::SUBSCRIBE_ID;
+use super::packets::{ONLY_QOS_0, SUBSCRIBE_ID};
 use super::{DecodeError, Hello, Incoming, Message, Welcome};
 
 /// Reads one whole packet; none when it says nothing that we need.
@@ -109,8 +109,14 @@ fn connected(ack: &ConnAck) -> Incoming {
 fn refused(ack: &SubAck) -> Vec<(usize, String)> {
     let reasons = ack.return_codes.iter().enumerate();
     reasons
-        .filter(|(_, reason)| **reason == SubscribeReasonCode::Failure)
-        .map(|(position, _)| (position, "the broker gave no reason".to_owned()))
+        .filter_map(|(position, reason)| {
+            let reason = match reason {
+                SubscribeReasonCode::Success(QoS::AtMostOnce) => ONLY_QOS_0,
+                SubscribeReasonCode::Success(_) => return None,
+                SubscribeReasonCode::Failure => "the broker gave no reason",
+            };
+            Some((position, reason.to_owned()))
+        })
         .collect()
 }
 
@@ -162,7 +168,7 @@ mod tests {
         else {
             panic!("no SUBACK");
         };
-        assert_eq!(refused.len(), 1);
-        assert_eq!(refused[0].0, 1);
+        let positions: Vec<_> = refused.iter().map(|(position, _)| *position).collect();
+        assert_eq!(positions, [1, 2]);
     }
 }

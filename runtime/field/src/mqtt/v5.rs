@@ -9,7 +9,7 @@ use rumqttc::mqttbytes::v5::{
 use rumqttc::mqttbytes::{Error, QoS};
 use tidegate_record::{Publication, TopicFilter};
 
-use super::packets::SUBSCRIBE_ID;
+use super::packets::{ONLY_QOS_0, SUBSCRIBE_ID};
 use super::{DecodeError, Hello, Incoming, Message, Welcome};
 
 /// Name of the property that holds a message's content type.
@@ -162,8 +162,14 @@ fn connected(ack: ConnAck) -> Incoming {
 fn refused(ack: &SubAck) -> Vec<(usize, String)> {
     let reasons = ack.return_codes.iter().enumerate();
     reasons
-        .filter(|(_, reason)| !matches!(reason, SubscribeReasonCode::Success(_)))
-        .map(|(position, reason)| (position, format!("{reason:?}")))
+        .filter_map(|(position, reason)| {
+            let reason = match reason {
+                SubscribeReasonCode::Success(QoS::AtMostOnce) => ONLY_QOS_0.to_owned(),
+                SubscribeReasonCode::Success(_) => return None,
+                refusal => format!("{refusal:?}"),
+            };
+            Some((position, reason))
+        })
         .collect()
 }
 

@@ -27,6 +27,7 @@ both_versions! {
     a_durable_publication_is_crossed_off_only_when_the_broker_has_it_and_sent_again_until_then
     an_at_once_publication_without_a_connection_is_dropped_and_counted
     a_refusal_says_why_and_is_tried_again
+    a_subscription_that_is_refused_or_weakened_is_counted_and_the_others_flow
     nonsense_from_the_broker_ends_the_connection_and_nothing_else
     draining_takes_no_more_and_still_acknowledges
     the_end_of_the_run_sends_the_last_acks
@@ -254,6 +255,21 @@ async fn a_refusal_says_why_and_is_tried_again(protocol: Protocol) {
         error,
         "the broker refused the connection: BadUserNamePassword"
     );
+}
+
+async fn a_subscription_that_is_refused_or_weakened_is_counted_and_the_others_flow(
+    protocol: Protocol,
+) {
+    let stub = Stub::start(protocol).await;
+    let mut setup = stub.setup();
+    setup.filters = vec!["in/#", "secret/#", "cheap/#"];
+    let mut rig = setup.start();
+    let mut connection = stub.accept_granting(&[1, 0x80, 0]).await;
+    rig.subscribed().await;
+    connection.deliver(1, "fine").await;
+    assert_eq!(text(&rig.record().await), "fine");
+    let refused = &rig.handle.counters().subscriptions_refused;
+    assert_eq!(refused.load(Ordering::Relaxed), 2);
 }
 
 async fn nonsense_from_the_broker_ends_the_connection_and_nothing_else(protocol: Protocol) {

@@ -42,6 +42,11 @@ impl Stub {
 
     /// The next connection, once it has connected and subscribed.
     pub(crate) async fn accept(&self) -> Connection {
+        self.accept_granting(&[1]).await
+    }
+
+    /// As [`Stub::accept`], with an answer to each filter.
+    pub(crate) async fn accept_granting(&self, grants: &[u8]) -> Connection {
         let mut connection = self.accept_silently().await;
         let said = connection.next().await;
         assert_eq!(said, Said::Connect { clean: false }, "the session is kept");
@@ -49,10 +54,11 @@ impl Stub {
         let Said::Subscribe(packet_id, filters) = connection.next().await else {
             panic!("no SUBSCRIBE")
         };
+        assert_eq!(filters, grants.len());
         let [high, low] = packet_id.to_be_bytes();
         let mut body = vec![high, low];
         body.extend(connection.properties());
-        body.extend(vec![1; filters]);
+        body.extend(grants);
         connection.send(0x90, &body).await;
         connection
     }

@@ -7,19 +7,21 @@
 //! the socket unread until there is room. Messages without acknowledgement (QoS 0) have a bound of their own, beyond
 //! which they are dropped and counted: they take nothing from the others.
 
+mod publishing;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidegate_record::{Ack, Limits, Publication, Record, TopicFilter};
+use tidegate_record::{Ack, Limits, Record, TopicFilter};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::acks::{AckQueue, Settled};
-use crate::broker::{KEEP_ALIVE, Link, LinkError};
+use crate::broker::{KEEP_ALIVE, Link};
 use crate::counters::{add, count};
-use crate::courier::Letter;
+use crate::dial::LinkError;
 use crate::inbound::Moment;
-use crate::inflight::{Inflight, Sent};
+use crate::inflight::Inflight;
 use crate::mqtt::connection::{Connection, ProtocolError, Reading};
 use crate::mqtt::{Incoming, Message, Oversized, Unusable, Welcome};
 use crate::surroundings::{now, reached};
@@ -199,7 +201,7 @@ impl Session {
                 Incoming::Subscribed(refused) => {
                     for (position, reason) in refused {
                         let filter = filters.get(position).map(TopicFilter::as_str);
-                        tracing::error!(broker = %link.name, filter, reason, "subscription refused");
+                        tracing::error!(broker = %link.name, filter, reason, "subscription not taken as asked");
                         count(&link.counters.subscriptions_refused);
                     }
                     link.counters.subscribed.store(true, Ordering::Relaxed);
@@ -296,73 +298,6 @@ impl Session {
             acknowledged += 1;
         }
         add(&counters.acknowledged, acknowledged);
-    }
-
-    /// Sends what waits, as far as there is room; actuations first.
-    fn publish_waiting(&mut self, link: &mut Link) {
-        while self.inflight.has_room() && self.connection.has_room() {
-            let Ok(publication) = link.at_once.try_recv() else {
-                break;
-            };
-            self.publish(publication, link);
-        }
-        while self.inflight.has_room_for_durable() && self.connection.has_room() {
-            let Some(letter) = link
-                .to_send
-                .pop_front()
-                .or_else(|| link.letters.try_recv().ok())
-            else {
-                break;
-            };
-            self.post(letter, link);
-        }
-    }
-
-    fn publish(&mut self, publication: Publication, link: &Link) {
-        match self.inflight.insert(Sent::AtOnce) {
-            None => count(&link.counters.publish_dropped),
-            Some(packet_id) => self.send(packet_id, &publication, link),
-        }
-    }
-
-    fn post(&mut self, (id, publication): Letter, link: &mut Link) {
-        match self.inflight.insert(Sent::Durable(id, publication.clone())) {
-            None => link.to_send.push_front((id, publication)),
-            Some(packet_id) => self.send(packet_id, &publication, link),
-        }
-    }
-
-    /// Encodes a publication. One that the broker is known not to take counts as refused by it.
-    fn send(&mut self, packet_id: u16, publication: &Publication, link: &Link) {
-        let written = match publication.retain && !self.welcome.retain_available {
-            true => Err("the broker keeps no retained messages".into()),
-            false => {
-                let packet_bytes_max = self.welcome.packet_bytes_max;
-                self.connection
-                    .write_publish(publication, packet_id, packet_bytes_max)
-            }
-        };
-        if let Err(error) = written {
-            self.published(packet_id, Some(error.to_string()), link);
-        }
-    }
-
-    /// The broker has a publication, or refused it; either way it is not sent again.
-    fn published(&mut self, packet_id: u16, refused: Option<String>, link: &Link) {
-        let Some(sent) = self.inflight.remove(packet_id) else {
-            return;
-        };
-        match refused {
-            None => count(&link.counters.published),
-            Some(reason) => {
-                tracing::error!(broker = %link.name, reason, "publication refused");
-                count(&link.counters.publish_refused);
-            }
-        }
-        if let Sent::Durable(id, _) = sent {
-            // There is room for every letter that the courier handed out; it is gone only when the run is over.
-            link.receipts.try_send(id).ok();
-        }
     }
 
     /// Keeps the connection alive, and notices when it is dead. While the socket is left unread nothing can be heard.
