@@ -43,7 +43,7 @@ impl Broker {
 
     fn start_at(directory: &Path, port: u16) -> Result<Self> {
         let configuration = directory.join("mosquitto.conf");
-        fs::write(&configuration, configuration_text(port))
+        fs::write(&configuration, configuration_text(port, IN_MEMORY))
             .context("cannot write mosquitto.conf")?;
         let mut process = launch(directory, &configuration)?;
         await_port(&mut process, port)?;
@@ -88,7 +88,27 @@ impl Broker {
         Ok(log.lines().filter(|line| line.contains(&start)).count())
     }
 
-    /// Kills it and starts it again: its sessions and queues are gone.
+    /// Lets it keep its sessions and messages on disk from now on, and starts it again.
+    ///
+    /// # Errors
+    /// When it does not start again.
+    pub fn keep_on_disk(&mut self) -> Result<()> {
+        // Where it is started by root, it would go on as a user who may not write here. It writes down after every 200 changes:
+        // a kill loses little, and what was acknowledged since comes again.
+        let persistence = format!(
+            "user root\npersistence true\npersistence_location {}/\n\
+             autosave_on_changes true\nautosave_interval 200\n",
+            self.directory.display()
+        );
+        fs::write(
+            &self.configuration,
+            configuration_text(self.port, &persistence),
+        )
+        .context("cannot write mosquitto.conf")?;
+        self.restart()
+    }
+
+    /// Kills it and starts it again: unless it keeps them on disk, its sessions and queues are gone.
     ///
     /// # Errors
     /// When it does not start again.
@@ -112,12 +132,15 @@ impl Broker {
     }
 }
 
+/// Lines of a broker that forgets everything when it is killed.
+const IN_MEMORY: &str = "persistence false\n";
+
 /// Queues without a bound: what waits for the gateway while it is down is the test, not the broker's limit.
-fn configuration_text(port: u16) -> String {
+fn configuration_text(port: u16, persistence: &str) -> String {
     format!(
         "listener {port} 127.0.0.1\n\
          allow_anonymous true\n\
-         persistence false\n\
+         {persistence}\
          max_inflight_messages 1000\n\
          max_queued_messages 0\n\
          set_tcp_nodelay true\n\

@@ -1,10 +1,11 @@
 //! The gateway as a process.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 use crate::process::Process;
 use crate::tools::Tool;
+use crate::wait::wait_for;
 
 /// How long it may take to start, on a busy machine: it may have to compile its modules.
 const START: Duration = Duration::from_secs(60);
@@ -24,7 +26,7 @@ const STOP: Duration = Duration::from_secs(30);
 pub struct Gateway {
     program: PathBuf,
     directory: PathBuf,
-    environment: Vec<(String, String)>,
+    environment: BTreeMap<String, String>,
     traced: bool,
     starts: u32,
     process: Option<Process>,
@@ -37,7 +39,7 @@ impl Gateway {
         Self {
             program,
             directory,
-            environment: Vec::new(),
+            environment: BTreeMap::new(),
             traced: false,
             starts: 0,
             process: None,
@@ -52,9 +54,16 @@ impl Gateway {
         fs::write(self.configuration(), text).context("cannot write gateway.toml")
     }
 
-    /// Sets a variable for the next start.
+    /// Sets a variable for every further start.
     pub fn set_variable(&mut self, name: &str, value: &str) {
-        self.environment.push((name.to_owned(), value.to_owned()));
+        self.environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Takes variables back.
+    pub fn unset_variables(&mut self, names: &[&str]) {
+        for name in names {
+            self.environment.remove(*name);
+        }
     }
 
     /// Lets strace note the fsyncs of every further start, each in a file of its own.
@@ -123,7 +132,7 @@ impl Gateway {
             Command::new(&self.program)
         };
         command.args(["run", "--config"]).arg(self.configuration());
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(&self.environment);
         self.process = Some(Process::start("gateway", &self.directory, &mut command)?);
         Ok(())
     }
@@ -203,6 +212,28 @@ impl Gateway {
             .take()
             .context("the gateway does not run")?
             .stop(STOP)
+    }
+
+    /// Waits for its end, which comes by itself; none while it runs on for longer than `limit`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn ended_within(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let process = self.process()?;
+        let until = Instant::now() + limit;
+        let ended = wait_for("the gateway's end or the time", limit * 2, || {
+            let status = process.exited()?;
+            Ok((status.is_some() || Instant::now() >= until).then_some(status))
+        })?;
+        if ended.is_some() {
+            self.process = None;
+        }
+        Ok(ended)
+    }
+
+    /// Whether it says that it is ready.
+    pub fn is_ready(&self) -> bool {
+        ask(&self.socket()).is_ok()
     }
 
     /// Everything that it has logged, over all starts.

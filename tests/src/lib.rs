@@ -24,10 +24,10 @@
 //! - [`meter`]: memory and processor time of a process.
 //!
 //! Faults and proofs:
-//! - [`link`]: a network link that can be cut.
+//! - [`link`]: a network link that can be cut, and on which things go wrong. [`mischief`]: what can.
 //! - [`tap`]: a wiretap between broker and gateway, which notes when a message went in and its PUBACK came out.
 //! - [`trace`]: the gateway's fsyncs, as the kernel saw them, and the proof that acks wait for them.
-//! - [`kill`]: the kill drill.
+//! - [`faults`]: the drills that hurt the product and count what was lost. [`random`]: when and how, from a seed.
 //! - [`wait`]: waiting for something with a deadline.
 
 #![allow(
@@ -40,17 +40,19 @@ pub mod broker;
 pub mod bundles;
 pub mod cloud;
 pub mod counter;
+pub mod faults;
 pub mod gateway;
 pub mod http;
-pub mod kill;
 pub mod link;
 pub mod listener;
 pub mod meter;
+pub mod mischief;
 pub mod mqtt;
 pub mod page;
 pub mod plant;
 pub mod process;
 pub mod publisher;
+pub mod random;
 pub mod site;
 pub mod tap;
 pub mod tools;

@@ -1,12 +1,14 @@
-//! A network link that can be cut: a TCP proxy between the gateway and the cloud.
+//! A network link that can be cut, and on which things go wrong: a TCP proxy between the gateway and the cloud.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
+
+use crate::mischief::{self, Memory, Mischief, Script};
 
 /// The link. While it is cut, connections are closed and new ones end at once.
 #[derive(Debug)]
@@ -16,14 +18,23 @@ pub struct Link {
     acceptor: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
 struct Shared {
     target: SocketAddr,
     cut: AtomicBool,
     closed: AtomicBool,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
-    open: Mutex<Vec<TcpStream>>,
+    open: Mutex<Vec<Weak<TcpStream>>>,
+    script: Mutex<Option<Script>>,
+    memory: Mutex<Memory>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Link {
@@ -42,6 +53,8 @@ impl Link {
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
             open: Mutex::default(),
+            script: Mutex::default(),
+            memory: Mutex::default(),
         });
         let for_acceptor = shared.clone();
         let acceptor = std::thread::spawn(move || accept(&listener, &for_acceptor));
@@ -68,6 +81,12 @@ impl Link {
         self.shared.cut.store(false, Ordering::SeqCst);
     }
 
+    /// From now on, `script` says what happens to each exchange; without one, all pass.
+    pub fn misbehave(&self, script: Option<Script>) {
+        *locked(&self.shared.script) = script;
+        self.shared.close_all();
+    }
+
     /// Bytes that went up, headers and all.
     pub fn bytes_up(&self) -> u64 {
         self.shared.bytes_up.load(Ordering::Relaxed)
@@ -92,19 +111,34 @@ impl Drop for Link {
 
 impl Shared {
     fn close_all(&self) {
-        for stream in self
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain(..)
-        {
-            let _already_closed = stream.shutdown(Shutdown::Both);
+        for stream in locked(&self.open).drain(..) {
+            if let Some(stream) = stream.upgrade() {
+                let _already_closed = stream.shutdown(Shutdown::Both);
+            }
         }
+    }
+
+    /// A connection that ends with the link.
+    fn hold(&self, stream: TcpStream) -> Arc<TcpStream> {
+        let _unsupported = stream.set_nodelay(true);
+        let stream = Arc::new(stream);
+        let mut open = locked(&self.open);
+        open.retain(|stream| stream.strong_count() > 0);
+        open.push(Arc::downgrade(&stream));
+        stream
+    }
+
+    fn next(&self) -> Option<Mischief> {
+        locked(&self.script).as_mut().map(|script| script())
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    let mut pumps = Vec::new();
+    let mut threads = Vec::new();
     while let Ok((near, _)) = listener.accept() {
         if shared.closed.load(Ordering::SeqCst) {
             break;
@@ -112,42 +146,35 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if shared.cut.load(Ordering::SeqCst) {
             continue;
         }
-        let Ok(far) = TcpStream::connect(shared.target) else {
-            continue;
-        };
-        let _unsupported = (near.set_nodelay(true), far.set_nodelay(true));
-        let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) else {
-            continue;
-        };
-        let (Ok(near_owned), Ok(far_owned)) = (near.try_clone(), far.try_clone()) else {
-            continue;
-        };
-        shared
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend([near_owned, far_owned]);
+        let near = shared.hold(near);
+        if locked(&shared.script).is_some() {
+            let shared = shared.clone();
+            threads.push(std::thread::spawn(move || serve(&near, &shared)));
+        } else if let Ok(far) = TcpStream::connect(shared.target) {
+            let far = shared.hold(far);
+            let (up, down) = (shared.clone(), shared.clone());
+            let (near_too, far_too) = (near.clone(), far.clone());
+            threads.push(std::thread::spawn(move || pump(&near, &far, &up.bytes_up)));
+            threads.push(std::thread::spawn(move || {
+                pump(&far_too, &near_too, &down.bytes_down);
+            }));
+        }
         if shared.cut.load(Ordering::SeqCst) {
             shared.close_all();
         }
-        let (up, down) = (shared.clone(), shared.clone());
-        pumps.push(std::thread::spawn(move || pump(near, far, &up.bytes_up)));
-        pumps.push(std::thread::spawn(move || {
-            pump(far_too, near_too, &down.bytes_down)
-        }));
-        pumps.retain(|pump| !pump.is_finished());
+        threads.retain(|thread| !thread.is_finished());
     }
     shared.close_all();
-    for pump in pumps {
-        let _its_panic_was_printed = pump.join();
+    for thread in threads {
+        let _its_panic_was_printed = thread.join();
     }
 }
 
 /// Passes bytes on until either side ends, then ends both.
-fn pump(mut from: TcpStream, mut to: TcpStream, bytes: &AtomicU64) {
+fn pump(mut from: &TcpStream, mut to: &TcpStream, bytes: &AtomicU64) {
     let mut chunk = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut chunk) {
-        bytes.fetch_add(u64::try_from(length).unwrap_or_default(), Ordering::Relaxed);
+        add(bytes, length);
         if to
             .write_all(chunk.get(..length).unwrap_or_default())
             .is_err()
@@ -156,6 +183,38 @@ fn pump(mut from: TcpStream, mut to: TcpStream, bytes: &AtomicU64) {
         }
     }
     let _already_closed = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+/// Passes exchanges on, one by one, as the script says.
+fn serve(mut near: &TcpStream, shared: &Shared) {
+    while let Ok(Some(request)) = mischief::message(&mut near) {
+        add(&shared.bytes_up, request.len());
+        let Some(mischief) = shared.next() else { break };
+        let mut memory = locked(&shared.memory);
+        let answer = mischief::answer(mischief, &request, shared.target, &mut memory);
+        drop(memory);
+        let Ok(answer) = answer else { break };
+        if let Mischief::Late(time) | Mischief::Silent(time) = mischief {
+            // Until the gateway loses patience.
+            let _unsupported = near.set_read_timeout(Some(time));
+            if !matches!(near.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+            {
+                break;
+            }
+            let _unsupported = near.set_read_timeout(None);
+        }
+        add(&shared.bytes_down, answer.len());
+        let whole =
+            mischief::message(&mut answer.as_slice()).is_ok_and(|message| message.is_some());
+        if near.write_all(&answer).is_err() || !whole {
+            break;
+        }
+    }
+    let _already_closed = near.shutdown(Shutdown::Both);
+}
+
+fn add(counter: &AtomicU64, bytes: usize) {
+    counter.fetch_add(u64::try_from(bytes).unwrap_or_default(), Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@
 //! a PUBACK *after* it was read from it. A message that the broker repeats after a broken connection counts from its
 //! first delivery: that may be on disk already, and then its repetition is acknowledged without another commit.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,14 +45,24 @@ struct Shared {
     first: Mutex<HashMap<u64, Duration>>,
     /// The hashes of messages that have a receipt.
     acknowledged: Mutex<HashSet<u64>>,
+    /// Their numbers, where they have one.
+    numbers: Mutex<BTreeSet<u64>>,
     passages: Mutex<Vec<Passage>>,
     broken: Mutex<Option<String>>,
-    open: Mutex<Vec<TcpStream>>,
+    open: Mutex<Vec<Weak<TcpStream>>>,
 }
 
-/// Messages of one connection that have no receipt yet: by packet id, their hash and time. mosquitto 2.0 has more messages
+/// Messages of one connection that have no receipt yet: by packet id. mosquitto 2.0 has more messages
 /// of a backlog in flight than there are packet ids; receipts come in order, so the first is meant.
-type Waiting = Arc<Mutex<HashMap<u16, VecDeque<(u64, Duration)>>>>;
+type Waiting = Arc<Mutex<HashMap<u16, VecDeque<InFlight>>>>;
+
+/// A message without a receipt.
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    identity: u64,
+    number: Option<u64>,
+    since: Duration,
+}
 
 impl Tap {
     /// A tap on the way to the broker at `port`.
@@ -69,6 +79,7 @@ impl Tap {
             messages: AtomicU64::new(0),
             first: Mutex::default(),
             acknowledged: Mutex::default(),
+            numbers: Mutex::default(),
             passages: Mutex::default(),
             broken: Mutex::default(),
             open: Mutex::default(),
@@ -110,6 +121,15 @@ impl Tap {
             .len()
     }
 
+    /// The numbers of the rig's messages that have a receipt, so far.
+    pub fn numbers(&self) -> BTreeSet<u64> {
+        self.shared
+            .numbers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Messages that have their receipt, since the last call.
     ///
     /// # Errors
@@ -144,6 +164,7 @@ impl Drop for Tap {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .drain(..)
+            .filter_map(|stream| stream.upgrade())
         {
             let _already_closed = stream.shutdown(Shutdown::Both);
         }
@@ -163,26 +184,18 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let Ok(broker) = TcpStream::connect(shared.broker) else {
             continue;
         };
-        let _unsupported = (gateway.set_nodelay(true), broker.set_nodelay(true));
-        let (Ok(gateway_too), Ok(broker_too)) = (gateway.try_clone(), broker.try_clone()) else {
-            continue;
-        };
-        let (Ok(one), Ok(other)) = (gateway.try_clone(), broker.try_clone()) else {
-            continue;
-        };
-        shared
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend([one, other]);
+        let (gateway, broker) = (shared.hold(gateway), shared.hold(broker));
+        let (gateway_too, broker_too) = (gateway.clone(), broker.clone());
         let waiting = Waiting::default();
         let (down, up) = (shared.clone(), shared.clone());
         let for_up = waiting.clone();
         pumps.push(std::thread::spawn(move || {
-            down.follow(broker, gateway, |frame| down.message(&waiting, frame));
+            down.follow(&broker, &gateway, |frame| down.message(&waiting, frame));
         }));
         pumps.push(std::thread::spawn(move || {
-            up.follow(gateway_too, broker_too, |frame| up.receipt(&for_up, frame));
+            up.follow(&gateway_too, &broker_too, |frame| {
+                up.receipt(&for_up, frame)
+            });
         }));
         pumps.retain(|pump| !pump.is_finished());
     }
@@ -192,11 +205,21 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 impl Shared {
+    /// A connection that ends with the tap.
+    fn hold(&self, stream: TcpStream) -> Arc<TcpStream> {
+        let _unsupported = stream.set_nodelay(true);
+        let stream = Arc::new(stream);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|stream| stream.strong_count() > 0);
+        open.push(Arc::downgrade(&stream));
+        stream
+    }
+
     /// Passes bytes on after each packet in them was looked at.
     fn follow(
         &self,
-        mut from: TcpStream,
-        mut to: TcpStream,
+        mut from: &TcpStream,
+        mut to: &TcpStream,
         mut look: impl FnMut(&Frame<'_>) -> Result<()>,
     ) {
         let mut buffer = Vec::new();
@@ -225,7 +248,11 @@ impl Shared {
         let first = *first.entry(identity).or_insert(now);
         let since = if frame.repeated() { first } else { now };
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.entry(id).or_default().push_back((identity, since));
+        waiting.entry(id).or_default().push_back(InFlight {
+            identity,
+            number: number(frame),
+            since,
+        });
         Ok(())
     }
 
@@ -237,15 +264,19 @@ impl Shared {
         let id = mqtt::receipt_id(frame).context("a PUBACK without a packet id")?;
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let message = waiting.get_mut(&id).and_then(VecDeque::pop_front);
-        let (identity, message) = message
+        let message = message
             .with_context(|| format!("a PUBACK for packet id {id}, which is not in flight"))?;
         self.acknowledged
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(identity);
+            .insert(message.identity);
+        self.numbers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(message.number);
         let passage = Passage {
             id,
-            message,
+            message: message.since,
             receipt,
         };
         self.passages
@@ -287,6 +318,18 @@ fn identity(frame: &Frame<'_>) -> u64 {
     hasher.write(frame.body.get(..topic).unwrap_or_default());
     hasher.write(frame.body.get(topic + 2..).unwrap_or_default());
     hasher.finish()
+}
+
+/// The number in a message of the rig, which begins with `{"seq":`.
+fn number(frame: &Frame<'_>) -> Option<u64> {
+    const START: &[u8] = b"{\"seq\":";
+    let start = frame
+        .body
+        .windows(START.len())
+        .position(|part| part == START)?;
+    let digits = frame.body.get(start + START.len()..)?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
 }
 
 /// Time since 1970.

@@ -1,9 +1,9 @@
-//! The kill drill in small; `cargo xtask kill` runs it in full.
+//! The kill drill in small; `cargo xtask faults --kills 50` runs it in full.
 
 #![cfg(test)]
 
 use tidegate_tests::binaries::Binaries;
-use tidegate_tests::kill::{self, Drill, Finding};
+use tidegate_tests::faults::kills::{self, Drill, Finding};
 use tidegate_tests::tools::{Tool, available};
 
 const TOOLS: [Tool; 2] = [Tool::Mosquitto, Tool::Strace];
@@ -18,7 +18,7 @@ fn drill(ack_before_commit: bool) -> Finding {
         seed: 1,
         ack_before_commit,
     };
-    kill::run(
+    kills::run(
         &drill,
         Binaries::built().unwrap(),
         directory.path(),

@@ -5,7 +5,7 @@
 //! - [`setup`]: what a fresh machine lacks.
 //! - [`test`]: all tests, with one line of result.
 //! - [`demo`]: the whole path on real input, with kills and a cut link, and a table of what came out.
-//! - [`kill`]: kills the gateway under load, many times, and looks for what was lost.
+//! - [`faults`]: hurts the product in many ways, many times, and looks for what was lost.
 //! - [`bench`]: ours against a reference, both measured in one run.
 //! - [`steps`]: what the user sees meanwhile.
 
@@ -17,7 +17,7 @@
 
 mod bench;
 mod demo;
-mod kill;
+mod faults;
 mod setup;
 mod steps;
 mod test;
@@ -48,8 +48,8 @@ enum Command {
     Test,
     /// Measures ours against a reference and prints a table with targets
     Bench(bench::Arguments),
-    /// Kills the gateway under load and looks for what was lost, counted twice, or acknowledged too early
-    Kill(kill::Arguments),
+    /// Hurts the product (kills, links, disks, clocks, brokers) and looks for what was lost or counted twice
+    Faults(faults::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&steps, &arguments),
         Command::Bench(arguments) => bench::run(&steps, &arguments),
         Command::Test => test::run(&steps),
-        Command::Kill(arguments) => kill::run(&steps, &arguments),
+        Command::Faults(arguments) => faults::run(&steps, &arguments),
     };
     if let Err(error) = &result {
         println!("error: {error:#}");

@@ -5,24 +5,23 @@
 //! add up to the number of messages; and no PUBACK left before an fsync that began after its message came. The same
 //! drill against a gateway that acknowledges before it commits must find fault, or it proves nothing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::account::Account;
+use super::scene::{self, MESSAGE_ID};
+use super::source::{Source, TOPIC};
+use super::{Report, Run};
 use crate::binaries::{Binaries, repository};
 use crate::bundles::Workshop;
-use crate::publisher::{Load, Publisher};
+use crate::random::Random;
 use crate::site::{GATEWAY, Module, Plan, Site};
 use crate::trace::{self, Fsync, Verdict};
 use crate::wait::{pace, wait_until};
-
-/// The topic of the load.
-const TOPIC: &str = "machines/press-7/temperature";
-
-/// Message ids make a repeated delivery count once.
-const MESSAGE_ID: &str = "message-id = { field = \"seq\" }";
 
 /// How long draining may take in the end.
 const DRAIN: Duration = Duration::from_secs(600);
@@ -47,14 +46,12 @@ pub struct Drill {
 /// What was found.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// Messages that the broker accepted.
-    pub messages: u64,
     /// Kills, and how many of them while saturated.
     pub kills: (u32, u32),
-    /// Messages without a row at the centre.
-    pub missing: u64,
-    /// Rows beyond one of a message.
-    pub doubled: u64,
+    /// Messages that the broker accepted, and what became of them.
+    pub account: Account,
+    /// The longest time from a start to the first acknowledgement, traced.
+    pub recovery: Duration,
     /// Sum of the counts of all windows.
     pub counted: u64,
     /// Acks against fsyncs.
@@ -64,27 +61,48 @@ pub struct Finding {
 impl Finding {
     /// Whether nothing was lost, doubled or acknowledged too early.
     pub fn holds(&self) -> bool {
-        self.missing == 0 && self.doubled == 0 && self.counted == self.messages && self.acks.holds()
+        self.account.holds() && self.counted == self.account.acknowledged && self.acks.holds()
     }
 
     /// For people, one fact a line.
     pub fn lines(&self) -> Vec<String> {
         vec![
+            format!("{} of {} kills while saturated", self.kills.1, self.kills.0),
+            format!("{:?}", self.account),
+            format!("windows counted {} messages", self.counted),
             format!(
-                "kills                         {} ({} while saturated)",
-                self.kills.0, self.kills.1
+                "{} PUBACKs traced against {} fsyncs, {} too early",
+                self.acks.acknowledged, self.acks.fsyncs, self.acks.too_early
             ),
-            format!("messages the broker accepted  {}", self.messages),
-            format!("missing at the centre         {}", self.missing),
-            format!("doubled at the centre         {}", self.doubled),
-            format!("sum of window counts          {}", self.counted),
-            format!(
-                "PUBACKs traced                {} against {} fsyncs",
-                self.acks.acknowledged, self.acks.fsyncs
-            ),
-            format!("PUBACKs before their fsync    {}", self.acks.too_early),
         ]
     }
+}
+
+/// The drill as a line of the table: a fifth of the kills while saturated.
+///
+/// # Errors
+/// When the drill itself fails.
+pub fn drill(run: &mut Run<'_>) -> Result<Report> {
+    let drill = Drill {
+        kills: run.count,
+        saturated: run.count.div_ceil(5),
+        backlog: if run.count < 50 { 20_000 } else { 100_000 },
+        per_second: 2000.0,
+        seed: run.seed,
+        ack_before_commit: run.control,
+    };
+    let finding = self::run(&drill, run.binaries, run.directory, run.say)?;
+    let mut problems = Vec::new();
+    if !finding.holds() && finding.account.holds() {
+        problems.extend(finding.lines());
+    }
+    Ok(Report {
+        tried: drill.kills,
+        account: finding.account,
+        recovery: finding.recovery,
+        problems,
+        notes: finding.lines(),
+    })
 }
 
 /// Runs the drill with all files in `directory`; `say` is told of each kill.
@@ -98,14 +116,10 @@ pub fn run(
     say: &mut dyn FnMut(&str),
 ) -> Result<Finding> {
     let mut site = site(drill, binaries, directory)?;
-    let mut random = Random(drill.seed);
+    let (mut random, mut recovery) = (Random::new(drill.seed), Duration::ZERO);
     site.gateway.start()?;
     site.broker.wait_for_subscriber(GATEWAY)?;
-    let mut source = Source {
-        publisher: Some(connect(&site)?),
-        load: None,
-        per_second: drill.per_second,
-    };
+    let mut source = Source::new(site.broker.port(), drill.per_second)?;
     for (number, saturated) in order(drill, &mut random).into_iter().enumerate() {
         let moment = if saturated {
             kill_saturated(&mut site, &mut source, drill.backlog, &mut random)?
@@ -113,28 +127,31 @@ pub fn run(
             kill_loaded(&mut site, &mut source, &mut random)?
         };
         say(&format!("kill {} of {}: {moment}", number + 1, drill.kills));
-        site.gateway.launch()?;
         if saturated {
+            match scene::recover(&mut site)? {
+                Ok(time) => recovery = recovery.max(time),
+                Err(status) => bail!("the gateway ended with {status} instead of getting ready"),
+            }
             // mosquitto 2.0 sends a backlog at once, whatever the client's receive maximum, and repeats all of it after
             // a kill: more of it than the gateway remembers ids of would rightly count twice.
-            drained(&site, source.pause()?.published())?;
+            drained(&site, source.pause()?)?;
+        } else {
+            site.gateway.launch()?;
         }
     }
-    let messages = source.pause()?.published();
+    let messages = source.pause()?;
     site.gateway.await_ready()?;
     say(&format!(
         "draining; the broker accepted {messages} messages"
     ));
-    let (missing, doubled, counted) = settle(&site, messages, drill.ack_before_commit)?;
+    let (account, counted) = settle(&site, messages, drill.ack_before_commit)?;
     site.gateway.stop()?;
-    let acks = judge(&site)?;
     Ok(Finding {
-        messages,
         kills: (drill.kills, drill.saturated),
-        missing,
-        doubled,
+        account,
+        recovery,
         counted,
-        acks,
+        acks: judge(&site)?,
     })
 }
 
@@ -176,10 +193,6 @@ fn site(drill: &Drill, binaries: &Binaries, directory: &Path) -> Result<Site> {
     Ok(site)
 }
 
-fn connect(site: &Site) -> Result<Publisher> {
-    Publisher::connect(site.broker.port(), "press-7", 1000)
-}
-
 /// Which kills fall into a backlog, spread by the seed.
 fn order(drill: &Drill, random: &mut Random) -> Vec<bool> {
     let mut order: Vec<bool> = (0..drill.kills)
@@ -194,7 +207,7 @@ fn order(drill: &Drill, random: &mut Random) -> Vec<bool> {
 
 /// Kills it up to 0.8 s after its start was begun, ready or not, while messages come at their rate.
 fn kill_loaded(site: &mut Site, source: &mut Source, random: &mut Random) -> Result<String> {
-    source.resume()?;
+    source.resume();
     let wait = Duration::from_millis(50 + random.below(750));
     pace(Instant::now() + wait);
     site.gateway.kill9()?;
@@ -208,14 +221,9 @@ fn kill_saturated(
     backlog: u64,
     random: &mut Random,
 ) -> Result<String> {
-    let publisher = source.pause()?;
-    drained(site, publisher.published())?;
+    drained(site, source.pause()?)?;
     site.gateway.stop()?;
-    for _ in 0..backlog {
-        let number = publisher.published();
-        publisher.publish(TOPIC, &payload(number))?;
-    }
-    publisher.finish()?;
+    source.burst(backlog)?;
     let tap = site.tap.as_ref().context("the drill has a tap")?;
     let (before, sent) = (tap.passed(), tap.messages());
     let until = backlog / 100 * (5 + random.below(70));
@@ -243,44 +251,9 @@ fn drained(site: &Site, messages: u64) -> Result<()> {
     })
 }
 
-fn payload(number: u64) -> Vec<u8> {
-    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
-    let value = 60.0 + (number % 97) as f64 / 4.0;
-    format!("{{\"seq\":{number},\"machine\":\"press-7\",\"celsius\":{value}}}").into_bytes()
-}
-
-/// The load: either paused, with the publisher at hand, or running.
-#[derive(Debug)]
-struct Source {
-    publisher: Option<Publisher>,
-    load: Option<Load>,
-    per_second: f64,
-}
-
-impl Source {
-    fn resume(&mut self) -> Result<()> {
-        if let Some(publisher) = self.publisher.take() {
-            let first = publisher.published();
-            self.load = Some(Load::start(publisher, self.per_second, move |number| {
-                (TOPIC.into(), payload(first + number))
-            }));
-        }
-        Ok(())
-    }
-
-    fn pause(&mut self) -> Result<&mut Publisher> {
-        if let Some(load) = self.load.take() {
-            self.publisher = Some(load.stop()?);
-        }
-        self.publisher
-            .as_mut()
-            .context("the load has neither stopped nor started")
-    }
-}
-
 /// Waits until the centre has what is to come, and counts it. A gateway with a fault may have lost messages: then this
 /// waits until nothing more comes.
-fn settle(site: &Site, messages: u64, faulty: bool) -> Result<(u64, u64, u64)> {
+fn settle(site: &Site, messages: u64, faulty: bool) -> Result<(Account, u64)> {
     let mut last = (Instant::now(), 0);
     wait_until("the centre to have every message", DRAIN, || {
         let rows = site.cloud.count(GATEWAY, "journal")?;
@@ -291,28 +264,9 @@ fn settle(site: &Site, messages: u64, faulty: bool) -> Result<(u64, u64, u64)> {
         let patience = if faulty { 8 } else { 60 };
         Ok(complete || last.0.elapsed() > Duration::from_secs(patience))
     })?;
-    let mut seen = vec![0_u8; usize::try_from(messages)?];
-    let mut unknown = 0;
-    site.cloud.rows(GATEWAY, "journal", |row| {
-        let number = value(row, "seq")
-            .and_then(Value::as_u64)
-            .and_then(|number| usize::try_from(number).ok());
-        match number.and_then(|number| seen.get_mut(number)) {
-            Some(times) => *times = times.saturating_add(1),
-            None => unknown += 1,
-        }
-        Ok(())
-    })?;
-    let missing = seen.iter().filter(|times| **times == 0).count();
-    let doubled: u64 = seen
-        .iter()
-        .map(|times| u64::from(times.saturating_sub(1)))
-        .sum();
-    Ok((
-        u64::try_from(missing)?,
-        doubled + unknown,
-        window_sum(site)?,
-    ))
+    // The broker keeps what is not acknowledged: in the end that is everything that it accepted.
+    let all: BTreeSet<u64> = (0..messages).collect();
+    Ok((Account::of(&all, messages, &site.cloud)?, window_sum(site)?))
 }
 
 /// Sum of the counts of all windows at the centre.
@@ -340,18 +294,4 @@ fn judge(site: &Site) -> Result<Verdict> {
     }
     fsyncs.sort_unstable();
     Ok(trace::judge(&tap.take()?, &fsyncs))
-}
-
-/// SplitMix64: the same numbers for the same seed, for ever.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
 }

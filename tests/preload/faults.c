@@ -1,0 +1,226 @@
+/* Faults of the machine, put under a program with LD_PRELOAD, so that the program itself is the one that is shipped.
+ *
+ * RIG_FAULT="<call> <target> <when> <nth> <errno> <times>": a disk or a moment that goes wrong.
+ *   call    write, sync, send or recv
+ *   target  end of a file's path, as "-wal", or "port:1883" of the peer of a socket
+ *   when    before or after the call
+ *   nth     which matching call, from 1
+ *   errno   what the call fails with instead of being made; 0: the process is killed; -1: the call says it was made
+ *   times   how many calls, from the nth on; 0: all of them
+ *   ENOSPC concerns only writes that make a file longer, as on a full disk.
+ * RIG_GATE=<file>: calls count only while the file exists.
+ * RIG_FIRED=<file>: made when the fault happens for the first time.
+ * RIG_CLOCK=<file>: two int64: nanoseconds added to the wall clock, and how many readings of it (below 0: all).
+ *   The clock is turned inside the vDSO, because programs may read it there without asking the C library. */
+
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct {
+    char call[16], target[128], when[16];
+    long nth, times;
+    int error;
+    const char *gate, *fired;
+} rule;
+static atomic_long calls;
+
+static int64_t (*turned)[2];
+
+/* --- which calls --- */
+
+static int matches(const char *call, int fd) {
+    if (rule.nth == 0 || strcmp(call, rule.call) != 0)
+        return 0;
+    if (rule.gate && access(rule.gate, F_OK) != 0)
+        return 0;
+    if (strncmp(rule.target, "port:", 5) == 0) {
+        struct sockaddr_in peer;
+        socklen_t length = sizeof peer;
+        return getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && peer.sin_family == AF_INET &&
+               ntohs(peer.sin_port) == atoi(rule.target + 5);
+    }
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    size_t end = strlen(rule.target);
+    return length >= (ssize_t)end && memcmp(path + length - end, rule.target, end) == 0;
+}
+
+static int lengthens(int fd, off_t end) {
+    struct stat file;
+    return fstat(fd, &file) == 0 && end > file.st_size;
+}
+
+/* Whether the fault falls on this call. */
+static int falls(const char *call, int fd, off_t end) {
+    if (!matches(call, fd) || (rule.error == ENOSPC && !lengthens(fd, end)))
+        return 0;
+    long number = atomic_fetch_add(&calls, 1) + 1;
+    if (number < rule.nth || (rule.times != 0 && number >= rule.nth + rule.times))
+        return 0;
+    return 1;
+}
+
+static void fire(void) {
+    if (rule.fired)
+        close(open(rule.fired, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    if (rule.error == 0)
+        kill(getpid(), SIGKILL);
+}
+
+static int before(void) { return rule.when[0] == 'b'; }
+
+/* Makes the call, or lets the fault happen. `done` is what a call returns that only says it was made. */
+#define AROUND(name, fd, end, done, made)                                                                              \
+    do {                                                                                                               \
+        if (!falls(name, fd, end))                                                                                     \
+            return made;                                                                                               \
+        if (before()) {                                                                                                \
+            fire();                                                                                                    \
+            if (rule.error == -1)                                                                                      \
+                return done;                                                                                           \
+            errno = rule.error;                                                                                        \
+            return -1;                                                                                                 \
+        }                                                                                                              \
+        __typeof__(made) result = made;                                                                                \
+        fire();                                                                                                        \
+        return result;                                                                                                 \
+    } while (0)
+
+#define REAL(name) ((__typeof__(&name))real(#name))
+static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
+
+static const char *writing(int fd) {
+    struct stat file;
+    return fstat(fd, &file) == 0 && S_ISSOCK(file.st_mode) ? "send" : "write";
+}
+
+ssize_t write(int fd, const void *bytes, size_t length) {
+    AROUND(writing(fd), fd, lseek(fd, 0, SEEK_CUR) + (off_t)length, (ssize_t)length, REAL(write)(fd, bytes, length));
+}
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at) {
+    AROUND("write", fd, at + (off_t)length, (ssize_t)length, REAL(pwrite64)(fd, bytes, length, at));
+}
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+    AROUND(writing(fd), fd, 0, 0, REAL(writev)(fd, parts, count));
+}
+ssize_t send(int fd, const void *bytes, size_t length, int flags) {
+    AROUND("send", fd, 0, (ssize_t)length, REAL(send)(fd, bytes, length, flags));
+}
+ssize_t recv(int fd, void *bytes, size_t length, int flags) {
+    AROUND("recv", fd, 0, 0, REAL(recv)(fd, bytes, length, flags));
+}
+int fsync(int fd) { AROUND("sync", fd, 0, 0, REAL(fsync)(fd)); }
+int fdatasync(int fd) { AROUND("sync", fd, 0, 0, REAL(fdatasync)(fd)); }
+
+/* --- the wall clock --- */
+
+static int turned_clock(clockid_t clock, struct timespec *time) {
+    int result = (int)syscall(SYS_clock_gettime, clock, time);
+    if (result != 0 || (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE))
+        return result;
+    if ((*turned)[1] == 0)
+        return 0;
+    if ((*turned)[1] > 0)
+        __atomic_fetch_sub(&(*turned)[1], 1, __ATOMIC_SEQ_CST);
+    int64_t now = time->tv_sec * 1000000000LL + time->tv_nsec + (*turned)[0];
+    time->tv_sec = now / 1000000000LL;
+    time->tv_nsec = now % 1000000000LL;
+    if (time->tv_nsec < 0) {
+        time->tv_sec -= 1;
+        time->tv_nsec += 1000000000LL;
+    }
+    return 0;
+}
+
+/* Address of a function of the vDSO. Its symbols lie before its strings. */
+static unsigned char *in_vdso(const char *name) {
+    unsigned char *base = (unsigned char *)getauxval(AT_SYSINFO_EHDR);
+    if (!base)
+        return NULL;
+    Elf64_Ehdr *head = (Elf64_Ehdr *)base;
+    Elf64_Phdr *part = (Elf64_Phdr *)(base + head->e_phoff);
+    Elf64_Dyn *dynamic = NULL;
+    for (int i = 0; i < head->e_phnum; i++)
+        if (part[i].p_type == PT_DYNAMIC)
+            dynamic = (Elf64_Dyn *)(base + part[i].p_offset);
+    Elf64_Sym *symbols = NULL;
+    char *strings = NULL;
+    for (; dynamic && dynamic->d_tag != DT_NULL; dynamic++) {
+        if (dynamic->d_tag == DT_SYMTAB)
+            symbols = (Elf64_Sym *)(base + dynamic->d_un.d_ptr);
+        if (dynamic->d_tag == DT_STRTAB)
+            strings = (char *)(base + dynamic->d_un.d_ptr);
+    }
+    for (Elf64_Sym *symbol = symbols; symbol && (char *)symbol < strings; symbol++)
+        if (strcmp(strings + symbol->st_name, name) == 0)
+            return base + symbol->st_value;
+    return NULL;
+}
+
+/* Overwrites the beginning of a function with a jump. */
+static int detour(unsigned char *from, void *to) {
+#if defined(__x86_64__)
+    unsigned char jump[12] = {0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xe0}; /* mov to, %rax; jmp *%rax */
+    memcpy(jump + 2, &to, 8);
+#elif defined(__aarch64__)
+    unsigned char jump[16] = {0x50, 0, 0, 0x58, 0, 0x02, 0x1f, 0xd6}; /* ldr x16, to; br x16 */
+    memcpy(jump + 8, &to, 8);
+#else
+#error "no detour for this processor"
+#endif
+    uintptr_t page = (uintptr_t)from & ~4095UL;
+    if (mprotect((void *)page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC) != 0 &&
+        mprotect((void *)page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
+        return -1;
+    memcpy(from, jump, sizeof jump);
+    __builtin___clear_cache((char *)from, (char *)from + sizeof jump);
+    return 0;
+}
+
+static void turn_clock(const char *path) {
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    void *shared = mmap(NULL, sizeof *turned, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    unsigned char *clock = in_vdso("__vdso_clock_gettime");
+    if (!clock)
+        clock = in_vdso("__kernel_clock_gettime");
+    turned = shared;
+    if (shared == MAP_FAILED || !clock || detour(clock, (void *)turned_clock) != 0) {
+        fprintf(stderr, "the clock cannot be turned\n");
+        _exit(70);
+    }
+}
+
+/* --- set-up --- */
+
+__attribute__((constructor)) static void set_up(void) {
+    const char *text = getenv("RIG_FAULT"), *clock = getenv("RIG_CLOCK");
+    rule.gate = getenv("RIG_GATE");
+    rule.fired = getenv("RIG_FIRED");
+    if (clock)
+        turn_clock(clock);
+    if (text && sscanf(text, "%15s %127s %15s %ld %d %ld", rule.call, rule.target, rule.when, &rule.nth, &rule.error,
+                       &rule.times) != 6) {
+        fprintf(stderr, "malformed RIG_FAULT: %s\n", text);
+        _exit(70);
+    }
+}

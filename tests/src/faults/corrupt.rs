@@ -1,0 +1,153 @@
+//! Files that were changed while the gateway was down: flipped bytes, zeroed pages, truncated or deleted files.
+//!
+//! The gateway must start by itself, at once, and go on. What the damage took from it must be in the loss ledger. The
+//! control looks away: it counts what the ledger explains as lost, which shows that the damage takes something.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::scene::{MESSAGE_ID, Options, Scene};
+use super::{Report, Run};
+use crate::random::Random;
+use crate::wait::pace;
+
+const PAGE_BYTES: u64 = 4096;
+
+/// The drill: `count` damages, each after a kill or an orderly stop, with rows that wait and with none.
+///
+/// # Errors
+/// When the drill itself fails.
+pub fn drill(run: &mut Run<'_>) -> Result<Report> {
+    let mut scene = Scene::start(
+        run,
+        Options {
+            broker: MESSAGE_ID,
+            ..Options::default()
+        },
+    )?;
+    let mut random = Random::new(run.seed);
+    let mut problems = Vec::new();
+    for round in 1..=run.count {
+        let waiting = random.below(2) == 0;
+        if waiting {
+            scene.site.link.cut();
+        }
+        scene.source.resume();
+        scene.flows(usize::try_from(50 + random.below(400))?)?;
+        let orderly = random.below(3) == 0;
+        if orderly {
+            scene.site.gateway.stop()?;
+        } else {
+            scene.site.gateway.kill9()?;
+        }
+        let what = damage(&scene.site.gateway.state(), &mut random)?;
+        let how = format!(
+            "{what}, after {}, {}",
+            if orderly { "a stop" } else { "a kill" },
+            if waiting { "rows wait" } else { "link up" }
+        );
+        start(&mut scene, &how, run.directory, round, &mut problems)?;
+        scene.site.link.mend();
+        (run.say)(&format!("damage {round} of {}: {how}", run.count));
+        pace(Instant::now() + Duration::from_millis(random.below(500)));
+    }
+    let mut report = scene.settle(run.count)?;
+    report.problems.extend(problems);
+    report.notes.push(format!(
+        "{} rows explained by the ledger",
+        report.account.explained
+    ));
+    if run.control {
+        report.account.lost += report.account.explained;
+    }
+    Ok(report)
+}
+
+/// Starts it; where it cannot start, that is a problem, and the drill goes on with an empty database.
+fn start(
+    scene: &mut Scene,
+    how: &str,
+    directory: &Path,
+    round: u32,
+    problems: &mut Vec<String>,
+) -> Result<()> {
+    let Some(status) = scene.recover()? else {
+        return Ok(());
+    };
+    let aside = directory.join(format!("unusable-{round}"));
+    let log = scene.site.gateway.log()?;
+    let last = log.lines().last().unwrap_or_default();
+    problems.push(format!(
+        "{how}: ended with {status} instead of starting: {last}"
+    ));
+    fs::create_dir_all(&aside)?;
+    for file in files(&scene.site.gateway.state()) {
+        if let Some(name) = file.file_name() {
+            fs::rename(&file, aside.join(name))?;
+        }
+    }
+    scene.must_recover()
+}
+
+/// The database and its log, as far as they are there.
+fn files(state: &Path) -> Vec<PathBuf> {
+    ["buffer.db", "buffer.db-wal", "buffer.db-shm"]
+        .iter()
+        .map(|name| state.join(name))
+        .filter(|file| file.exists())
+        .collect()
+}
+
+/// Damages one of the files; says how.
+fn damage(state: &Path, random: &mut Random) -> Result<String> {
+    let mut files = files(state);
+    files.retain(|file| fs::metadata(file).is_ok_and(|file| file.len() > 0));
+    // The index beside them is rebuilt at every start.
+    files.retain(|file| !file.ends_with("buffer.db-shm"));
+    let path = random.pick(&files).context("there is nothing to damage")?;
+    let name = path.file_name().unwrap_or_default().display();
+    let length = fs::metadata(path)?.len();
+    let open = || File::options().write(true).read(true).open(path);
+    Ok(match random.below(6) {
+        0 | 1 => {
+            let flips = 1 + random.below(16);
+            for _ in 0..flips {
+                flip(&open()?, random.below(length), random)?;
+            }
+            format!("{flips} bytes of {name} flipped")
+        }
+        2 => {
+            let page = random.below(length / PAGE_BYTES + 1) * PAGE_BYTES;
+            let bytes = vec![0; usize::try_from(PAGE_BYTES.min(length - page))?];
+            open()?.write_all_at(&bytes, page)?;
+            format!("{} bytes of {name} zeroed at {page}", bytes.len())
+        }
+        3 => {
+            let to = random.below(length);
+            open()?.set_len(to)?;
+            format!("{name} truncated from {length} to {to} bytes")
+        }
+        4 => {
+            fs::remove_file(path)?;
+            format!("{name} deleted")
+        }
+        _ => {
+            let noise: Vec<u8> = (0..PAGE_BYTES)
+                .map(|_| u8::try_from(random.below(256)).unwrap_or(0))
+                .collect();
+            open()?.write_all_at(&noise, 0)?;
+            format!("the beginning of {name} overwritten")
+        }
+    })
+}
+
+fn flip(file: &File, at: u64, random: &mut Random) -> Result<()> {
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    byte[0] ^= 1 << random.below(8);
+    Ok(file.write_all_at(&byte, at)?)
+}

@@ -1,0 +1,119 @@
+//! A bad disk: writes and fsyncs that fail once or from then on, and a disk that is full until somebody makes room.
+//!
+//! A storage failure ends the gateway with exit code 74, and a supervisor starts it again, as systemd does. The control
+//! acknowledges before it commits.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::preload::{self, EIO, ENOSPC, Fault};
+use super::scene::{MESSAGE_ID, Options, Scene};
+use super::{Report, Run};
+use crate::random::Random;
+use crate::wait::{pace, wait_until};
+
+/// How long a fault may take to happen: a checkpoint comes only every few thousand rows.
+const HAPPENS: Duration = Duration::from_secs(60);
+
+/// How long the gateway may work on after a fault.
+const ENDS: Duration = Duration::from_secs(2);
+
+/// `EX_IOERR`: storage failed, and nothing of the failed commit was acknowledged.
+const STORAGE_FAILED: i32 = 74;
+
+/// The drill: `count` faults, each on a disk that was sound before.
+///
+/// # Errors
+/// When the drill itself fails, or a fault does not happen.
+pub fn drill(run: &mut Run<'_>) -> Result<Report> {
+    let program = run
+        .control
+        .then(|| run.binaries.tidegate_faulty())
+        .transpose()?;
+    let options = Options {
+        program,
+        broker: MESSAGE_ID,
+        ..Options::default()
+    };
+    let mut scene = Scene::start(run, options)?;
+    if run.control {
+        scene
+            .site
+            .gateway
+            .set_variable("TIDEGATE_FAULT", "ack-before-commit");
+    }
+    let mut random = Random::new(run.seed);
+    let mut problems = Vec::new();
+    scene.site.gateway.kill9()?;
+    scene.source.resume();
+    for round in 1..=run.count {
+        let fault = choose(&mut random, run.control);
+        let what = hurt(&mut scene, &fault, &mut problems)?;
+        (run.say)(&format!(
+            "disk fault {round} of {}: {} -> {what}",
+            run.count,
+            fault.text()
+        ));
+    }
+    scene.must_recover()?;
+    let mut report = scene.settle(run.count)?;
+    report.problems.extend(problems);
+    Ok(report)
+}
+
+fn choose(random: &mut Random, control: bool) -> Fault {
+    let calls = [
+        ("sync", "-wal", 40),
+        ("write", "-wal", 120),
+        ("write", "buffer.db", 30),
+        ("sync", "buffer.db", 2),
+    ];
+    // The control must lose what its first commits held, whatever the seed.
+    let choices = if control { &calls[1..2] } else { &calls[..] };
+    let (call, target, nth_max) = random.pick(choices).copied().unwrap_or(calls[0]);
+    let full = call == "write" && random.below(3) == 0 && !control;
+    let once = random.below(2) == 0 && !full;
+    Fault {
+        call,
+        target: target.to_owned(),
+        before: true,
+        nth: 1 + random.below(nth_max),
+        error: if full { ENOSPC } else { EIO },
+        times: u32::from(once),
+    }
+}
+
+/// One fault: until it happens, until the gateway has ended or shown that it goes on, and until it is ready again on a
+/// sound disk.
+fn hurt(scene: &mut Scene, fault: &Fault, problems: &mut Vec<String>) -> Result<String> {
+    let gateway = &mut scene.site.gateway;
+    let fired = fault.put_under(gateway)?;
+    gateway.launch()?;
+    let happened = wait_until("the fault to happen", HAPPENS, || {
+        Ok(fired.exists() || gateway.process()?.exited()?.is_some())
+    });
+    ensure!(
+        happened.is_ok() || fault.error == ENOSPC,
+        "{} has not happened within {} s",
+        fault.text(),
+        HAPPENS.as_secs()
+    );
+    let ended = gateway.ended_within(ENDS)?;
+    preload::heal(gateway);
+    let what = match ended {
+        Some(status) if status.code() == Some(STORAGE_FAILED) => "ended with 74".to_owned(),
+        Some(status) => {
+            problems.push(format!("{}: ended with {status}", fault.text()));
+            format!("ended with {status}")
+        }
+        None => {
+            gateway.kill9()?;
+            "went on".to_owned()
+        }
+    };
+    scene.must_recover()?;
+    pace(std::time::Instant::now() + Duration::from_millis(100));
+    scene.site.gateway.kill9()?;
+    Ok(what)
+}

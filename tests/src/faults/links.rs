@@ -1,0 +1,129 @@
+//! A bad link: requests and replies lost, cut, repeated, late or refused, and answers that are none.
+//!
+//! The control sends some requests astray, to another centre that takes them: an acknowledged row that the centre does
+//! not hold must be found.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::scene::{MESSAGE_ID, Options, Scene};
+use super::{Report, Run};
+use crate::cloud::Cloud;
+use crate::mischief::Mischief;
+use crate::random::Random;
+use crate::wait::wait_until;
+
+/// How long one more mischief may take: the gateway waits up to a minute after failures.
+const NEXT: Duration = Duration::from_secs(120);
+
+/// How often each kind happened.
+#[derive(Debug, Default)]
+struct Done {
+    exchanges: u32,
+    mischief: u32,
+    kinds: BTreeMap<&'static str, u32>,
+}
+
+/// The drill: goes on until `count` exchanges have gone wrong.
+///
+/// # Errors
+/// When the drill itself fails.
+pub fn drill(run: &mut Run<'_>) -> Result<Report> {
+    let mut scene = Scene::start(
+        run,
+        Options {
+            broker: MESSAGE_ID,
+            ..Options::default()
+        },
+    )?;
+    let elsewhere = run.directory.join("elsewhere");
+    std::fs::create_dir_all(&elsewhere)?;
+    let other = run
+        .control
+        .then(|| Cloud::start(run.binaries, &elsewhere))
+        .transpose()?;
+    let done = Arc::new(Mutex::new(Done::default()));
+    let script = script(
+        Random::new(run.seed),
+        other.as_ref().map(Cloud::address),
+        done.clone(),
+    );
+    scene.source.resume();
+    scene.site.link.misbehave(Some(Box::new(script)));
+    for wanted in 1..=run.count {
+        wait_until("one more exchange to go wrong", NEXT, || {
+            Ok(locked(&done).mischief >= wanted)
+        })?;
+        if wanted % 10 == 0 || wanted == run.count {
+            (run.say)(&format!("{wanted} of {} exchanges went wrong", run.count));
+        }
+    }
+    let mut report = scene.settle(run.count)?;
+    let done = locked(&done);
+    let kinds: Vec<_> = done
+        .kinds
+        .iter()
+        .map(|(kind, times)| format!("{kind} {times}"))
+        .collect();
+    report.notes.push(format!(
+        "{} exchanges; {}",
+        done.exchanges,
+        kinds.join(", ")
+    ));
+    Ok(report)
+}
+
+fn locked(done: &Mutex<Done>) -> std::sync::MutexGuard<'_, Done> {
+    done.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Two exchanges of three go wrong, so that failures follow each other as well as successes.
+fn script(
+    mut random: Random,
+    other: Option<SocketAddr>,
+    done: Arc<Mutex<Done>>,
+) -> impl FnMut() -> Mischief + Send {
+    move || {
+        let mut done = locked(&done);
+        done.exchanges += 1;
+        if random.below(3) == 0 {
+            return Mischief::None;
+        }
+        let (kind, mischief) = match other {
+            Some(other) => ("astray", Mischief::Astray(other)),
+            None => choose(&mut random, done.mischief),
+        };
+        done.mischief += 1;
+        *done.kinds.entry(kind).or_default() += 1;
+        mischief
+    }
+}
+
+/// A half-open link costs the gateway its whole patience, so it comes once in 50.
+fn choose(random: &mut Random, before: u32) -> (&'static str, Mischief) {
+    if before % 50 == 25 {
+        return ("half-open", Mischief::Silent(Duration::from_secs(60)));
+    }
+    match random.below(11) {
+        0 => ("request lost", Mischief::RequestLost),
+        1 => ("request cut", Mischief::RequestCut),
+        2 | 3 => ("reply lost", Mischief::ReplyLost),
+        4 => ("reply cut", Mischief::ReplyCut),
+        5 => ("doubled", Mischief::Doubled),
+        6 => ("repeated", Mischief::Repeated),
+        7 => ("stale reply", Mischief::StaleReply),
+        8 => (
+            "late",
+            Mischief::Late(Duration::from_millis(50 + random.below(1000))),
+        ),
+        9 => {
+            let code = random.pick(&[429, 500, 502, 503]).copied().unwrap_or(500);
+            ("refused", Mischief::Status(code, 1))
+        }
+        _ => ("garbage", Mischief::Garbage(random.below(u64::MAX))),
+    }
+}

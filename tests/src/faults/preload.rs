@@ -1,0 +1,227 @@
+//! Faults of the machine under an unchanged gateway: a small library in C (`tests/preload/faults.c`) between it and the
+//! system, compiled here.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::binaries::{repository, target_folder};
+use crate::gateway::Gateway;
+use crate::process::run_well;
+
+/// `errno` of a failing device, and of a full one.
+pub const EIO: i32 = 5;
+/// See [`EIO`].
+pub const ENOSPC: i32 = 28;
+/// Instead of an `errno`: the process is killed.
+pub const KILL: i32 = 0;
+/// Instead of an `errno`: the call is not made and says that it was.
+pub const LIE: i32 = -1;
+
+/// One call that goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// `write`, `sync`, `send` or `recv`.
+    pub call: &'static str,
+    /// End of a path, or `port:` and the peer's port.
+    pub target: String,
+    /// Before the call or after it.
+    pub before: bool,
+    /// Which matching call, from 1.
+    pub nth: u64,
+    /// What it fails with.
+    pub error: i32,
+    /// How many calls from then on; 0 for all.
+    pub times: u32,
+}
+
+/// The variables that carry it.
+const VARIABLES: [&str; 5] = [
+    "LD_PRELOAD",
+    "RIG_FAULT",
+    "RIG_GATE",
+    "RIG_FIRED",
+    "RIG_CLOCK",
+];
+
+impl Fault {
+    /// As the library reads it.
+    pub fn text(&self) -> String {
+        let Self {
+            call,
+            target,
+            nth,
+            error,
+            times,
+            ..
+        } = self;
+        let when = if self.before { "before" } else { "after" };
+        format!("{call} {target} {when} {nth} {error} {times}")
+    }
+
+    /// Lets it happen in every further start of `gateway`; gives the file that is there once it has happened.
+    ///
+    /// # Errors
+    /// When the library cannot be compiled.
+    pub fn put_under(&self, gateway: &mut Gateway) -> Result<PathBuf> {
+        let fired = gateway.directory().join("fired");
+        if fired.exists() {
+            std::fs::remove_file(&fired)?;
+        }
+        gateway.set_variable("LD_PRELOAD", text(&library()?)?);
+        gateway.set_variable("RIG_FAULT", &self.text());
+        gateway.set_variable("RIG_FIRED", text(&fired)?);
+        Ok(fired)
+    }
+}
+
+/// Further starts of `gateway` are on a sound machine.
+pub fn heal(gateway: &mut Gateway) {
+    gateway.unset_variables(&VARIABLES);
+}
+
+/// A wall clock that can be turned while the gateway runs.
+#[derive(Debug)]
+pub struct Clock {
+    file: PathBuf,
+}
+
+impl Clock {
+    /// A clock that is right, put under every further start of `gateway`.
+    ///
+    /// # Errors
+    /// When the library cannot be compiled.
+    pub fn put_under(gateway: &mut Gateway) -> Result<Self> {
+        let clock = Self {
+            file: gateway.directory().join("clock"),
+        };
+        clock.turn(0, -1)?;
+        gateway.set_variable("LD_PRELOAD", text(&library()?)?);
+        gateway.set_variable("RIG_CLOCK", text(&clock.file)?);
+        Ok(clock)
+    }
+
+    /// Adds so many seconds to it, for so many readings; below 0 for all.
+    ///
+    /// # Errors
+    /// When its file cannot be written.
+    pub fn turn(&self, seconds: i64, readings: i64) -> Result<()> {
+        let nanoseconds = seconds.saturating_mul(1_000_000_000);
+        let bytes = [nanoseconds.to_ne_bytes(), readings.to_ne_bytes()].concat();
+        // In place: the gateway has the file mapped.
+        let file = std::fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&self.file)?;
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0)
+            .with_context(|| format!("cannot write {}", self.file.display()))
+    }
+}
+
+/// The library, compiled once in this process.
+///
+/// # Errors
+/// When there is no C compiler, which Rust's linker needs as well.
+pub fn library() -> Result<PathBuf> {
+    static LIBRARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let library = LIBRARY.get_or_init(|| compile().map_err(|error| format!("{error:#}")));
+    library.clone().map_err(|error| anyhow!("{error}"))
+}
+
+fn compile() -> Result<PathBuf> {
+    let source = repository().join("tests/preload/faults.c");
+    let library = target_folder()?.join("rig-faults.so");
+    // Several tests may do this at once: each makes its own file, and moves it to its place as a whole.
+    let mine = library.with_extension(format!("{}.so", std::process::id()));
+    let arguments = [
+        "-O1".as_ref(),
+        "-Wall".as_ref(),
+        "-Wextra".as_ref(),
+        "-Werror".as_ref(),
+        "-shared".as_ref(),
+        "-fPIC".as_ref(),
+        "-o".as_ref(),
+        mine.as_os_str(),
+        source.as_os_str(),
+        "-ldl".as_ref(),
+    ];
+    run_well(Path::new("cc"), arguments)?;
+    std::fs::rename(&mine, &library)?;
+    Ok(library)
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is not text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// What a shell does under a fault: writes three bytes into a file, each by its own call.
+    fn shell(directory: &Path, variables: &[(&str, &str)]) -> std::process::Output {
+        let script = "exec 3>a-wal; for n in 1 2 3; do printf $n >&3; done";
+        Command::new("sh")
+            .args(["-c", script])
+            .current_dir(directory)
+            .env("LD_PRELOAD", library().unwrap())
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_nth_call_fails_and_no_other() {
+        for (error, times, content) in [
+            (EIO, 1, "13"),
+            (EIO, 0, "1"),
+            (ENOSPC, 0, "1"),
+            (LIE, 1, "13"),
+            (KILL, 1, "1"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let fault = Fault {
+                call: "write",
+                target: "-wal".to_owned(),
+                before: true,
+                nth: 2,
+                error,
+                times,
+            };
+            let fired = directory.path().join("fired");
+            let output = shell(
+                directory.path(),
+                &[
+                    ("RIG_FAULT", &fault.text()),
+                    ("RIG_FIRED", fired.to_str().unwrap()),
+                ],
+            );
+            let written = std::fs::read_to_string(directory.path().join("a-wal")).unwrap();
+            assert_eq!(written, content, "{fault:?} {output:?}");
+            assert!(fired.exists());
+        }
+    }
+
+    #[test]
+    fn a_turned_clock_is_wrong_for_as_many_readings() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock {
+            file: directory.path().join("clock"),
+        };
+        clock.turn(73 * 365 * 86_400, 1).unwrap();
+        let year = || {
+            let output = Command::new("date")
+                .arg("+%Y")
+                .env("LD_PRELOAD", library().unwrap())
+                .env("RIG_CLOCK", &clock.file)
+                .output();
+            let text = String::from_utf8(output.unwrap().stdout).unwrap();
+            text.trim().parse::<u32>().unwrap()
+        };
+        let (wrong, right) = (year(), year());
+        assert!(wrong > right + 70, "{wrong} {right}");
+    }
+}

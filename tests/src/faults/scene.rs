@@ -1,0 +1,227 @@
+//! A site under load, with a gateway that can be hurt: what every drill stands on.
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::account::Account;
+use super::source::{Source, TOPIC};
+use super::{Report, Run};
+use crate::binaries::repository;
+use crate::bundles::Workshop;
+use crate::site::{GATEWAY, Module, Plan, Site};
+use crate::tap::Tap;
+use crate::wait::{wait_for, wait_until};
+
+/// Message ids make a repeated delivery count once.
+pub const MESSAGE_ID: &str = "message-id = { field = \"seq\" }";
+
+/// Messages a second.
+pub const PER_SECOND: f64 = 1000.0;
+
+/// How long everything may take to arrive in the end.
+const DRAIN: Duration = Duration::from_secs(600);
+
+/// After this long without a further acknowledgement, none is to come.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// After this long without a further row at the centre, none is to come: after failures the uplink waits up to a minute.
+/// A negative control is given up sooner.
+const STUCK: Duration = Duration::from_secs(75);
+/// See [`STUCK`].
+const STUCK_CONTROL: Duration = Duration::from_secs(5);
+
+/// How long a start may take, on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// What differs from drill to drill.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The gateway's program, where it is not the ordinary one.
+    pub program: Option<PathBuf>,
+    /// Lines of the broker's section of gateway.toml.
+    pub broker: &'static str,
+    /// Whether the broker keeps its sessions and messages on disk.
+    pub broker_persists: bool,
+}
+
+/// A site with the journal, a tap and a load.
+#[derive(Debug)]
+pub struct Scene {
+    /// The site.
+    pub site: Site,
+    /// The load.
+    pub source: Source,
+    /// The longest recovery so far.
+    pub recovery: Duration,
+    stuck: Duration,
+}
+
+impl Scene {
+    /// Starts everything, and the gateway for the first time; the load is paused.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub fn start(run: &Run<'_>, options: Options) -> Result<Self> {
+        let workshop = Workshop::open(run.binaries, run.directory)?;
+        let plan = Plan {
+            directory: run.directory,
+            binaries: run.binaries,
+            program: options.program,
+            modules: vec![Module {
+                bundle: workshop.bundle(&repository().join("tests/guests/journal"))?,
+                settings: format!("inputs = [{{ from = \"plant\", topic = \"{TOPIC}\" }}]"),
+            }],
+            broker: options.broker,
+            sections: "",
+            tapped: true,
+        };
+        let mut site = Site::start(&plan, &workshop)?;
+        if options.broker_persists {
+            site.broker.keep_on_disk()?;
+        }
+        site.gateway.start()?;
+        site.broker.wait_for_subscriber(GATEWAY)?;
+        let source = Source::new(site.broker.port(), PER_SECOND)?;
+        Ok(Self {
+            site,
+            source,
+            recovery: Duration::ZERO,
+            stuck: if run.control { STUCK_CONTROL } else { STUCK },
+        })
+    }
+
+    /// The tap.
+    ///
+    /// # Errors
+    /// Never: every scene has one.
+    pub fn tap(&self) -> Result<&Tap> {
+        self.site.tap.as_ref().context("the scene has a tap")
+    }
+
+    /// Waits until so many further messages are acknowledged.
+    ///
+    /// # Errors
+    /// When they are not within a minute.
+    pub fn flows(&self, messages: usize) -> Result<()> {
+        let tap = self.tap()?;
+        let until = tap.passed() + messages;
+        wait_until("messages to flow", START, || Ok(tap.passed() >= until))
+            .with_context(|| format!("the gateway says {:?}", self.site.gateway.status()))
+    }
+
+    /// Starts the gateway and waits for its first acknowledgement, or until it is ready; notes how long that took. Gives
+    /// how it ended, where it did not get there.
+    ///
+    /// # Errors
+    /// When it does neither.
+    pub fn recover(&mut self) -> Result<Option<ExitStatus>> {
+        match recover(&mut self.site)? {
+            Ok(time) => {
+                self.recovery = self.recovery.max(time);
+                Ok(None)
+            }
+            Err(status) => Ok(Some(status)),
+        }
+    }
+
+    /// As [`Scene::recover`], where an end is an error.
+    ///
+    /// # Errors
+    /// When the gateway does not get ready.
+    pub fn must_recover(&mut self) -> Result<()> {
+        match self.recover()? {
+            None => Ok(()),
+            Some(status) => bail!(
+                "the gateway ended with {status} instead of getting ready\n{}",
+                last_words(&self.site)
+            ),
+        }
+    }
+
+    /// Stops the load, lets everything arrive at the centre, and counts.
+    ///
+    /// # Errors
+    /// When the gateway or the centre cannot be asked.
+    pub fn settle(mut self, tried: u32) -> Result<Report> {
+        self.site.link.misbehave(None);
+        self.site.link.mend();
+        let published = self.source.pause()?;
+        self.acknowledged(published)?;
+        let waiting = self.drained()?;
+        let acknowledged = self.tap()?.numbers();
+        let account = Account::of(&acknowledged, published, &self.site.cloud)?;
+        let stopped = self.site.gateway.stop().err();
+        let stopped = stopped.map(|error| format!("{error:#}"));
+        Ok(Report {
+            tried,
+            account,
+            recovery: self.recovery,
+            problems: waiting.into_iter().chain(stopped).collect(),
+            notes: Vec::new(),
+        })
+    }
+
+    /// Waits until all messages are acknowledged, or no more of them: a broker that was killed has lost some.
+    fn acknowledged(&self, published: u64) -> Result<()> {
+        let tap = self.tap()?;
+        let published = usize::try_from(published)?;
+        let mut last = (Instant::now(), tap.acknowledged());
+        wait_until("every message to be acknowledged", DRAIN, || {
+            let acknowledged = tap.acknowledged();
+            if acknowledged != last.1 {
+                last = (Instant::now(), acknowledged);
+            }
+            Ok(acknowledged >= published || last.0.elapsed() > STALLED)
+        })
+    }
+
+    /// Waits until no row waits for the centre; says what is wrong where rows wait and none moves any more.
+    fn drained(&self) -> Result<Option<String>> {
+        let mut last = (Instant::now(), 0);
+        wait_for("the rows to reach the centre", DRAIN, || {
+            let status = self.site.gateway.status()?;
+            let waiting = status.pointer("/buffer/rows_waiting");
+            let waiting = waiting.and_then(Value::as_u64).unwrap_or_default();
+            if waiting == 0 {
+                return Ok(Some(None));
+            }
+            if waiting != last.1 {
+                last = (Instant::now(), waiting);
+            }
+            let error = status.pointer("/uplink/error").and_then(Value::as_str);
+            let error = error.unwrap_or("the uplink says nothing");
+            let problem = || Some(format!("{waiting} rows do not leave the gateway: {error}"));
+            Ok((last.0.elapsed() > self.stuck).then(problem))
+        })
+    }
+}
+
+/// Starts the gateway and waits for its first acknowledgement, or until it is ready. Gives how long that took, or how it
+/// ended instead.
+///
+/// # Errors
+/// When it does neither.
+pub fn recover(site: &mut Site) -> Result<Result<Duration, ExitStatus>> {
+    let Site { gateway, tap, .. } = site;
+    let tap = tap.as_ref().context("the site has a tap")?;
+    let (before, begin) = (tap.passed(), Instant::now());
+    gateway.launch()?;
+    let recovered = wait_for("the gateway to be ready", START, || {
+        if tap.passed() > before || gateway.is_ready() {
+            return Ok(Some(Ok(begin.elapsed())));
+        }
+        Ok(gateway.ended_within(Duration::ZERO)?.map(Err))
+    });
+    recovered.with_context(|| last_words(site))
+}
+
+fn last_words(site: &Site) -> String {
+    let log = site.gateway.log().unwrap_or_default();
+    let lines: Vec<_> = log.lines().rev().take(8).collect();
+    let lines: Vec<_> = lines.into_iter().rev().collect();
+    format!("it said last:\n  {}", lines.join("\n  "))
+}

@@ -1,0 +1,210 @@
+//! The fault drills from the command line: a table, and a negative control for each line of it.
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use tidegate_tests::binaries::Binaries;
+use tidegate_tests::faults::{DRILLS, Drill, Report, Run};
+
+use crate::setup;
+use crate::steps::Steps;
+
+/// What to do to it, and how often. Without any of these, a little of everything.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Every drill, with its own number where that is given
+    #[arg(long)]
+    all: bool,
+    /// kill -9, at random times under load and in a backlog, and at every named point of a commit
+    #[arg(long, value_name = "N")]
+    kills: Option<u32>,
+    /// Exchanges with the centre that are lost, cut, repeated, late, refused or answered with garbage
+    #[arg(long, value_name = "N")]
+    links: Option<u32>,
+    /// Writes and fsyncs that fail, and a full disk
+    #[arg(long, value_name = "N")]
+    disk: Option<u32>,
+    /// kill -9 of the broker, with its messages on disk and without
+    #[arg(long, value_name = "N")]
+    broker: Option<u32>,
+    /// A wall clock that is decades off
+    #[arg(long)]
+    clock: bool,
+    /// Flipped bytes, truncated and deleted files
+    #[arg(long, value_name = "N")]
+    corrupt: Option<u32>,
+    /// Decides what happens when
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// How often without a number.
+const DEFAULT: u32 = 10;
+
+/// How often at most in a negative control: it must find fault soon.
+const CONTROL: u32 = 4;
+
+impl Arguments {
+    /// How often each drill is wanted.
+    fn wanted(&self, name: &str) -> Option<u32> {
+        let numbers = [self.kills, self.links, self.disk, self.broker, self.corrupt];
+        let everything = self.all || (numbers.iter().all(Option::is_none) && !self.clock);
+        let number = match name {
+            "kills" => self.kills,
+            // Every point a few times: at least once, and a fifth of the kills beside.
+            "kill points" => self.kills.map(|kills| kills / 5),
+            "links" => self.links,
+            "disk" => self.disk,
+            "broker" => self.broker,
+            "corrupt" => self.corrupt,
+            "clock" => self.clock.then_some(1),
+            _ => None,
+        };
+        number.or_else(|| everything.then_some(if name == "clock" { 1 } else { DEFAULT }))
+    }
+}
+
+/// A line of the table, with its negative control.
+struct Line {
+    name: &'static str,
+    found: Result<Report>,
+    control: Result<Report>,
+}
+
+/// Runs the drills and prints the table.
+pub(crate) fn run(steps: &Steps, arguments: &Arguments) -> Result<()> {
+    setup::run(steps)?;
+    steps.say("building the gateway, the centre and tide");
+    let binaries = Binaries::built()?;
+    steps.say(&format!("seed {}", arguments.seed));
+    let mut lines = Vec::new();
+    for (name, drill) in DRILLS {
+        let Some(count) = arguments.wanted(name) else {
+            continue;
+        };
+        steps.say(&format!("{name}: {count}"));
+        let found = in_folder(steps, drill, binaries, count, arguments.seed, false);
+        say(steps, &found);
+        steps.say(&format!("{name}: negative control, which must find fault"));
+        let control = in_folder(
+            steps,
+            drill,
+            binaries,
+            count.min(CONTROL),
+            arguments.seed,
+            true,
+        );
+        say(steps, &control);
+        lines.push(Line {
+            name,
+            found,
+            control,
+        });
+    }
+    println!("\n{}", table(&lines));
+    verdict(&lines)
+}
+
+fn in_folder(
+    steps: &Steps,
+    drill: Drill,
+    binaries: &Binaries,
+    count: u32,
+    seed: u64,
+    control: bool,
+) -> Result<Report> {
+    let folder = tempfile::tempdir()?;
+    let report = drill(&mut Run {
+        count,
+        seed,
+        control,
+        binaries,
+        directory: folder.path(),
+        say: &mut |text| steps.say(text),
+    });
+    let good = report
+        .as_ref()
+        .is_ok_and(|report| control || report.holds());
+    if !good {
+        steps.say(&format!("kept for a look: {}", folder.keep().display()));
+    }
+    report
+}
+
+fn say(steps: &Steps, report: &Result<Report>) {
+    match report {
+        Ok(report) => {
+            let facts = report.problems.iter().chain(&report.notes);
+            facts.for_each(|fact| steps.say(&format!("  {fact}")));
+        }
+        Err(error) => steps.say(&format!("  {error:#}")),
+    }
+}
+
+/// One line a drill and one a control.
+fn table(lines: &[Line]) -> String {
+    let head = [
+        "what",
+        "tried",
+        "acknowledged",
+        "lost",
+        "doubled",
+        "unexplained gaps",
+        "slowest recovery",
+    ];
+    let mut rows = vec![head.map(str::to_owned)];
+    for line in lines {
+        rows.push(columns(line.name.to_owned(), &line.found));
+        rows.push(columns(format!("{} (control)", line.name), &line.control));
+    }
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(String::len).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..head.len()).map(width).collect();
+    let print = |row: &[String; 7]| {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<_> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        cells.join(" | ").trim_end().to_owned()
+    };
+    let printed: Vec<_> = rows.iter().map(print).collect();
+    printed.join("\n")
+}
+
+fn columns(name: String, report: &Result<Report>) -> [String; 7] {
+    let [tried, acknowledged, lost, doubled, gaps, recovery] = match report {
+        Ok(report) => report.columns(),
+        Err(_) => ["failed", "-", "-", "-", "-", "-"].map(str::to_owned),
+    };
+    [name, tried, acknowledged, lost, doubled, gaps, recovery]
+}
+
+/// A drill that found fault, and one whose control found none, both fail the command.
+fn verdict(lines: &[Line]) -> Result<()> {
+    let mut faults = Vec::new();
+    for Line {
+        name,
+        found,
+        control,
+    } in lines
+    {
+        match found {
+            Ok(report) if report.holds() => {}
+            Ok(_) => faults.push(format!("{name}: fault found")),
+            Err(error) => faults.push(format!("{name}: {error:#}")),
+        }
+        match control {
+            Ok(report) if report.caught() => {}
+            Ok(_) => faults.push(format!(
+                "{name}: the negative control was not caught, the drill proves nothing"
+            )),
+            Err(error) => faults.push(format!("{name}, negative control: {error:#}")),
+        }
+    }
+    ensure!(faults.is_empty(), "{}", faults.join("; "));
+    println!(
+        "nothing was lost, doubled or left unexplained, and every negative control was caught"
+    );
+    Ok(())
+}
