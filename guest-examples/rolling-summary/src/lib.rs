@@ -18,10 +18,11 @@ fn summary(window: &Window<Summary>) -> Option<Values> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use tidegate_sdk::testing::{Host, assert_recording};
-    use tidegate_sdk::{Content, Fault, Scalar};
+    use tidegate_sdk::testing::{Cut, Host, assert_recording, recording};
+    use tidegate_sdk::{ClockQuality, Content, Fault, Scalar};
 
     use super::*;
 
@@ -65,6 +66,36 @@ mod tests {
         host.settle()?;
         assert_eq!(value(&host, 0, "max"), Scalar::Number(80.0));
         assert_eq!(host.rejected()[0].1, "field \"motor.t\" is missing or null");
+        Ok(())
+    }
+
+    #[test]
+    fn with_corrections_only_absurd_times_of_the_recording_are_rejected() -> Result<(), String> {
+        let text = std::fs::read_to_string("recorded/input.jsonl").map_err(|e| e.to_string())?;
+        let mut host = Host::<summary>::new()
+            .config("output.stream", "summaries")
+            .config("window.corrections", "30s");
+        host.set_clock(recording::starts_at(&text)?, ClockQuality::Synced);
+        let messages = recording::read(&text, host.now(), host.now_boot())?;
+        let one_by_one = Cut {
+            messages_max: 1,
+            restart: false,
+        };
+        host.replay(&messages, one_by_one)
+            .map_err(|fault| fault.to_string())?;
+
+        let reasons: Vec<&str> = host.rejected().iter().map(|(_, why)| &why[..5]).collect();
+        assert_eq!(reasons, ["ahead", "late:", "late:"]);
+        // The last row of a window holds: a correction takes the place of the one before.
+        let mut counts = BTreeMap::new();
+        for (position, row) in host.kept().into_iter().enumerate() {
+            let Scalar::Integer(count) = value(&host, position, "count") else {
+                panic!("no count")
+            };
+            counts.insert((&row.key, row.time), count);
+        }
+        let counted: i64 = counts.values().sum();
+        assert_eq!(usize::try_from(counted), Ok(messages.len() - 3));
         Ok(())
     }
 

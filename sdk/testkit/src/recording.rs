@@ -149,12 +149,17 @@ impl Line {
                 "exactly one of payload, text, number, integer and boolean is needed".to_owned(),
             );
         };
+        // A time of its own beside that of receipt is the device's.
+        let clock = match self.received {
+            Some(_) => ClockQuality::Device,
+            None => ClockQuality::Synced,
+        };
         let source = self.source.unwrap_or_else(|| SOURCE.to_owned());
         let record = Record {
             channel: channel(channels, source, self.topic, self.unit)?,
             body,
             time,
-            clock: ClockQuality::Synced,
+            clock,
             quality: match self.quality {
                 QualityWord::Good => Quality::Good,
                 QualityWord::Uncertain => Quality::Uncertain,

@@ -102,6 +102,11 @@ impl<P: Processor> Host<P> {
         self.now
     }
 
+    /// The boot clock.
+    pub fn now_boot(&self) -> BootTime {
+        self.now_boot
+    }
+
     /// A message that is received now.
     pub fn message(&self, topic: &str, body: impl Into<Body>) -> Message {
         let mut message = Message::new(topic, body.into()).at(self.now);

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::message::{Body, Message, Quality};
+use crate::message::{Body, ClockQuality, Message, Quality};
 use crate::outcome::{Class, Content, Delivery, Effect, Publication, Row};
 use crate::time::{BootTime, WallTime, nanoseconds};
 
@@ -81,7 +81,11 @@ pub fn starts_at(text: &str) -> Result<WallTime, String> {
 fn read_line(line: &str, clock: &mut WallTime) -> Result<Message, String> {
     let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let time = line.time.read()?;
-    let received = line.received.map_or(Ok(time), |received| received.read())?;
+    // A time of its own beside that of receipt is the device's.
+    let (received, given_by) = match line.received {
+        Some(received) => (received.read()?, ClockQuality::Device),
+        None => (time, ClockQuality::Synced),
+    };
     *clock = received.max(*clock);
     let mut bodies = [
         line.payload.map(Body::from),
@@ -102,6 +106,7 @@ fn read_line(line: &str, clock: &mut WallTime) -> Result<Message, String> {
     channel.source = line.source.unwrap_or(channel.source);
     channel.unit = line.unit;
     message.channel = channel.into();
+    message.clock = given_by;
     message.quality = match line.quality {
         None | Some(QualityWord::Good) => Quality::Good,
         Some(QualityWord::Uncertain) => Quality::Uncertain,
