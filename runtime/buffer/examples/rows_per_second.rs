@@ -39,6 +39,7 @@ async fn ours(folder: &Path, clock: &Arc<dyn Clock>) -> Result<(f64, usize), Fai
     let config = Config {
         path: folder.join("ours.db"),
         profile: Profile::Latency,
+        quota_bytes: 1 << 30,
     };
     let buffer = Buffer::open(&config, Arc::new(Limits::DEFAULT), clock.clone()).await?;
     let Opened {

@@ -1,36 +1,46 @@
 //! One transaction: everything that waits, as a whole.
-//!
-//! Statements have fixed shapes (64 rows or one), so that they are prepared once: a statement costs a round trip to
-//! sqlx's worker thread, and row by row would be 50 times slower.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Connection, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tidegate_record::{
-    Applied, Clock, Limits, Mark, Publication, Rejection, Stamp, StateChange, StoredRow,
+    Applied, Clock, Limits, Mark, Publication, Reason, Rejection, Stamp, StateChange, StoredRow,
 };
 
 use crate::error::Error;
-use crate::open::Ids;
+use crate::evict::{make_room, write_usage};
+use crate::names::Names;
 use crate::outbox::Shared;
+use crate::prune::{Pressure, step};
+use crate::rows::{self, Placed, ROWS_PER_STATEMENT, Statement, insert_statement, statement};
 use crate::sequence::Place;
+use crate::space::Space;
+use crate::tally::{self, Tallies};
 use crate::writer::Request;
 
-/// Rows of one multi-row statement.
-const ROWS_PER_STATEMENT: usize = 64;
 /// Seen chunks that are dropped at once, when a module's window has moved past them.
 const SEEN_CHUNKS_SLACK: i64 = 256;
+/// Rows of a stream that are counted again at the next start, at most.
+const UNWRITTEN_ROWS_MAX: u64 = 4096;
+/// Steps of a commit when there is no room left.
+const FULL_STEPS: usize = 4;
+/// Rows beyond those that are sent that count as sent after a restart.
+const SENT_ROWS_SPARE: u64 = 200;
+/// New rows for which one step of making room is made: a step makes more room than they take.
+const ROWS_PER_STEP: usize = 200;
 
 /// What one commit holds.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) applied: Vec<Applied>,
     pub(crate) requests: Vec<Request>,
+    /// Of what was applied.
+    pub(crate) tallies: Tallies,
+    /// Whether a mark went back.
+    pub(crate) went_back: bool,
 }
 
 impl Group {
@@ -43,35 +53,18 @@ impl Group {
 #[derive(Debug)]
 pub(crate) struct Commits {
     pub(crate) connection: SqliteConnection,
-    pub(crate) ids: Ids,
+    pub(crate) names: Names,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) space: Space,
     /// Which release has written each module's state, as far as it is on disk.
     pub(crate) writers: HashMap<i64, Arc<str>>,
 }
 
-/// A row with its place, ready to be bound.
-struct Placed {
-    place: Place,
-    seq: u64,
-    class: u8,
-    body: Vec<u8>,
-}
-
-static INSERT_ROWS: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
-    [1, ROWS_PER_STATEMENT].map(|rows| {
-        insert(
-            "INSERT INTO row (stream, epoch, seq, class, body) VALUES ",
-            5,
-            rows,
-            "",
-        )
-    })
-});
 static UPSERT_STATE: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
     let conflict = " ON CONFLICT (module, key) DO UPDATE SET value = excluded.value";
     [1, ROWS_PER_STATEMENT].map(|rows| {
-        insert(
+        insert_statement(
             "INSERT INTO state (module, key, value) VALUES ",
             3,
             rows,
@@ -80,39 +73,94 @@ static UPSERT_STATE: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
     })
 });
 
-fn insert(head: &str, columns: usize, rows: usize, tail: &str) -> Arc<str> {
-    let row = format!("({})", vec!["?"; columns].join(", "));
-    format!("{head}{}{tail}", vec![row; rows].join(", ")).into()
-}
-
 impl Commits {
-    /// Commits `group`, and deletes a step of what the centre holds.
-    pub(crate) async fn commit(
-        &mut self,
-        group: &mut Group,
-        trim: Option<(Place, u64)>,
-        shared: &Shared,
-    ) -> Result<(), Error> {
-        self.write(group, trim, shared).await.map_err(Error::Commit)
+    /// Commits `group`, and makes room where it is scarce. After an error nothing of it is on disk; where it was that there
+    /// is no room, everything in memory is as before, and it can be tried again.
+    pub(crate) async fn commit(&mut self, group: &mut Group, shared: &Shared) -> Result<(), Error> {
+        group.tallies = tally::of(&group.applied, self.clock.wall_time());
+        let written = self.write(group, shared).await.map_err(Error::Commit);
+        match written {
+            Err(error) if error.is_full() => {
+                self.roll_back(shared).await?;
+                return Err(error);
+            }
+            other => other?,
+        }
+        shared.sequence().end_rewrites();
+        if self.space.is_stale() || self.space.pressure() > Pressure::None {
+            self.space
+                .measure(&mut self.connection)
+                .await
+                .map_err(Error::Read)?;
+        }
+        Ok(())
     }
 
-    pub(crate) async fn close(self) -> Result<(), Error> {
+    /// Empties the write-ahead log into the database. False while another program holds a reader open.
+    pub(crate) async fn reset_log(&mut self) -> Result<bool, Error> {
+        let (busy, _, _): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(Error::Commit)?;
+        Ok(busy == 0)
+    }
+
+    /// Makes room for a commit that found none. False when nothing can give way.
+    pub(crate) async fn make_room(&mut self, shared: &Shared) -> Result<bool, Error> {
+        self.space.found_full();
+        if self.next_step(shared).is_none() {
+            return Ok(false);
+        }
+        self.commit(&mut Group::default(), shared).await?;
+        Ok(true)
+    }
+
+    /// Whether there is something to do without anyone asking for it.
+    pub(crate) fn is_filling(&self, shared: &Shared) -> bool {
+        self.next_step(shared).is_some()
+    }
+
+    /// What memory says is what the disk says again.
+    async fn roll_back(&mut self, shared: &Shared) -> Result<(), Error> {
+        // SQLite has rolled back by itself after some errors.
+        let _rolled_back = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+        self.writers.clear();
+        self.names = Names::read(&mut self.connection).await?;
+        let extents = crate::extents::read(&mut self.connection, &self.names).await?;
+        let mut sequence = shared.sequence();
+        sequence.reload(extents);
+        sequence.end_rewrites();
+        Ok(())
+    }
+
+    pub(crate) async fn close(mut self, shared: &Shared) -> Result<(), Error> {
+        let places: Vec<Place> = shared.sequence().extents().keys().copied().collect();
+        let connection = &mut self.connection;
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut *connection)
+            .await
+            .map_err(Error::Commit)?;
+        for place in places {
+            write_usage(connection, place, shared)
+                .await
+                .map_err(Error::Commit)?;
+        }
+        sqlx::query("COMMIT")
+            .execute(connection)
+            .await
+            .map_err(Error::Commit)?;
+        self.reset_log().await?;
         self.connection.close().await.map_err(Error::Commit)
     }
 
-    async fn write(
-        &mut self,
-        group: &mut Group,
-        trim: Option<(Place, u64)>,
-        shared: &Shared,
-    ) -> Result<(), sqlx::Error> {
+    async fn write(&mut self, group: &mut Group, shared: &Shared) -> Result<(), sqlx::Error> {
         self.execute(sqlx::query("BEGIN IMMEDIATE")).await?;
         let rows = self.number(group, shared).await?;
-        self.insert_rows(&rows).await?;
+        rows::insert(&mut self.connection, &rows).await?;
         self.write_state(group).await?;
-        for applied in &mut group.applied {
+        for applied in &group.applied {
             let module = self
-                .ids
+                .names
                 .intern(&applied.module, &mut self.connection)
                 .await?;
             self.remember(module, applied).await?;
@@ -123,42 +171,70 @@ impl Commits {
                 self.set_aside(module, rejection).await?;
             }
         }
+        tally::write(&mut self.connection, &mut self.names, &group.tallies).await?;
+        let mut went_back = false;
         for request in &group.requests {
             match request {
-                Request::Marks(marks, _) => self.mark(marks, shared).await?,
+                Request::Marks(marks, _) => went_back |= self.mark(marks, shared).await?,
                 Request::Delivered(ids, _) => self.delivered(ids).await?,
+                Request::Sending(places, _) => self.reserve(places, shared).await?,
+                Request::Damaged(_) => {}
+                Request::Epoch(_) => {
+                    let epoch = crate::open::begin(&mut self.connection, &*self.clock, 0).await?;
+                    shared.sequence().begin(epoch);
+                }
             }
         }
-        if let Some(trim) = trim {
-            self.trim(trim, shared).await?;
+        group.went_back = went_back;
+        let least = if self.space.pressure() == Pressure::Full {
+            FULL_STEPS
+        } else {
+            1
+        };
+        for _ in 0..rows.len().div_ceil(ROWS_PER_STEP).max(least) {
+            let Some(step) = self.decide(shared) else {
+                break;
+            };
+            make_room(&mut self.connection, step, shared).await?;
         }
         self.execute(sqlx::query("COMMIT")).await
     }
 
+    /// The next step, decided together with the note that it is under way.
+    fn decide(&self, shared: &Shared) -> Option<crate::prune::Step> {
+        let mut sequence = shared.sequence();
+        let (pressure, room) = (self.space.pressure(), self.space.row_bytes_max());
+        let step = step(sequence.extents(), pressure, room)?;
+        sequence.begin_rewrite(step.place());
+        Some(step)
+    }
+
+    fn next_step(&self, shared: &Shared) -> Option<crate::prune::Step> {
+        step(
+            shared.sequence().extents(),
+            self.space.pressure(),
+            self.space.row_bytes_max(),
+        )
+    }
+
     /// Gives each row its identity. The mark of a stream's first row in this epoch is its entry in the list of places.
-    async fn number(
-        &mut self,
-        group: &mut Group,
-        shared: &Shared,
-    ) -> Result<Vec<Placed>, sqlx::Error> {
+    async fn number(&mut self, group: &Group, shared: &Shared) -> Result<Vec<Placed>, sqlx::Error> {
+        let epoch = shared.sequence().epoch().ordinal;
         let stamp = Stamp {
             boot: self.clock.boot(),
             boot_time: self.clock.boot_time(),
             wall_time: self.clock.wall_time(),
             clock: self.clock.quality(),
         };
-        let mut placed =
-            Vec::with_capacity(group.applied.iter().map(|applied| applied.rows.len()).sum());
-        for applied in &mut group.applied {
-            for (row, trace) in &mut applied.rows {
-                let stream = self.ids.intern(&row.stream, &mut self.connection).await?;
-                let place = (stream, shared.epoch.ordinal);
+        let count = group.applied.iter().map(|applied| applied.rows.len()).sum();
+        let mut placed: Vec<Placed> = Vec::with_capacity(count);
+        for applied in &group.applied {
+            for (row, trace) in &applied.rows {
+                let stream = self.names.intern(&row.stream, &mut self.connection).await?;
+                let place = (stream, epoch);
                 let (seq, first) = shared.sequence().next(stream, &row.stream);
                 if first {
-                    let query =
-                        sqlx::query("INSERT INTO mark (stream, epoch, seq) VALUES (?, ?, 0)");
-                    self.execute(query.bind(place.0).bind(place.1.cast_signed()))
-                        .await?;
+                    self.insert_mark(place).await?;
                 }
                 let stored = StoredRow {
                     seq,
@@ -173,45 +249,53 @@ impl Commits {
                     trace: *trace,
                     from: None,
                 };
-                let body =
-                    minicbor::to_vec(&stored).map_err(|error| sqlx::Error::Encode(error.into()))?;
-                placed.push(Placed {
-                    place,
-                    seq,
-                    class: row.class as u8,
-                    body,
-                });
+                placed.push(Placed::new(place, &stored)?);
             }
         }
+        self.account(&placed, shared).await?;
         Ok(placed)
     }
 
-    async fn insert_rows(&mut self, rows: &[Placed]) -> Result<(), sqlx::Error> {
-        let [one, many] = &*INSERT_ROWS;
-        let (chunks, rest) = rows.as_chunks::<ROWS_PER_STATEMENT>();
-        for chunk in chunks {
-            self.execute(chunk.iter().fold(statement(many), bind_row))
-                .await?;
+    async fn insert_mark(&mut self, (stream, epoch): Place) -> Result<(), sqlx::Error> {
+        let query = sqlx::query("INSERT INTO mark (stream, epoch, seq) VALUES (?, ?, 0)");
+        self.execute(query.bind(stream).bind(epoch.cast_signed()))
+            .await
+    }
+
+    /// Counts what the new rows take.
+    async fn account(&mut self, placed: &[Placed], shared: &Shared) -> Result<(), sqlx::Error> {
+        let mut long_unwritten = BTreeSet::new();
+        {
+            let mut sequence = shared.sequence();
+            for row in placed {
+                self.space.wrote(row.bytes());
+                if let Some(extent) = sequence.extent_mut(row.place) {
+                    extent.usage.add(row.class, row.bytes());
+                    if extent.usage.unwritten_rows > UNWRITTEN_ROWS_MAX {
+                        long_unwritten.insert(row.place);
+                    }
+                }
+            }
         }
-        for row in rest {
-            self.execute(bind_row(statement(one), row)).await?;
+        for place in long_unwritten {
+            write_usage(&mut self.connection, place, shared).await?;
         }
         Ok(())
     }
 
     /// The last write of each key in the group: those before it have no reader.
-    async fn write_state(&mut self, group: &mut Group) -> Result<(), sqlx::Error> {
+    async fn write_state(&mut self, group: &Group) -> Result<(), sqlx::Error> {
         let mut last: BTreeMap<(i64, String), Option<Bytes>> = BTreeMap::new();
-        for applied in &mut group.applied {
+        for applied in &group.applied {
             let module = self
-                .ids
+                .names
                 .intern(&applied.module, &mut self.connection)
                 .await?;
             if !applied.state.is_empty() && self.writers.get(&module) != Some(&applied.version) {
                 self.name_writer(module, &applied.version).await?;
             }
-            for StateChange { key, value } in applied.state.drain(..) {
-                last.insert((module, key), value);
+            for StateChange { key, value } in &applied.state {
+                last.insert((module, key.clone()), value.clone());
             }
         }
         let (written, deleted): (Vec<_>, Vec<_>) =
@@ -303,19 +387,56 @@ impl Commits {
             .await
     }
 
-    async fn mark(&mut self, marks: &[Mark], shared: &Shared) -> Result<(), sqlx::Error> {
-        let moved = shared.sequence().acknowledge(marks);
-        for ((stream, epoch), seq) in moved {
-            let query = sqlx::query("UPDATE mark SET seq = ? WHERE stream = ? AND epoch = ?");
-            self.execute(
-                query
-                    .bind(seq.cast_signed())
-                    .bind(stream)
-                    .bind(epoch.cast_signed()),
-            )
-            .await?;
+    /// Notes how far rows may be sent, with some to spare, so that it need not be done for each request.
+    async fn reserve(&mut self, places: &[Place], shared: &Shared) -> Result<(), sqlx::Error> {
+        for (stream, epoch) in places {
+            let reserved = {
+                let mut sequence = shared.sequence();
+                let Some(extent) = sequence.extent_mut((*stream, *epoch)) else {
+                    continue;
+                };
+                extent.reserved = extent.sent.saturating_add(SENT_ROWS_SPARE);
+                extent.reserved
+            };
+            let query = sqlx::query("UPDATE mark SET sent = ? WHERE stream = ? AND epoch = ?");
+            let query = query.bind(reserved.cast_signed());
+            self.execute(query.bind(stream).bind(epoch.cast_signed()))
+                .await?;
         }
         Ok(())
+    }
+
+    /// Moves marks; true when one went back.
+    async fn mark(&mut self, marks: &[Mark], shared: &Shared) -> Result<bool, sqlx::Error> {
+        let moved = shared.sequence().acknowledge(marks);
+        let went_back = moved.iter().any(|moved| moved.mark < moved.before);
+        for moved in moved {
+            let (stream, epoch) = moved.place;
+            let query = sqlx::query("UPDATE mark SET seq = ? WHERE stream = ? AND epoch = ?");
+            let query = query
+                .bind(moved.mark.cast_signed())
+                .bind(stream)
+                .bind(epoch.cast_signed());
+            self.execute(query).await?;
+            if let Some(last) = moved.forgotten_to {
+                let rows = last.saturating_sub(moved.mark);
+                let from = moved.mark.saturating_add(1);
+                let entry = rows::lost(
+                    last,
+                    (from < last).then_some(from),
+                    tidegate_record::Class::Raw,
+                    Reason::Forgotten,
+                    rows,
+                );
+                let entry = StoredRow {
+                    time: self.clock.wall_time(),
+                    ..entry
+                };
+                let placed = Placed::new(moved.place, &entry)?;
+                rows::insert_covering(&mut self.connection, &placed, entry.from).await?;
+            }
+        }
+        Ok(went_back)
     }
 
     async fn delivered(&mut self, ids: &[u64]) -> Result<(), sqlx::Error> {
@@ -333,50 +454,9 @@ impl Commits {
         Ok(())
     }
 
-    async fn trim(
-        &mut self,
-        ((stream, epoch), seq): (Place, u64),
-        shared: &Shared,
-    ) -> Result<(), sqlx::Error> {
-        let query = sqlx::query("DELETE FROM row WHERE stream = ? AND epoch = ? AND seq <= ?");
-        self.execute(
-            query
-                .bind(stream)
-                .bind(epoch.cast_signed())
-                .bind(seq.cast_signed()),
-        )
-        .await?;
-        let empty = shared.sequence().forget();
-        for (stream, epoch) in empty {
-            let query = sqlx::query("DELETE FROM mark WHERE stream = ? AND epoch = ?");
-            self.execute(query.bind(stream).bind(epoch.cast_signed()))
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn execute(
-        &mut self,
-        query: Query<'_, Sqlite, SqliteArguments>,
-    ) -> Result<(), sqlx::Error> {
+    async fn execute(&mut self, query: Statement<'_>) -> Result<(), sqlx::Error> {
         query.execute(&mut self.connection).await.map(drop)
     }
-}
-
-type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-/// The text is one of the statics above: nothing from outside is in it.
-fn statement<'q>(text: &Arc<str>) -> Statement<'q> {
-    sqlx::query(AssertSqlSafe(text.clone()))
-}
-
-fn bind_row<'q>(query: Statement<'q>, row: &Placed) -> Statement<'q> {
-    query
-        .bind(row.place.0)
-        .bind(row.place.1.cast_signed())
-        .bind(row.seq.cast_signed())
-        .bind(i64::from(row.class))
-        .bind(row.body.clone())
 }
 
 fn bind_state<'q>(

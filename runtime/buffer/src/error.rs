@@ -39,7 +39,7 @@ pub enum Error {
         /// Schema of the database.
         found: i64,
         /// Newest schema that this version knows.
-        known: i64,
+        known: usize,
     },
     /// SQLite is too old to be trusted with two connections.
     #[error("SQLite {found} has a known fault that loses data, {needed} or newer is needed")]
@@ -55,17 +55,9 @@ pub enum Error {
     /// A commit failed: nothing of it is acknowledged.
     #[error("cannot commit to the database")]
     Commit(#[source] sqlx::Error),
-    /// A stored row does not decode: the file was changed by something else.
-    #[error("row {seq} of stream {stream} is damaged")]
-    Damaged {
-        /// Its stream.
-        stream: String,
-        /// Its position.
-        seq: u64,
-        /// The decoder's reason.
-        #[source]
-        source: minicbor::decode::Error,
-    },
+    /// Found while reading.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
     /// A number in the database does not fit its type: the file was changed by something else.
     #[error("the database holds {what} {value}, which cannot be")]
     Impossible {
@@ -77,4 +69,44 @@ pub enum Error {
     /// The writer has ended.
     #[error("the buffer's writer has ended")]
     Closed,
+}
+
+impl Error {
+    /// Whether the file is not what SQLite once wrote: no retry helps, and no other program.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Read(source) | Self::Commit(source) => {
+                let extended = extended_code(source);
+                extended == Some(SQLITE_IOERR_SHORT_READ)
+                    || matches!(code(source), Some(SQLITE_CORRUPT | SQLITE_NOTADB))
+            }
+            Self::Impossible { .. } | Self::Damaged(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether there was no room: of the quota's pages, or on the disk. Nothing is broken, and it can be tried again.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Commit(source) if code(source) == Some(SQLITE_FULL))
+    }
+}
+
+// https://www.sqlite.org/rescode.html
+const SQLITE_CORRUPT: i32 = 11;
+const SQLITE_FULL: i32 = 13;
+const SQLITE_NOTADB: i32 = 26;
+const SQLITE_IOERR_SHORT_READ: i32 = 522;
+
+/// SQLite's primary result code.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    extended_code(error).map(|extended| extended & 0xff)
+}
+
+fn extended_code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
+/// A number that cannot be negative.
+pub(crate) fn unsigned(what: &'static str, value: i64) -> Result<u64, Error> {
+    u64::try_from(value).map_err(|_| Error::Impossible { what, value })
 }

@@ -9,13 +9,20 @@
 //! **An identity is never used twice.** Each opening of the database is a new [`Epoch`] with a random part, and `seq`
 //! counts within it, so that not even a restored backup can give a number out again.
 //!
+//! **Nothing is given up silently.** Near the quota raw rows become summaries, and what has to go leaves an entry of the
+//! loss ledger in its place. A damaged database is set aside, with such an entry for each of its streams.
+//!
 //! One writer connection, owned by [`Writer::run`]; short reads on a second one. Row bodies are CBOR
 //! (`record::StoredRow`), so that the schema does not grow with the vocabulary.
 //!
 //! # Layout
-//! - [`open`]: opening, schema, the new epoch, what a module needs to start.
-//! - [`writer`]: the loop that groups and commits. [`commit`]: one transaction.
-//! - [`sequence`]: positions and marks of all streams. [`outbox`]: reading them out again.
+//! - [`open`]: opening, the new epoch. `lock`: one process at a time. `schema`: tables, settings, older versions.
+//!   `quarantine`: a damaged database. `restore`: what a module needs to start.
+//! - [`writer`]: the loop that groups and commits. `commit`: one transaction. `rows`: rows as they stand on disk.
+//! - `sequence`: positions and marks of all streams, in memory. `extents`: the same, read from disk.
+//! - `space`: quota and pressure. `prune`: what gives way next. `thin`: many rows into few. `evict`: doing it.
+//! - `tally`: messages that led to nothing.
+//! - [`outbox`]: rows and publications out again.
 //! - [`latency`]: how long it took from receipt to disk.
 //!
 //! [`Applied`]: tidegate_record::Applied
@@ -23,15 +30,29 @@
 
 mod commit;
 mod error;
+mod evict;
+mod extents;
 mod latency;
+mod lock;
+mod names;
 mod open;
 mod outbox;
+mod prune;
+mod quarantine;
+mod restore;
+mod rows;
 mod schema;
 mod sequence;
+mod space;
+mod tally;
+mod thin;
 mod writer;
 
 pub use error::Error;
 pub use latency::Latency;
-pub use open::{Buffer, Config, Opened, Profile, Restored};
+pub use open::{Buffer, Config, Opened, Profile};
 pub use outbox::BufferHandle;
+pub use restore::Restored;
+pub use space::{QUOTA_BYTES_DEFAULT, QUOTA_BYTES_MIN};
+pub use tally::Tally;
 pub use writer::{BufferCounters, Writer};

@@ -1,31 +1,36 @@
-//! Opening the database: lock, settings, schema, the new epoch, and what a module needs to start.
+//! Opening the database: lock, schema, the new epoch, what is in it; and a new one where it is damaged.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use rustix::fs::{FlockOperation, flock};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Row, SqliteConnection};
 use tidegate_record::seen::IdHasher;
-use tidegate_record::{Clock, Epoch, Limits, MessageId, Name, Seen, StreamEpoch};
+use tidegate_record::{Clock, Epoch, Limits, Name};
 use tokio::sync::{mpsc, watch};
 
 use crate::commit::Commits;
 use crate::error::Error;
+use crate::lock::Lock;
+use crate::names::Names;
 use crate::outbox::{BufferHandle, Shared};
-use crate::schema;
-use crate::sequence::{Extent, Place, Sequence};
+use crate::restore::{Restored, restore};
+use crate::sequence::{Extent, Sequence};
+use crate::space::Space;
 use crate::writer::{BufferCounters, Writer};
+use crate::{extents, quarantine, schema, tally};
 
-/// Where the buffer is and when it commits.
+/// Where the buffer is, how large it may grow, and when it commits.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The database file.
     pub path: PathBuf,
     /// When it commits.
     pub profile: Profile,
+    /// Bytes on disk that it may take: database, write-ahead log and ballast. At least [`QUOTA_BYTES_MIN`].
+    ///
+    /// [`QUOTA_BYTES_MIN`]: crate::QUOTA_BYTES_MIN
+    pub quota_bytes: u64,
 }
 
 /// When the buffer commits.
@@ -41,53 +46,11 @@ pub enum Profile {
 /// An opened database: make the modules ready, then [`Buffer::start`] it.
 #[derive(Debug)]
 pub struct Buffer {
-    writer: SqliteConnection,
-    shared: Arc<Shared>,
-    profile: Profile,
+    database: Database,
+    config: Config,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
-    ids: Ids,
-    hasher: IdHasher,
-    lock: File,
-}
-
-/// Names that have a number in the database.
-#[derive(Debug, Default)]
-pub(crate) struct Ids(HashMap<Name, i64>);
-
-impl Ids {
-    pub(crate) fn get(&self, name: &Name) -> Option<i64> {
-        self.0.get(name).copied()
-    }
-
-    /// Numbers `name`. Called while opening and within a commit, so that a number is on disk before it is used.
-    pub(crate) async fn intern(
-        &mut self,
-        name: &Name,
-        connection: &mut SqliteConnection,
-    ) -> Result<i64, sqlx::Error> {
-        if let Some(id) = self.get(name) {
-            return Ok(id);
-        }
-        let row = sqlx::query("INSERT INTO name (text) VALUES (?) RETURNING id")
-            .bind(name.as_str())
-            .fetch_one(connection)
-            .await?;
-        let id = row.try_get(0)?;
-        self.0.insert(name.clone(), id);
-        Ok(id)
-    }
-}
-
-/// What a module needs to go on where it was.
-#[derive(Debug)]
-pub struct Restored {
-    /// Its committed state.
-    pub state: BTreeMap<String, Bytes>,
-    /// Version of the release that wrote it last; none without state.
-    pub state_written_by: Option<String>,
-    /// Ids of messages that it has taken.
-    pub seen: Seen,
+    lock: Lock,
 }
 
 /// The running parts of a buffer.
@@ -102,7 +65,7 @@ pub struct Opened {
 }
 
 impl Buffer {
-    /// Opens the database and begins a new epoch.
+    /// Opens the database and begins a new epoch. One that is damaged is set aside, and a new one is made.
     ///
     /// # Errors
     /// When it is in use, cannot be opened, or was written by a newer version.
@@ -111,46 +74,37 @@ impl Buffer {
         limits: Arc<Limits>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let lock = lock(&config.path)?;
-        let open = |source| Error::Open {
-            path: config.path.clone(),
-            source,
+        let lock = Lock::take(&config.path)?;
+        let mut gone = Vec::new();
+        if quarantine::is_noted(&config.path) {
+            gone = quarantine::set_aside(&config.path).await?;
+        }
+        let database = match Database::open(config, &*clock, &lock, &gone).await {
+            Err(error) if error.is_damage() => {
+                tracing::error!("{error}");
+                gone = quarantine::set_aside(&config.path).await?;
+                Database::open(config, &*clock, &lock, &gone).await?
+            }
+            other => other?,
         };
-        let mut writer = schema::writer(&config.path).connect().await.map_err(open)?;
-        check_version(&mut writer).await?;
-        let epoch = begin(&mut writer, clock.as_ref()).await?;
-        let ids = Ids(names(&mut writer).await?);
-        let sequence = Sequence::new(epoch, extents(&mut writer, &ids).await?);
-        let hasher = IdHasher::new(id_key(&mut writer).await?);
-        let reader = schema::reader(&config.path).connect().await.map_err(open)?;
-        let shared = Shared {
-            epoch,
-            sequence: Mutex::new(sequence),
-            reader: tokio::sync::Mutex::new(reader),
-            rows: watch::Sender::default(),
-            posted: watch::Sender::default(),
-            counters: BufferCounters::default(),
-        };
+        database.space.lay_ballast();
         Ok(Self {
-            writer,
-            shared: Arc::new(shared),
-            profile: config.profile,
+            database,
+            config: config.clone(),
             limits,
             clock,
-            ids,
-            hasher,
             lock,
         })
     }
 
     /// This opening.
     pub fn epoch(&self) -> Epoch {
-        self.shared.epoch
+        self.database.shared.sequence().epoch()
     }
 
     /// Hashes message ids with this database's key.
     pub const fn id_hasher(&self) -> IdHasher {
-        self.hasher
+        self.database.hasher
     }
 
     /// State and seen ids of `module`.
@@ -158,67 +112,37 @@ impl Buffer {
     /// # Errors
     /// When the database cannot be read.
     pub async fn restore(&mut self, module: &Name) -> Result<Restored, Error> {
-        let id = self
-            .ids
-            .intern(module, &mut self.writer)
-            .await
-            .map_err(Error::Commit)?;
-        let rows = sqlx::query("SELECT key, value FROM state WHERE module = ?")
-            .bind(id)
-            .fetch_all(&mut self.writer)
-            .await
-            .map_err(Error::Read)?;
-        let mut state = BTreeMap::new();
-        for row in rows {
-            let value: Vec<u8> = row.try_get(1).map_err(Error::Read)?;
-            state.insert(row.try_get(0).map_err(Error::Read)?, Bytes::from(value));
-        }
-        let chunks = sqlx::query("SELECT ids FROM seen WHERE module = ? ORDER BY chunk")
-            .bind(id)
-            .fetch_all(&mut self.writer)
-            .await
-            .map_err(Error::Read)?;
-        let mut ids = Vec::new();
-        for chunk in chunks {
-            let bytes: Vec<u8> = chunk.try_get(0).map_err(Error::Read)?;
-            let (whole, _) = bytes.as_chunks::<8>();
-            ids.extend(
-                whole
-                    .iter()
-                    .map(|bytes| MessageId(u64::from_le_bytes(*bytes))),
-            );
-        }
-        let written = sqlx::query("SELECT version FROM writer WHERE module = ?")
-            .bind(id)
-            .fetch_optional(&mut self.writer)
-            .await
-            .and_then(|row| row.map(|row| row.try_get(0)).transpose())
-            .map_err(Error::Read)?;
-        Ok(Restored {
-            state,
-            state_written_by: written,
-            seen: Seen::new(self.limits.seen_ids_max, ids),
-        })
+        let Database { names, writer, .. } = &mut self.database;
+        let id = names.intern(module, writer).await.map_err(Error::Commit)?;
+        restore(writer, id, self.limits.seen_ids_max).await
     }
 
     /// Takes the buffer apart into what runs.
     pub fn start(self) -> Opened {
         let (applied, queue) = mpsc::channel(self.limits.applied_queue_max);
         let (requests, waiting) = mpsc::channel(self.limits.applied_queue_max);
-        let handle = BufferHandle::new(self.shared.clone(), requests);
+        let Database {
+            writer,
+            shared,
+            space,
+            names,
+            ..
+        } = self.database;
+        let handle = BufferHandle::new(shared.clone(), requests);
         let commits = Commits {
-            connection: self.writer,
-            ids: self.ids,
+            connection: writer,
+            names,
             clock: self.clock,
             limits: self.limits.clone(),
+            space,
             writers: HashMap::new(),
         };
         let writer = Writer {
             commits,
-            shared: self.shared,
+            shared,
             queue,
             waiting,
-            profile: self.profile,
+            config: self.config,
             limits: self.limits,
             _lock: self.lock,
         };
@@ -230,179 +154,104 @@ impl Buffer {
     }
 }
 
-/// Takes the lock that keeps a second process out. It is held by the writer and goes with the process.
-fn lock(path: &Path) -> Result<File, Error> {
-    let error = |source| Error::Folder {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(error)?;
-    }
-    let lock = File::create(path.with_extension("lock")).map_err(error)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse {
-            path: path.to_owned(),
-        }),
-        Err(errno) => Err(error(errno.into())),
+/// The connections, and what is in the database.
+#[derive(Debug)]
+struct Database {
+    writer: SqliteConnection,
+    shared: Arc<Shared>,
+    space: Space,
+    names: Names,
+    hasher: IdHasher,
+}
+
+impl Database {
+    async fn open(
+        config: &Config,
+        clock: &dyn Clock,
+        lock: &Lock,
+        gone: &[Extent],
+    ) -> Result<Self, Error> {
+        let path = &config.path;
+        let open = |source| Error::Open {
+            path: path.clone(),
+            source,
+        };
+        let mut space = Space::new(path, config.quota_bytes);
+        let options = schema::writer(path, space.pages_max());
+        let mut writer = options.connect().await.map_err(open)?;
+        schema::bring_up_to_date(&mut writer).await?;
+        let mut names = Names::read(&mut writer).await?;
+        quarantine::enter(&mut writer, &mut names, gone, clock.wall_time())
+            .await
+            .map_err(Error::Commit)?;
+        let epoch = begin(&mut writer, clock, lock.newest_epoch())
+            .await
+            .map_err(Error::Commit)?;
+        lock.remember(epoch.ordinal);
+        let extents = extents::read(&mut writer, &names).await?;
+        let hasher = IdHasher::new(number(&mut writer, "id_key").await?);
+        let shared = Shared {
+            sequence: Mutex::new(Sequence::new(epoch, extents)),
+            reader: schema::reader(path).connect().await.map_err(open)?.into(),
+            rows: watch::Sender::default(),
+            posted: watch::Sender::default(),
+            counters: BufferCounters::default(),
+            database: number(&mut writer, "database").await?,
+            tallies: Mutex::new(tally::read(&mut writer, &names).await?),
+        };
+        space.measure(&mut writer).await.map_err(Error::Read)?;
+        Ok(Self {
+            writer,
+            shared: Arc::new(shared),
+            space,
+            names,
+            hasher,
+        })
     }
 }
 
-async fn check_version(connection: &mut SqliteConnection) -> Result<(), Error> {
-    let found: String = scalar(connection, "SELECT sqlite_version()").await?;
-    let number = |version: &str| {
-        version
-            .split('.')
-            .filter_map(|part| part.parse().ok())
-            .collect::<Vec<u32>>()
-    };
-    if number(&found) < number(schema::SQLITE_VERSION_MIN) {
-        return Err(Error::SqliteVersion {
-            found,
-            needed: schema::SQLITE_VERSION_MIN,
-        });
-    }
-    match scalar::<i64>(connection, "PRAGMA user_version").await? {
-        0 => create(connection).await.map_err(Error::Commit),
-        schema::VERSION => Ok(()),
-        found => Err(Error::Newer {
-            found,
-            known: schema::VERSION,
-        }),
-    }
-}
-
-async fn create(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    for statement in schema::SCHEMA {
-        sqlx::query(statement).execute(&mut *transaction).await?;
-    }
-    let version = format!("PRAGMA user_version = {}", schema::VERSION);
-    sqlx::query(AssertSqlSafe(version))
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await
-}
-
-/// Writes the new epoch before anything can be numbered in it.
-async fn begin(connection: &mut SqliteConnection, clock: &dyn Clock) -> Result<Epoch, Error> {
+/// Writes a new epoch before anything can be numbered in it. It comes after all others, and after `newest`.
+pub(crate) async fn begin(
+    connection: &mut SqliteConnection,
+    clock: &dyn Clock,
+    newest: u64,
+) -> Result<Epoch, sqlx::Error> {
     let random = random()?;
     let ordinal: i64 = sqlx::query(
-        "INSERT INTO epoch (ordinal, random, boot, opened) SELECT coalesce(max(ordinal), 0) + 1, ?, ?, ? FROM epoch \
-         RETURNING ordinal",
+        "INSERT INTO epoch (ordinal, random, boot, opened) \
+         SELECT max(coalesce(max(ordinal), 0), ?) + 1, ?, ?, ? FROM epoch RETURNING ordinal",
     )
+    .bind(newest.cast_signed())
     .bind(random.cast_signed())
     .bind(clock.boot().0.cast_signed())
     .bind(clock.wall_time().0.cast_signed())
     .fetch_one(connection)
     .await
-    .and_then(|row| row.try_get(0))
-    .map_err(Error::Commit)?;
+    .and_then(|row| row.try_get(0))?;
     Ok(Epoch {
-        ordinal: unsigned("epoch", ordinal)?,
+        ordinal: ordinal.unsigned_abs(),
         random,
     })
 }
 
-fn random() -> Result<u64, Error> {
-    getrandom::u64().map_err(|error| Error::Folder {
-        path: "/dev/urandom".into(),
-        source: error.into(),
-    })
+fn random() -> Result<u64, sqlx::Error> {
+    getrandom::u64().map_err(|error| sqlx::Error::Io(error.into()))
 }
 
-async fn id_key(connection: &mut SqliteConnection) -> Result<u64, Error> {
-    sqlx::query("INSERT INTO meta (key, value) VALUES ('id_key', ?) ON CONFLICT DO NOTHING")
-        .bind(random()?.cast_signed())
+/// A random number that is the database's own for ever.
+async fn number(connection: &mut SqliteConnection, key: &'static str) -> Result<u64, Error> {
+    let random = random().map_err(Error::Commit)?;
+    sqlx::query("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(key)
+        .bind(random.cast_signed())
         .execute(&mut *connection)
         .await
         .map_err(Error::Commit)?;
-    Ok(
-        scalar::<i64>(connection, "SELECT value FROM meta WHERE key = 'id_key'")
-            .await?
-            .cast_unsigned(),
-    )
-}
-
-async fn names(connection: &mut SqliteConnection) -> Result<HashMap<Name, i64>, Error> {
-    let rows = sqlx::query("SELECT text, id FROM name")
-        .fetch_all(connection)
-        .await
-        .map_err(Error::Read)?;
-    let mut names = HashMap::new();
-    for row in rows {
-        let (text, id): (String, i64) = (
-            row.try_get(0).map_err(Error::Read)?,
-            row.try_get(1).map_err(Error::Read)?,
-        );
-        let name = Name::new(&text).map_err(|_| Error::Impossible {
-            what: "a name with number",
-            value: id,
-        })?;
-        names.insert(name, id);
-    }
-    Ok(names)
-}
-
-/// Where each stream and epoch stands. One seek per place, whatever the number of rows.
-async fn extents(
-    connection: &mut SqliteConnection,
-    ids: &Ids,
-) -> Result<BTreeMap<Place, Extent>, Error> {
-    let rows = sqlx::query(
-        "SELECT m.stream, m.epoch, e.random, m.seq, \
-           coalesce((SELECT max(seq) FROM row r WHERE r.stream = m.stream AND r.epoch = m.epoch), m.seq), \
-           coalesce((SELECT min(seq) FROM row r WHERE r.stream = m.stream AND r.epoch = m.epoch) - 1, m.seq) \
-         FROM mark m JOIN epoch e ON e.ordinal = m.epoch",
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(Error::Read)?;
-    let mut extents = BTreeMap::new();
-    for row in rows {
-        let column = |index: usize| row.try_get::<i64, _>(index).map_err(Error::Read);
-        let stream = column(0)?;
-        let Some(name) = ids
-            .0
-            .iter()
-            .find(|(_, id)| **id == stream)
-            .map(|(name, _)| name.clone())
-        else {
-            return Err(Error::Impossible {
-                what: "a mark of stream",
-                value: stream,
-            });
-        };
-        let epoch = Epoch {
-            ordinal: unsigned("epoch", column(1)?)?,
-            random: column(2)?.cast_unsigned(),
-        };
-        let extent = Extent {
-            of: StreamEpoch {
-                stream: name,
-                epoch,
-            },
-            mark: unsigned("mark", column(3)?)?,
-            last: unsigned("seq", column(4)?)?,
-            trimmed: unsigned("seq", column(5)?)?,
-        };
-        extents.insert((stream, epoch.ordinal), extent);
-    }
-    Ok(extents)
-}
-
-pub(crate) fn unsigned(what: &'static str, value: i64) -> Result<u64, Error> {
-    u64::try_from(value).map_err(|_| Error::Impossible { what, value })
-}
-
-async fn scalar<T>(connection: &mut SqliteConnection, sql: &'static str) -> Result<T, Error>
-where
-    T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-{
-    sqlx::query(sql)
+    let value: i64 = sqlx::query("SELECT value FROM meta WHERE key = ?")
+        .bind(key)
         .fetch_one(connection)
         .await
         .and_then(|row| row.try_get(0))
-        .map_err(Error::Read)
+        .map_err(Error::Read)?;
+    Ok(value.cast_unsigned())
 }

@@ -12,15 +12,19 @@ use tidegate_record::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::error::Error;
-use crate::open::unsigned;
-use crate::sequence::{Extent, Place, Sequence};
+use crate::error::{Error, unsigned};
+
+use crate::rows;
+use crate::sequence::{Place, Sequence};
+use crate::tally::{Tallies, Tally};
 use crate::writer::{BufferCounters, Request};
+
+/// Rows that wait when the link comes back, from which on they are a backlog: what is kept from then on overtakes it.
+const BACKLOG_ROWS_MIN: u64 = 10_000;
 
 /// What the writer and the handles share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) epoch: Epoch,
     pub(crate) sequence: Mutex<Sequence>,
     pub(crate) reader: tokio::sync::Mutex<SqliteConnection>,
     /// Changed after each commit that added rows.
@@ -28,11 +32,18 @@ pub(crate) struct Shared {
     /// Changed after each commit that added publications.
     pub(crate) posted: watch::Sender<()>,
     pub(crate) counters: BufferCounters,
+    /// The database's own number: a new one means that everything before was set aside.
+    pub(crate) database: u64,
+    pub(crate) tallies: Mutex<Tallies>,
 }
 
 impl Shared {
     pub(crate) fn sequence(&self) -> MutexGuard<'_, Sequence> {
         self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tallies(&self) -> MutexGuard<'_, Tallies> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,14 +77,24 @@ impl BufferHandle {
         }
     }
 
-    /// This opening of the database.
+    /// The epoch in which rows are numbered now.
     pub fn epoch(&self) -> Epoch {
-        self.shared.epoch
+        self.shared.sequence().epoch()
     }
 
     /// What the buffer has done since it was opened.
     pub fn counters(&self) -> &BufferCounters {
         &self.shared.counters
+    }
+
+    /// The database's own number: another one means that an earlier one was set aside.
+    pub fn database(&self) -> u64 {
+        self.shared.database
+    }
+
+    /// Messages that were taken and led to nothing.
+    pub fn tallies(&self) -> Vec<Tally> {
+        self.shared.tallies().values().cloned().collect()
     }
 
     /// Rows that wait for the centre.
@@ -86,13 +107,15 @@ impl BufferHandle {
     /// # Errors
     /// When the writer has ended.
     pub async fn flushed(&self) -> Result<(), Error> {
-        self.request(|done| Request::Marks(Vec::new(), done)).await
+        self.request(|done| Request::Marks(Vec::new(), done))
+            .await
+            .map(drop)
     }
 
-    async fn request(
+    async fn request<T>(
         &self,
-        request: impl FnOnce(oneshot::Sender<()>) -> Request,
-    ) -> Result<(), Error> {
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Error> {
         let (done, committed) = oneshot::channel();
         self.requests
             .send(request(done))
@@ -102,29 +125,104 @@ impl BufferHandle {
     }
 }
 
+type Found = Vec<(Place, StreamEpoch, Vec<StoredRow>)>;
+
+impl BufferHandle {
+    /// Each stream gets an equal share of what is left, so that a long one does not hold up the others; what a short one
+    /// leaves of its share goes to those after it. The present has all of it before the backlog.
+    async fn read(&self, rows_max: usize) -> Result<Found, Error> {
+        let (waiting, now) = {
+            let sequence = self.shared.sequence();
+            (sequence.waiting(), sequence.epoch().ordinal)
+        };
+        let mut reader = self.shared.reader.lock().await;
+        let (mut found, mut left, mut places) = (Vec::new(), rows_max, waiting.len());
+        for (place, extent) in waiting {
+            if left == 0 {
+                break;
+            }
+            let present = place.1 == now;
+            let share = if present {
+                left
+            } else {
+                left.div_ceil(places.max(1))
+            };
+            let from = extent.mark.saturating_add(1);
+            let read = rows::read(&mut reader, place, from, share).await;
+            let read = read.map_err(|error| self.failed(error))?;
+            left -= read.len().min(left);
+            places = places.saturating_sub(1);
+            if !read.is_empty() {
+                found.push((place, extent.of, read));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Damage that a reader finds is the writer's to deal with.
+    fn failed(&self, error: sqlx::Error) -> Error {
+        let error = Error::Read(error);
+        if error.is_damage() {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let told = self
+                .requests
+                .try_send(Request::Damaged(cause.unwrap_or_default()));
+            if told.is_err() {
+                tracing::warn!("the buffer's writer is busy and hears of the damage later");
+            }
+        }
+        error
+    }
+}
+
 impl Outbox for BufferHandle {
     type Error = Error;
 
-    async fn next(&self, rows_max: usize) -> Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Error> {
-        let mut waiting = self.shared.sequence().waiting();
-        // Short streams first: what they leave of their share goes to the long ones.
-        waiting.sort_by_key(|(_, extent)| extent.last - extent.mark);
-        let mut reader = self.shared.reader.lock().await;
-        let (mut rows, mut left, mut places) = (Vec::new(), rows_max, waiting.len());
-        for (place, extent) in waiting {
-            // Each stream gets an equal share of what is left, so that a long one does not hold up the others.
-            let share = left.div_ceil(places.max(1));
-            let read = read(&mut reader, place, &extent, share).await?;
-            left -= read.len().min(left);
-            places -= 1;
-            if !read.is_empty() {
-                rows.push((extent.of, read));
-            }
-        }
-        Ok(rows)
+    fn epoch(&self) -> Epoch {
+        Self::epoch(self)
     }
 
-    async fn acknowledged(&self, marks: &[Mark]) -> Result<(), Error> {
+    fn known(&self, current: bool) -> Vec<StreamEpoch> {
+        self.shared.sequence().known(current)
+    }
+
+    async fn connected(&self) -> Result<(), Error> {
+        if self.shared.sequence().rows_waiting_now() < BACKLOG_ROWS_MIN {
+            return Ok(());
+        }
+        self.request(Request::Epoch).await
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows_waiting() == 0
+    }
+
+    async fn next(&self, rows_max: usize) -> Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Error> {
+        loop {
+            let before = self.shared.sequence().rewrites();
+            let found = self.read(rows_max).await?;
+            // From here on they are not rewritten. Those that are being rewritten this moment are read again after that.
+            let (unchanged, unnoted) = {
+                let mut sequence = self.shared.sequence();
+                let mut unnoted = Vec::new();
+                for (place, _, rows) in &found {
+                    let last = rows.last().map_or(0, |row| row.seq);
+                    if sequence.send(*place, last) {
+                        unnoted.push(*place);
+                    }
+                }
+                (sequence.rewrites().none_since(before), unnoted)
+            };
+            if !unnoted.is_empty() || !unchanged {
+                self.request(|done| Request::Sending(unnoted, done)).await?;
+            }
+            if unchanged {
+                return Ok(found.into_iter().map(|(_, of, rows)| (of, rows)).collect());
+            }
+        }
+    }
+
+    async fn acknowledged(&self, marks: &[Mark]) -> Result<bool, Error> {
         self.request(|done| Request::Marks(marks.to_vec(), done))
             .await
     }
@@ -152,7 +250,7 @@ impl Postbox for BufferHandle {
         .bind(i64::try_from(publications_max).unwrap_or(i64::MAX))
         .fetch_all(&mut *reader)
         .await
-        .map_err(Error::Read)?;
+        .map_err(|error| self.failed(error))?;
         rows.iter().map(|row| publication(row, broker)).collect()
     }
 
@@ -171,36 +269,6 @@ async fn wait(receiver: &tokio::sync::Mutex<watch::Receiver<()>>) {
     if receiver.lock().await.changed().await.is_err() {
         std::future::pending().await
     }
-}
-
-async fn read(
-    reader: &mut SqliteConnection,
-    place: Place,
-    extent: &Extent,
-    rows_max: usize,
-) -> Result<Vec<StoredRow>, Error> {
-    let found = sqlx::query(
-        "SELECT body, seq FROM row WHERE stream = ? AND epoch = ? AND seq > ? ORDER BY seq LIMIT ?",
-    )
-    .bind(place.0)
-    .bind(place.1.cast_signed())
-    .bind(extent.mark.cast_signed())
-    .bind(i64::try_from(rows_max).unwrap_or(i64::MAX))
-    .fetch_all(reader)
-    .await
-    .map_err(Error::Read)?;
-    let mut rows = Vec::with_capacity(found.len());
-    for row in found {
-        let body: &[u8] = row.try_get(0).map_err(Error::Read)?;
-        let seq = unsigned("seq", row.try_get(1).map_err(Error::Read)?)?;
-        let damaged = |source| Error::Damaged {
-            stream: extent.of.stream.to_string(),
-            seq,
-            source,
-        };
-        rows.push(minicbor::decode(body).map_err(damaged)?);
-    }
-    Ok(rows)
 }
 
 fn publication(row: &sqlx::sqlite::SqliteRow, broker: &Name) -> Result<(u64, Publication), Error> {

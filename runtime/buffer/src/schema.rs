@@ -4,53 +4,160 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
-/// Version of the schema below, kept in `user_version`.
-pub(crate) const VERSION: i64 = 1;
+use crate::error::Error;
+use crate::space::PAGE_BYTES;
 
 /// 3.51.3 is the first without the WAL-reset fault that loses data when two connections write and checkpoint at once.
 pub(crate) const SQLITE_VERSION_MIN: &str = "3.51.3";
 
+/// What stays of the write-ahead log after it was reset.
+const LOG_BYTES_KEPT: &str = "4194304";
+
 /// Longest wait for the other connection's short lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Version of the schema, kept in `user_version`: each entry of [`STEPS`] makes the next one.
+pub(crate) const VERSION: usize = STEPS.len();
+
+/// How the schema came to be. A new database goes through all of it, an older one through what it lacks.
+///
 /// Names are interned: an integer costs 1 to 2 bytes in each row, a name up to 64.
 ///
 /// `row` has no index besides its key: rows of a stream lie in order, inserts go to the end of a stream's range, and a
 /// random-key index would write 10 kB of flash a row.
-pub(crate) const SCHEMA: [&str; 10] = [
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE epoch (ordinal INTEGER PRIMARY KEY, random INTEGER NOT NULL, boot INTEGER NOT NULL, opened INTEGER NOT NULL)",
-    "CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
-    "CREATE TABLE row (stream INTEGER NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, class INTEGER NOT NULL, \
-     body BLOB NOT NULL, PRIMARY KEY (stream, epoch, seq)) WITHOUT ROWID",
-    // One row per stream and epoch that has rows; `seq` is how far the centre holds it.
-    "CREATE TABLE mark (stream INTEGER NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, \
-     PRIMARY KEY (stream, epoch)) WITHOUT ROWID",
-    "CREATE TABLE state (module INTEGER NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (module, key)) \
-     WITHOUT ROWID",
-    // Which release wrote a module's state last, so that a newer one can migrate it.
-    "CREATE TABLE writer (module INTEGER PRIMARY KEY, version TEXT NOT NULL)",
-    "CREATE TABLE publication (id INTEGER PRIMARY KEY AUTOINCREMENT, broker TEXT NOT NULL, topic TEXT NOT NULL, \
-     payload BLOB NOT NULL, content_type TEXT, retain INTEGER NOT NULL)",
-    "CREATE TABLE dead_letter (id INTEGER PRIMARY KEY AUTOINCREMENT, module INTEGER NOT NULL, source TEXT NOT NULL, \
-     topic TEXT NOT NULL, payload BLOB NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL)",
-    // Append-only: the ids of one module in one commit, 8 bytes each.
-    "CREATE TABLE seen (chunk INTEGER PRIMARY KEY AUTOINCREMENT, module INTEGER NOT NULL, ids BLOB NOT NULL)",
+pub(crate) const STEPS: [&[&str]; 2] = [
+    &[
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE epoch (ordinal INTEGER PRIMARY KEY, random INTEGER NOT NULL, boot INTEGER NOT NULL, opened INTEGER NOT NULL)",
+        "CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
+        "CREATE TABLE row (stream INTEGER NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, class INTEGER NOT NULL, \
+         body BLOB NOT NULL, PRIMARY KEY (stream, epoch, seq)) WITHOUT ROWID",
+        // One row per stream and epoch that has rows; `seq` is how far the centre holds it.
+        "CREATE TABLE mark (stream INTEGER NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, \
+         PRIMARY KEY (stream, epoch)) WITHOUT ROWID",
+        "CREATE TABLE state (module INTEGER NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (module, key)) \
+         WITHOUT ROWID",
+        // Which release wrote a module's state last, so that a newer one can migrate it.
+        "CREATE TABLE writer (module INTEGER PRIMARY KEY, version TEXT NOT NULL)",
+        "CREATE TABLE publication (id INTEGER PRIMARY KEY AUTOINCREMENT, broker TEXT NOT NULL, topic TEXT NOT NULL, \
+         payload BLOB NOT NULL, content_type TEXT, retain INTEGER NOT NULL)",
+        "CREATE TABLE dead_letter (id INTEGER PRIMARY KEY AUTOINCREMENT, module INTEGER NOT NULL, source TEXT NOT NULL, \
+         topic TEXT NOT NULL, payload BLOB NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL)",
+        // Append-only: the ids of one module in one commit, 8 bytes each.
+        "CREATE TABLE seen (chunk INTEGER PRIMARY KEY AUTOINCREMENT, module INTEGER NOT NULL, ids BLOB NOT NULL)",
+    ],
+    &[
+        // The first number that a row covers, where that is not its own.
+        "ALTER TABLE row ADD COLUMN covers_from INTEGER",
+        // How far rows may have been sent, and the bytes of rows by class as far as they were counted.
+        "ALTER TABLE mark ADD COLUMN sent INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE mark ADD COLUMN counted INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE mark ADD COLUMN alarm INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE mark ADD COLUMN summary INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE mark ADD COLUMN raw INTEGER NOT NULL DEFAULT 0",
+        "UPDATE mark SET sent = max(seq, coalesce((SELECT max(seq) FROM row r WHERE r.stream = mark.stream AND r.epoch = mark.epoch), 0))",
+        // Messages that were taken and led to nothing; counts only grow.
+        "CREATE TABLE tally (name INTEGER NOT NULL, reason TEXT NOT NULL, messages INTEGER NOT NULL, bytes INTEGER NOT NULL, \
+         last INTEGER NOT NULL, PRIMARY KEY (name, reason)) WITHOUT ROWID",
+    ],
 ];
 
-/// The writer's settings.
-pub(crate) fn writer(path: &Path) -> SqliteConnectOptions {
+/// Tables of the schema.
+const TABLES: i64 = 11;
+
+/// Brings the database to [`VERSION`], one committed step after the other.
+///
+/// # Errors
+/// When SQLite is too old, or the database was written by a newer version.
+pub(crate) async fn bring_up_to_date(connection: &mut SqliteConnection) -> Result<(), Error> {
+    check_sqlite(connection).await?;
+    let found: i64 = scalar(connection, "PRAGMA user_version").await?;
+    let missing = usize::try_from(found)
+        .ok()
+        .and_then(|found| STEPS.get(found..))
+        .ok_or(Error::Newer {
+            found,
+            known: VERSION,
+        })?;
+    for (version, step) in (found + 1..).zip(missing) {
+        take(connection, version, step)
+            .await
+            .map_err(Error::Commit)?;
+    }
+    // A page of nothing in the place of the schema is a sound database without tables.
+    let tables: i64 = scalar(
+        connection,
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+    )
+    .await?;
+    match tables {
+        TABLES => Ok(()),
+        _ => Err(Error::Impossible {
+            what: "tables, in number",
+            value: tables,
+        }),
+    }
+}
+
+async fn take(
+    connection: &mut SqliteConnection,
+    version: i64,
+    step: &[&'static str],
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    for statement in step {
+        sqlx::query(*statement).execute(&mut *transaction).await?;
+    }
+    let number = format!("PRAGMA user_version = {version}");
+    sqlx::query(AssertSqlSafe(number))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+async fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let found: String = scalar(connection, "SELECT sqlite_version()").await?;
+    let number = |version: &str| {
+        version
+            .split('.')
+            .filter_map(|part| part.parse().ok())
+            .collect::<Vec<u32>>()
+    };
+    if number(&found) < number(SQLITE_VERSION_MIN) {
+        return Err(Error::SqliteVersion {
+            found,
+            needed: SQLITE_VERSION_MIN,
+        });
+    }
+    Ok(())
+}
+
+async fn scalar<T>(connection: &mut SqliteConnection, sql: &'static str) -> Result<T, Error>
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    sqlx::query(sql)
+        .fetch_one(connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(Error::Read)
+}
+
+/// The writer's settings, for a database of at most so many pages.
+pub(crate) fn writer(path: &Path, pages_max: u64) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .busy_timeout(BUSY_TIMEOUT)
-        .page_size(4096)
+        .page_size(u32::try_from(PAGE_BYTES).unwrap_or(u32::MAX))
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         // One fdatasync per commit. NORMAL has none: after a power cut its last commits are gone.
         .synchronous(SqliteSynchronous::Full)
-        .pragma("journal_size_limit", "4194304")
+        .pragma("max_page_count", pages_max.to_string())
+        .pragma("journal_size_limit", LOG_BYTES_KEPT)
         .pragma("cache_size", "-2048")
 }
 
@@ -61,4 +168,60 @@ pub(crate) fn reader(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("query_only", "ON")
         .pragma("cache_size", "-512")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::ConnectOptions;
+
+    async fn open(folder: &tempfile::TempDir) -> SqliteConnection {
+        let path = folder.path().join("buffer.db");
+        writer(&path, 10_000).connect().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_database_of_each_earlier_version_is_brought_up_to_date_with_its_rows() {
+        for version in 1..=VERSION {
+            let folder = tempfile::tempdir().unwrap();
+            let mut connection = open(&folder).await;
+            for (number, step) in (1..).zip(&STEPS[..version]) {
+                take(&mut connection, number, step).await.unwrap();
+            }
+            sqlx::query(
+                "INSERT INTO row (stream, epoch, seq, class, body) VALUES (1, 1, 1, 2, x'80')",
+            )
+            .execute(&mut connection)
+            .await
+            .unwrap();
+            bring_up_to_date(&mut connection).await.unwrap();
+            bring_up_to_date(&mut connection).await.unwrap();
+            let found: i64 = scalar(&mut connection, "PRAGMA user_version")
+                .await
+                .unwrap();
+            assert_eq!(usize::try_from(found), Ok(VERSION));
+            let rows: i64 = scalar(
+                &mut connection,
+                "SELECT count(*) FROM row WHERE covers_from IS NULL",
+            )
+            .await
+            .unwrap();
+            assert_eq!(rows, 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_newer_database_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = open(&folder).await;
+        sqlx::query("PRAGMA user_version = 99")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let refused = bring_up_to_date(&mut connection).await;
+        assert!(
+            matches!(refused, Err(Error::Newer { found: 99, .. })),
+            "{refused:?}"
+        );
+    }
 }

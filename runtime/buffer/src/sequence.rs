@@ -1,8 +1,11 @@
-//! Positions and marks of all streams, in memory: what the next row's number is, and what waits for the centre.
+//! Positions and marks of all streams, in memory: what the next row's number is, what waits for the centre, and what it
+//! takes on disk. After a transaction that failed it is read from disk again.
 
 use std::collections::BTreeMap;
 
-use tidegate_record::{Epoch, Mark, Name, StreamEpoch};
+use tidegate_record::{Class, Epoch, Mark, Name, StreamEpoch};
+
+use crate::prune::LEVELS;
 
 /// A stream and epoch as the database names them.
 pub(crate) type Place = (i64, u64);
@@ -14,10 +17,104 @@ pub(crate) struct Extent {
     pub(crate) of: StreamEpoch,
     /// Highest `seq` that the centre holds.
     pub(crate) mark: u64,
+    /// Highest `seq` that may have been sent: what was sent is never changed.
+    pub(crate) sent: u64,
+    /// Highest `seq` that may be sent without this being written to disk first.
+    pub(crate) reserved: u64,
     /// Highest `seq` on disk or ever given out.
     pub(crate) last: u64,
     /// Rows up to here are deleted.
     pub(crate) trimmed: u64,
+    /// What it takes on disk.
+    pub(crate) usage: Usage,
+    /// How far its rows were looked at for giving way, by how much they gave way.
+    pub(crate) cursors: Cursors,
+}
+
+impl Extent {
+    /// One without rows.
+    pub(crate) fn new(of: StreamEpoch) -> Self {
+        Self {
+            of,
+            mark: 0,
+            sent: 0,
+            reserved: 0,
+            last: 0,
+            trimmed: 0,
+            usage: Usage::default(),
+            cursors: Cursors::default(),
+        }
+    }
+
+    /// Rows that the centre lacks, those that were thinned out or are gone included.
+    pub(crate) const fn waiting(&self) -> u64 {
+        self.last.saturating_sub(self.mark)
+    }
+}
+
+/// Bytes of rows on disk by class, and how much of it stands on disk as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Usage {
+    bytes: [u64; 3],
+    /// Rows that were added since it was written to disk. After a restart only so many have to be counted again.
+    pub(crate) unwritten_rows: u64,
+}
+
+impl Usage {
+    pub(crate) const fn new(bytes: [u64; 3]) -> Self {
+        Self {
+            bytes,
+            unwritten_rows: 0,
+        }
+    }
+
+    pub(crate) const fn of(&self, class: Class) -> u64 {
+        let [alarm, summary, raw] = self.bytes;
+        match class {
+            Class::Alarm => alarm,
+            Class::Summary => summary,
+            Class::Raw => raw,
+        }
+    }
+
+    pub(crate) fn add(&mut self, class: Class, bytes: u64) {
+        self.unwritten_rows += 1;
+        let of_class = self.class(class);
+        *of_class = of_class.saturating_add(bytes);
+    }
+
+    pub(crate) fn remove(&mut self, class: Class, bytes: u64) {
+        let of_class = self.class(class);
+        *of_class = of_class.saturating_sub(bytes);
+    }
+
+    const fn class(&mut self, class: Class) -> &mut u64 {
+        let [alarm, summary, raw] = &mut self.bytes;
+        match class {
+            Class::Alarm => alarm,
+            Class::Summary => summary,
+            Class::Raw => raw,
+        }
+    }
+}
+
+/// See [`Extent::cursors`]: the `seq` from which on rows were not yet looked at. Forgotten with the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cursors {
+    /// By level of thinning, the finest first.
+    pub(crate) thinned: [u64; LEVELS.len()],
+    /// By class: alarm, summary, raw.
+    pub(crate) evicted: [u64; 3],
+}
+
+/// A mark that the centre has moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) place: Place,
+    pub(crate) before: u64,
+    pub(crate) mark: u64,
+    /// Rows that the centre lacks again and that are deleted here: up to this one.
+    pub(crate) forgotten_to: Option<u64>,
 }
 
 /// Positions and marks of all streams that have rows, in order of `(stream, epoch)`.
@@ -25,11 +122,81 @@ pub(crate) struct Extent {
 pub(crate) struct Sequence {
     epoch: Epoch,
     extents: BTreeMap<Place, Extent>,
+    rewrites: Rewrites,
+    /// Cursors of the places that the transaction under way rewrites, as they were before.
+    before: BTreeMap<Place, Cursors>,
+}
+
+/// Rewrites of rows that never were sent. Whoever reads rows to send them must not have one beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Rewrites {
+    begun: u64,
+    ended: u64,
+}
+
+impl Rewrites {
+    /// Whether none was under way between `before` and now.
+    pub(crate) fn none_since(self, before: Self) -> bool {
+        before.begun == before.ended && self == before
+    }
 }
 
 impl Sequence {
     pub(crate) const fn new(epoch: Epoch, extents: BTreeMap<Place, Extent>) -> Self {
-        Self { epoch, extents }
+        Self {
+            epoch,
+            extents,
+            rewrites: Rewrites { begun: 0, ended: 0 },
+            before: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) const fn rewrites(&self) -> Rewrites {
+        self.rewrites
+    }
+
+    /// A rewrite was decided, from what is known of what was sent.
+    pub(crate) fn begin_rewrite(&mut self, place: Place) {
+        self.rewrites.begun += 1;
+        if let Some(extent) = self.extents.get(&place) {
+            self.before.entry(place).or_insert(extent.cursors);
+        }
+    }
+
+    /// All of them are on disk, or rolled back.
+    pub(crate) fn end_rewrites(&mut self) {
+        self.rewrites.ended = self.rewrites.begun;
+        self.before.clear();
+    }
+
+    /// Rows up to here are about to be sent. Answers whether this has to be on disk first.
+    pub(crate) fn send(&mut self, place: Place, seq: u64) -> bool {
+        let Some(extent) = self.extents.get_mut(&place) else {
+            return false;
+        };
+        extent.sent = extent.sent.max(seq);
+        extent.sent > extent.reserved
+    }
+
+    /// The epoch in which rows are numbered.
+    pub(crate) const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// From now on rows are numbered in `epoch`.
+    pub(crate) const fn begin(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+    }
+
+    /// Takes over what is on disk, after a transaction that failed.
+    pub(crate) fn reload(&mut self, mut extents: BTreeMap<Place, Extent>) {
+        for (place, extent) in &mut extents {
+            if let Some(known) = self.extents.get(place) {
+                extent.sent = extent.sent.max(known.sent);
+                extent.cursors = *self.before.get(place).unwrap_or(&known.cursors);
+            }
+        }
+        self.extents = extents;
     }
 
     /// The next `seq` of `stream`; true when it is the stream's first in this epoch.
@@ -38,21 +205,26 @@ impl Sequence {
         let extent = self
             .extents
             .entry((stream, epoch.ordinal))
-            .or_insert_with(|| Extent {
-                of: StreamEpoch {
+            .or_insert_with(|| {
+                Extent::new(StreamEpoch {
                     stream: name.clone(),
                     epoch,
-                },
-                mark: 0,
-                last: 0,
-                trimmed: 0,
+                })
             });
         extent.last += 1;
         (extent.last, extent.last == 1)
     }
 
+    pub(crate) const fn extents(&self) -> &BTreeMap<Place, Extent> {
+        &self.extents
+    }
+
+    pub(crate) fn extent_mut(&mut self, place: Place) -> Option<&mut Extent> {
+        self.extents.get_mut(&place)
+    }
+
     /// Moves the marks that the centre has moved. One beyond what was ever sent is refused: it is not about our rows.
-    pub(crate) fn acknowledge(&mut self, marks: &[Mark]) -> Vec<(Place, u64)> {
+    pub(crate) fn acknowledge(&mut self, marks: &[Mark]) -> Vec<Moved> {
         let mut moved = Vec::new();
         for mark in marks {
             let Some((place, extent)) = self
@@ -64,29 +236,30 @@ impl Sequence {
             };
             if mark.seq > extent.last {
                 tracing::error!(stream = %mark.of.stream, "centre claims row {}, the last one is {}", mark.seq, extent.last);
-            } else if mark.seq > extent.mark {
-                extent.mark = mark.seq;
-                moved.push((*place, mark.seq));
+                continue;
             }
+            if mark.seq == extent.mark {
+                continue;
+            }
+            if mark.seq < extent.mark {
+                tracing::warn!(
+                    stream = %mark.of.stream, epoch = mark.of.epoch.ordinal,
+                    "centre holds rows up to {}, and held them up to {} before: it was restored from a backup",
+                    mark.seq, extent.mark
+                );
+            }
+            let before = extent.mark;
+            let forgotten_to = (mark.seq < extent.trimmed).then_some(extent.trimmed);
+            extent.mark = mark.seq;
+            extent.trimmed = extent.trimmed.min(mark.seq);
+            moved.push(Moved {
+                place: *place,
+                before,
+                mark: mark.seq,
+                forgotten_to,
+            });
         }
         moved
-    }
-
-    /// A step of rows that the centre holds and that can be deleted: the place, and up to which `seq`.
-    pub(crate) fn trim(&mut self, rows_max: u64) -> Option<(Place, u64)> {
-        let (place, extent) = self
-            .extents
-            .iter_mut()
-            .find(|(_, extent)| extent.trimmed < extent.mark)?;
-        extent.trimmed = extent.mark.min(extent.trimmed + rows_max);
-        Some((*place, extent.trimmed))
-    }
-
-    /// Whether there are rows to delete.
-    pub(crate) fn trim_waits(&self) -> bool {
-        self.extents
-            .values()
-            .any(|extent| extent.trimmed < extent.mark)
     }
 
     /// Places of earlier epochs of which nothing is left.
@@ -106,23 +279,42 @@ impl Sequence {
         places
     }
 
-    /// What waits for the centre, in order of `(stream, epoch)`.
+    /// What waits for the centre: what was kept since the link came back first, then the shortest first.
     pub(crate) fn waiting(&self) -> Vec<(Place, Extent)> {
         let waiting = self
             .extents
             .iter()
-            .filter(|(_, extent)| extent.mark < extent.last);
-        waiting
+            .filter(|(_, extent)| extent.waiting() > 0);
+        let mut waiting: Vec<_> = waiting
             .map(|(place, extent)| (*place, extent.clone()))
-            .collect()
+            .collect();
+        waiting.sort_by_key(|(place, extent)| (place.1 != self.epoch.ordinal, extent.waiting()));
+        waiting
     }
 
-    /// Rows that wait for the centre.
-    pub(crate) fn rows_waiting(&self) -> u64 {
-        self.extents
+    /// Streams and epochs that have rows, the newest epoch first.
+    pub(crate) fn known(&self, current: bool) -> Vec<StreamEpoch> {
+        let known = self
+            .extents
             .values()
-            .map(|extent| extent.last - extent.mark)
-            .sum()
+            .filter(|extent| !current || extent.of.epoch == self.epoch);
+        let mut known: Vec<_> = known.map(|extent| extent.of.clone()).collect();
+        known.sort_by_key(|of| std::cmp::Reverse(of.epoch));
+        known
+    }
+
+    /// Rows that wait for the centre, those that were thinned out or are gone included.
+    pub(crate) fn rows_waiting(&self) -> u64 {
+        self.extents.values().map(Extent::waiting).sum()
+    }
+
+    /// Rows of the current epoch that wait.
+    pub(crate) fn rows_waiting_now(&self) -> u64 {
+        let now = self
+            .extents
+            .iter()
+            .filter(|(place, _)| place.1 == self.epoch.ordinal);
+        now.map(|(_, extent)| extent.waiting()).sum()
     }
 }
 
@@ -134,64 +326,94 @@ mod tests {
         Epoch { ordinal, random: 7 }
     }
 
-    fn sequence() -> (Sequence, Name) {
-        let name = Name::new("alarms").unwrap();
-        let of = StreamEpoch {
-            stream: name.clone(),
-            epoch: epoch(1),
-        };
+    fn of(ordinal: u64) -> StreamEpoch {
+        StreamEpoch {
+            stream: Name::new("alarms").unwrap(),
+            epoch: epoch(ordinal),
+        }
+    }
+
+    fn mark(seq: u64) -> [Mark; 1] {
+        [Mark { of: of(1), seq }]
+    }
+
+    /// In the second epoch; of the first, five rows were kept, two are held by the centre and one of those is deleted.
+    fn sequence() -> Sequence {
         let earlier = Extent {
-            of,
             mark: 2,
+            sent: 2,
             last: 5,
-            trimmed: 2,
+            trimmed: 1,
+            ..Extent::new(of(1))
         };
-        (
-            Sequence::new(epoch(2), BTreeMap::from([((1, 1), earlier)])),
-            name,
-        )
+        Sequence::new(epoch(2), BTreeMap::from([((1, 1), earlier)]))
     }
 
     #[test]
     fn numbers_start_at_one_in_each_epoch_and_have_no_gaps() {
-        let (mut sequence, name) = sequence();
+        let mut sequence = sequence();
+        let name = of(1).stream;
         assert_eq!(sequence.next(1, &name), (1, true));
         assert_eq!(sequence.next(1, &name), (2, false));
         assert_eq!(sequence.rows_waiting(), 5);
+        sequence.begin(epoch(3));
+        assert_eq!(sequence.next(1, &name), (1, true));
+        assert_eq!(
+            (sequence.rows_waiting(), sequence.rows_waiting_now()),
+            (6, 1)
+        );
     }
 
     #[test]
-    fn a_mark_never_moves_back_nor_beyond_what_was_written() {
-        let (mut sequence, name) = sequence();
-        let mark = |seq| {
-            [Mark {
-                of: StreamEpoch {
-                    stream: name.clone(),
-                    epoch: epoch(1),
-                },
-                seq,
-            }]
-        };
+    fn a_mark_beyond_what_was_written_is_refused() {
+        let mut sequence = sequence();
         assert!(sequence.acknowledge(&mark(6)).is_empty());
-        assert!(sequence.acknowledge(&mark(1)).is_empty());
-        assert_eq!(sequence.acknowledge(&mark(4)), [((1, 1), 4)]);
+        assert!(sequence.acknowledge(&mark(2)).is_empty());
+        let moved = sequence.acknowledge(&mark(4));
+        assert_eq!(
+            (moved[0].before, moved[0].mark, moved[0].forgotten_to),
+            (2, 4, None)
+        );
         assert_eq!(sequence.rows_waiting(), 1);
     }
 
     #[test]
-    fn only_what_the_centre_holds_is_trimmed_in_small_steps() {
-        let (mut sequence, name) = sequence();
-        assert_eq!(sequence.trim(10), None);
-        sequence.acknowledge(&[Mark {
-            of: StreamEpoch {
-                stream: name,
-                epoch: epoch(1),
-            },
-            seq: 5,
-        }]);
-        assert_eq!(sequence.trim(2), Some(((1, 1), 4)));
+    fn a_mark_that_goes_back_brings_rows_back_and_names_those_that_cannot_come() {
+        let mut sequence = sequence();
+        sequence.acknowledge(&mark(5));
+        let moved = sequence.acknowledge(&mark(1));
+        assert_eq!(
+            (moved[0].before, moved[0].mark, moved[0].forgotten_to),
+            (5, 1, None)
+        );
+        assert_eq!(sequence.rows_waiting(), 4);
+        let moved = sequence.acknowledge(&mark(0));
+        assert_eq!(moved[0].forgotten_to, Some(1));
+        assert_eq!(sequence.rows_waiting(), 5);
+    }
+
+    #[test]
+    fn what_the_present_brings_comes_out_before_the_backlog() {
+        let mut sequence = sequence();
+        let name = of(1).stream;
+        for _ in 0..9 {
+            sequence.next(1, &name);
+        }
+        let order: Vec<_> = sequence
+            .waiting()
+            .iter()
+            .map(|(place, _)| place.1)
+            .collect();
+        assert_eq!(order, [2, 1]);
+        assert_eq!(sequence.known(false), [of(2), of(1)]);
+        assert_eq!(sequence.known(true), [of(2)]);
+    }
+
+    #[test]
+    fn an_earlier_epoch_is_forgotten_when_nothing_of_it_is_left() {
+        let mut sequence = sequence();
         assert!(sequence.forget().is_empty());
-        assert_eq!(sequence.trim(2), Some(((1, 1), 5)));
+        sequence.extent_mut((1, 1)).unwrap().trimmed = 5;
         assert_eq!(sequence.forget(), [(1, 1)]);
     }
 }

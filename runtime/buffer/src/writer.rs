@@ -1,9 +1,9 @@
 //! The loop that groups what is to be committed, commits it, and then fires the acks.
 //!
-//! Ends when the modules and the handles have gone and the queues are empty, or at the first failed commit, with its error: what it holds
-//! stays unacknowledged and comes again after a restart.
+//! Ends when the modules and the handles have gone and the queues are empty, or at the first failed commit, with its
+//! error: what it holds stays unacknowledged and comes again after a restart. Only a commit that found no room is tried
+//! again, because it failed before anything was written.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,23 +14,35 @@ use tokio::sync::{mpsc, oneshot};
 use crate::commit::{Commits, Group};
 use crate::error::Error;
 use crate::latency::Latency;
-use crate::open::Profile;
+use crate::lock::Lock;
+use crate::open::{Config, Profile};
 use crate::outbox::Shared;
+use crate::sequence::Place;
+use crate::space::LOG_BYTES_MAX;
+use crate::{quarantine, tally};
 
 /// Longest that the flash profile lets an outcome wait for others.
 const FLASH_WAIT: Duration = Duration::from_secs(1);
 /// Messages that the flash profile waits for.
 const FLASH_MESSAGES: usize = 100;
-/// Rows deleted per commit: a large delete would hold up the commits behind it.
-const TRIM_ROWS_MAX: u64 = 500;
+/// Wait before a commit that found no room is tried again.
+const FULL_WAIT: Duration = Duration::from_secs(1);
+/// Wait for whoever holds the database open, before the write-ahead log is looked at again.
+const LOG_WAIT: Duration = Duration::from_millis(200);
 
 /// What the handles ask of the writer; answered after the commit.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// The centre holds these.
-    Marks(Vec<Mark>, oneshot::Sender<()>),
+    /// The centre holds these; answered with whether one went back.
+    Marks(Vec<Mark>, oneshot::Sender<bool>),
     /// The broker acknowledged these publications.
     Delivered(Vec<u64>, oneshot::Sender<()>),
+    /// Rows of these places are about to be sent.
+    Sending(Vec<Place>, oneshot::Sender<()>),
+    /// A reader found the database damaged.
+    Damaged(String),
+    /// Rows are to be numbered in a new epoch.
+    Epoch(oneshot::Sender<()>),
 }
 
 /// What the buffer has done since it was opened.
@@ -42,6 +54,10 @@ pub struct BufferCounters {
     pub rows: AtomicU64,
     /// Messages set aside.
     pub dead_letters: AtomicU64,
+    /// Commits that found no room, in the quota or on the disk, and were tried again.
+    pub full: AtomicU64,
+    /// Bytes on disk: database, write-ahead log and ballast.
+    pub bytes_used: AtomicU64,
     /// From the receipt of the first message of a call to the return of its commit.
     pub in_to_durable: Latency,
 }
@@ -53,10 +69,10 @@ pub struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: mpsc::Receiver<Applied>,
     pub(crate) waiting: mpsc::Receiver<Request>,
-    pub(crate) profile: Profile,
+    pub(crate) config: Config,
     pub(crate) limits: Arc<Limits>,
     /// Keeps a second process out for as long as this one writes.
-    pub(crate) _lock: File,
+    pub(crate) _lock: Lock,
 }
 
 impl Writer {
@@ -69,23 +85,111 @@ impl Writer {
         while self.gather(&mut group).await {
             #[cfg(feature = "faults")]
             acknowledge_too_early(&mut group);
-            let trim = self.shared.sequence().trim(TRIM_ROWS_MAX);
-            self.commits.commit(&mut group, trim, &self.shared).await?;
+            if let Err(error) = self.commit(&mut group).await {
+                if error.is_damage() {
+                    quarantine::note(&self.config.path, &error);
+                }
+                return Err(error);
+            }
             self.report(&mut group);
         }
-        self.commits.close().await
+        self.commits.close(&self.shared).await
+    }
+
+    /// Commits. A quota or disk without room is waited out: nothing is acknowledged meanwhile, and so the brokers keep
+    /// what comes.
+    async fn commit(&mut self, group: &mut Group) -> Result<(), Error> {
+        for request in &group.requests {
+            if let Request::Damaged(what) = request {
+                return Err(Error::Damaged(what.clone()));
+            }
+        }
+        let mut full = false;
+        loop {
+            match self.commits.commit(group, &self.shared).await {
+                Ok(()) => break,
+                Err(error) if error.is_full() => self.wait_for_room(&error, full).await?,
+                Err(error) => return Err(error),
+            }
+            full = true;
+        }
+        if full {
+            tracing::info!("there is room for commits again");
+            self.commits.space.lay_ballast();
+        }
+        self.bound_log().await
+    }
+
+    async fn wait_for_room(&mut self, error: &Error, again: bool) -> Result<(), Error> {
+        if !again {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::error!(
+                "no room for a commit, nothing is acknowledged until there is: {}",
+                cause.unwrap_or_default()
+            );
+        }
+        self.shared.counters.full.fetch_add(1, Ordering::Relaxed);
+        self.commits.space.drop_ballast();
+        match self.commits.make_room(&self.shared).await {
+            Ok(true) => Ok(()),
+            Ok(false) => self.wait_for_marks().await,
+            // On a full disk not even a delete may succeed.
+            Err(error) if error.is_full() => {
+                tokio::time::sleep(FULL_WAIT).await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Nothing can give way: only the centre, by taking rows, or someone who frees the disk can help.
+    async fn wait_for_marks(&mut self) -> Result<(), Error> {
+        let mut group = Group::default();
+        tokio::select! {
+            Some(request) = self.waiting.recv() => group.requests.push(request),
+            () = tokio::time::sleep(FULL_WAIT) => return Ok(()),
+        }
+        match self.commits.commit(&mut group, &self.shared).await {
+            Ok(()) => self.report(&mut group),
+            // The request is not answered: whoever asked learns that nothing was written.
+            Err(error) if error.is_full() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Keeps the write-ahead log within its bound. Our own reader is made to wait; while someone else holds the database
+    /// open, nothing is acknowledged.
+    async fn bound_log(&mut self) -> Result<(), Error> {
+        let mut told = false;
+        while self.commits.space.log_bytes() > LOG_BYTES_MAX {
+            let _idle = self.shared.reader.lock().await;
+            if self.commits.reset_log().await? {
+                break;
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::error!(
+                    "another program holds {} open: nothing is acknowledged until it lets go, because the write-ahead log has \
+                     {} bytes",
+                    self.config.path.display(),
+                    self.commits.space.log_bytes()
+                );
+            }
+            tokio::time::sleep(LOG_WAIT).await;
+        }
+        Ok(())
     }
 
     /// Waits for work and takes what there is; false when there will be none: the modules have gone, and so has everyone
     /// who could ask for something.
     async fn gather(&mut self, group: &mut Group) -> bool {
-        let trim_waits = self.shared.sequence().trim_waits();
+        let filling = self.commits.is_filling(&self.shared);
         tokio::select! {
             biased;
             Some(applied) = self.queue.recv() => group.applied.push(applied),
             Some(request) = self.waiting.recv() => group.requests.push(request),
-            // Nothing else to do: go on deleting what the centre holds.
-            () = std::future::ready(()), if trim_waits => {}
+            // Nothing else to do: go on making room.
+            () = std::future::ready(()), if filling => {}
             else => return false,
         }
         while group.applied.len() < self.limits.commit_applied_max
@@ -93,7 +197,9 @@ impl Writer {
         {
             group.applied.push(applied);
         }
-        if self.profile == Profile::Flash && group.requests.is_empty() && !group.applied.is_empty()
+        if self.config.profile == Profile::Flash
+            && group.requests.is_empty()
+            && !group.applied.is_empty()
         {
             self.wait_for_more(group).await;
         }
@@ -138,6 +244,11 @@ impl Writer {
                 ack.committed();
             }
         }
+        let used = self.commits.space.bytes_used();
+        counters.bytes_used.store(used, Ordering::Relaxed);
+        for (_, tally) in std::mem::take(&mut group.tallies) {
+            tally::add(&mut self.shared.tallies(), tally);
+        }
         count(&counters.rows, rows);
         count(&counters.dead_letters, rejections);
         if rows > 0 {
@@ -147,9 +258,14 @@ impl Writer {
             self.shared.posted.send_replace(());
         }
         for request in group.requests.drain(..) {
-            let (Request::Marks(_, done) | Request::Delivered(_, done)) = request;
-            // Nobody waits any more: the answer was for nobody else.
-            let _gone = done.send(());
+            // An error means that nobody waits any more: the answer was for nobody else.
+            let _gone = match request {
+                Request::Marks(_, done) => done.send(group.went_back).is_err(),
+                Request::Delivered(_, done) | Request::Sending(_, done) | Request::Epoch(done) => {
+                    done.send(()).is_err()
+                }
+                Request::Damaged(_) => false,
+            };
         }
     }
 }

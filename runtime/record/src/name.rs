@@ -30,6 +30,11 @@ impl Name {
         }
     }
 
+    /// What the gateway calls itself where a module's name is expected.
+    pub fn gateway() -> Self {
+        Self("gateway".into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

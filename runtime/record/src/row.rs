@@ -213,9 +213,18 @@ pub trait Outbox: Send + Sync {
     /// Why the outbox could not be read or marked.
     type Error: std::error::Error + Send + Sync + 'static;
 
+    /// The epoch in which rows are numbered now.
+    fn epoch(&self) -> Epoch;
+
     /// Streams and epochs of which there are rows, whether or not the centre holds them, the newest epoch first. With
     /// `current`, only those of the current epoch.
     fn known(&self, current: bool) -> Vec<StreamEpoch>;
+
+    /// Whether there is no row that the centre lacks.
+    fn is_empty(&self) -> bool;
+
+    /// The centre answers again. Where a backlog waits, a new epoch begins, so that what is kept from now on can overtake it.
+    fn connected(&self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Rows that the centre lacks, the oldest of each stream and epoch, in order of `seq`: at most `rows_max`, and as many
     /// while there are more.
@@ -225,8 +234,11 @@ pub trait Outbox: Send + Sync {
     ) -> impl Future<Output = Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Self::Error>> + Send;
 
     /// How far the centre holds these. A mark that went back means that the centre was restored from a backup: rows that
-    /// are still here come out again.
-    fn acknowledged(&self, marks: &[Mark]) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// are still here come out again. Answers whether one did.
+    fn acknowledged(
+        &self,
+        marks: &[Mark],
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
     /// Resolves when rows may have been added since the last call of [`Outbox::next`].
     fn changed(&self) -> impl Future<Output = ()> + Send;

@@ -36,6 +36,9 @@ pub enum Error {
         /// How long it wants the gateway to wait, in seconds.
         retry_after: Option<u64>,
     },
+    /// The buffer cannot be read or marked.
+    #[error("cannot take rows from the buffer")]
+    Outbox(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The reply cannot be read.
     #[error("cannot read the centre's reply")]
     Reply(#[source] Box<dyn std::error::Error + Send + Sync>),

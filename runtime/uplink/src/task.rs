@@ -1,11 +1,10 @@
 //! The loop: take rows, send them, move the marks, wait.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate_record::{Backoff, Clock, Epoch, Limits, Name, Outbox, StoredRow, StreamEpoch};
+use tidegate_record::{Backoff, Clock, Limits, Name, Outbox, StoredRow, StreamEpoch};
 use tidegate_wire::{GatewayStatus, StreamRows, SyncReply, SyncRequest};
 use tokio::sync::watch;
 
@@ -47,8 +46,6 @@ pub struct Uplink<O> {
     pub client: Client,
     /// Whose rows.
     pub gateway: Name,
-    /// The gateway's epoch.
-    pub epoch: Epoch,
     /// The rows.
     pub outbox: O,
     /// What the gateway says of itself.
@@ -69,6 +66,10 @@ impl<O> std::fmt::Debug for Uplink<O> {
     }
 }
 
+/// Streams and epochs that one request asks for: the centre's bound (docs/formats/wire.md). Older ones are not asked for,
+/// and their rows are sent from where the gateway thinks that the centre stands.
+const KNOWN_MAX: usize = 2000;
+
 /// What waits in the outbox.
 type Waiting = Vec<(StreamEpoch, Vec<StoredRow>)>;
 
@@ -78,6 +79,8 @@ struct Exchanged {
     sent: usize,
     /// When the centre wants to hear again.
     poll: Duration,
+    /// Whether it holds less than before: it was restored from a backup, and all its marks are asked for again.
+    restored: bool,
 }
 
 /// Whether the centre's marks are known.
@@ -97,10 +100,19 @@ impl<O: Outbox> Uplink<O> {
             let last = *stop.borrow_and_update();
             let exchanged = self.exchange(marks, rows_max).await;
             match exchanged {
-                Ok(Exchanged { sent, poll }) => {
+                Ok(Exchanged {
+                    sent,
+                    poll,
+                    restored,
+                }) => {
                     self.counters.outcome(None);
                     backoff.reset();
-                    let first = std::mem::replace(&mut marks, Marks::Known) == Marks::Unknown;
+                    let now = if restored {
+                        Marks::Unknown
+                    } else {
+                        Marks::Known
+                    };
+                    let first = std::mem::replace(&mut marks, now) == Marks::Unknown || restored;
                     let backlog = sent >= rows_max;
                     rows_max = self.limits.sync_rows_max;
                     if last && !first && sent == 0 {
@@ -132,13 +144,7 @@ impl<O: Outbox> Uplink<O> {
     async fn wait(&self, poll: Duration, stop: &mut watch::Receiver<bool>) {
         let rows = async {
             tokio::time::sleep(self.limits.sync_interval_min).await;
-            // An outbox that cannot be read is the next exchange's error.
-            while self
-                .outbox
-                .next(1)
-                .await
-                .is_ok_and(|waiting| waiting.is_empty())
-            {
+            while self.outbox.is_empty() {
                 self.outbox.changed().await;
             }
         };
@@ -149,67 +155,70 @@ impl<O: Outbox> Uplink<O> {
         }
     }
 
-    /// One exchange.
+    /// One exchange. While the centre's marks are not known it sends no rows, and asks for all marks; a request without
+    /// rows asks for those of the present, to notice a centre that was restored from a backup.
     async fn exchange(&self, marks: Marks, rows_max: usize) -> Result<Exchanged, Error> {
-        let waiting = match self.outbox.next(rows_max).await {
-            Ok(waiting) => waiting,
-            Err(error) => return Err(Error::Reply(Box::new(error))),
+        let waiting = match marks {
+            Marks::Unknown => Vec::new(),
+            Marks::Known => self.outbox.next(rows_max).await.map_err(outbox)?,
         };
-        let sent: usize = match marks {
-            Marks::Unknown => 0,
-            Marks::Known => waiting.iter().map(|(_, rows)| rows.len()).sum(),
+        let sent = waiting.iter().map(|(_, rows)| rows.len()).sum();
+        let known = match marks {
+            Marks::Unknown => self.outbox.known(false),
+            Marks::Known if waiting.is_empty() => self.outbox.known(true),
+            Marks::Known => Vec::new(),
         };
-        let known: BTreeSet<_> = waiting.iter().map(|(of, _)| of.clone()).collect();
-        let request = self.request(marks, waiting, known.into_iter().collect());
+        let request = self.request(waiting, known);
         let (reply, bytes) = self.client.sync(&request).await?;
         self.count(sent, bytes);
         let poll = Duration::from_millis(reply.next_poll_ms.into());
-        self.settle(reply, &request, sent).await?;
-        Ok(Exchanged { sent, poll })
+        let restored = self.settle(reply, &request, sent).await?;
+        if marks == Marks::Unknown {
+            self.outbox.connected().await.map_err(outbox)?;
+        }
+        Ok(Exchanged {
+            sent,
+            poll,
+            restored,
+        })
     }
 
-    fn request(&self, marks: Marks, waiting: Waiting, known: Vec<StreamEpoch>) -> SyncRequest {
-        let rows = match marks {
-            Marks::Unknown => Vec::new(),
-            Marks::Known => waiting
-                .into_iter()
-                .map(|(of, rows)| StreamRows { of, rows })
-                .collect(),
-        };
+    fn request(&self, waiting: Waiting, mut known: Vec<StreamEpoch>) -> SyncRequest {
+        known.truncate(KNOWN_MAX);
+        let rows = waiting
+            .into_iter()
+            .map(|(of, rows)| StreamRows { of, rows });
         SyncRequest {
             version: tidegate_wire::VERSION,
             gateway: self.gateway.clone(),
-            epoch: self.epoch,
+            epoch: self.outbox.epoch(),
             sent: self.clock.wall_time(),
             known,
-            rows,
+            rows: rows.collect(),
             status: (self.status)(),
         }
     }
 
-    /// Moves the marks. A centre that takes nothing is not asked again at once.
+    /// Moves the marks. A centre that takes nothing is not asked again at once. Answers whether a mark went back.
     async fn settle(
         &self,
         reply: SyncReply,
         request: &SyncRequest,
         sent: usize,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let moved = request.rows.iter().any(|rows| {
-            let first = rows.rows.first().map_or(0, |row| row.seq);
-            reply
-                .marks
-                .iter()
-                .any(|mark| mark.of == rows.of && mark.seq >= first)
+            let first = rows.rows.first().map_or(0, StoredRow::first);
+            let mut marks = reply.marks.iter();
+            marks.any(|mark| mark.of == rows.of && mark.seq >= first)
         });
+        let mut restored = false;
         if !reply.marks.is_empty() {
-            self.outbox
-                .acknowledged(&reply.marks)
-                .await
-                .map_err(|error| Error::Reply(Box::new(error)))?;
+            let outcome = self.outbox.acknowledged(&reply.marks).await;
+            restored = outcome.map_err(outbox)?;
         }
-        match sent > 0 && !moved {
+        match sent > 0 && !moved && !restored {
             true => Err(Error::NoProgress(sent)),
-            false => Ok(()),
+            false => Ok(restored),
         }
     }
 
@@ -247,4 +256,8 @@ impl<O: Outbox> Uplink<O> {
             .bytes_up
             .fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
+}
+
+fn outbox(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Outbox(Box::new(error))
 }

@@ -1,137 +1,16 @@
-//! What the buffer promises: whole commits, acks after them, identities that never come again, state that survives.
+//! Whole commits, acks after them, identities that never come again, state that survives.
 
-#![cfg(test)]
-
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_buffer::{Buffer, BufferHandle, Config, Error, Opened, Profile};
+use sqlx::Row as _;
+use tidegate_buffer::{Buffer, Error, Opened};
 use tidegate_record::{
-    Ack, AckSink, Applied, Class, Clock, Content, Delivery, Limits, Mark, MessageId, Name,
-    NamedValue, Outbox, Postbox, Publication, Rejection, Row, Scalar, StateChange, SystemClock,
-    Topic, WallTime,
+    Applied, Clock, Content, Delivery, Limits, Mark, MessageId, Outbox, Postbox, Publication,
+    Rejection, Scalar, StateChange, SystemClock, Topic, WallTime,
 };
-use tokio::task::JoinHandle;
 
-/// What a source hears.
-#[derive(Default)]
-struct Heard(Mutex<Vec<(&'static str, u64)>>);
-
-impl AckSink for Heard {
-    fn acknowledge(&self, token: u64) {
-        self.0.lock().unwrap().push(("ack", token));
-    }
-    fn abandon(&self, token: u64) {
-        self.0.lock().unwrap().push(("abandon", token));
-    }
-}
-
-struct Rig {
-    folder: tempfile::TempDir,
-    heard: Arc<Heard>,
-}
-
-/// A running buffer: dropping `applied` and `handle` ends the writer.
-struct Open {
-    applied: tokio::sync::mpsc::Sender<Applied>,
-    handle: BufferHandle,
-    writer: JoinHandle<Result<(), Error>>,
-}
-
-impl Rig {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            heard: Arc::default(),
-        }
-    }
-
-    fn config(&self) -> Config {
-        Config {
-            path: self.folder.path().join("buffer.db"),
-            profile: Profile::Latency,
-        }
-    }
-
-    async fn buffer(&self) -> Result<Buffer, Error> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        Buffer::open(&self.config(), Arc::new(Limits::DEFAULT), clock).await
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "joined by `Open::close`")]
-    async fn open(&self) -> Open {
-        let Opened {
-            writer,
-            applied,
-            handle,
-        } = self.buffer().await.unwrap().start();
-        Open {
-            applied,
-            handle,
-            writer: tokio::spawn(writer.run()),
-        }
-    }
-
-    fn acks(&self) -> Vec<(&'static str, u64)> {
-        self.heard.0.lock().unwrap().clone()
-    }
-
-    fn applied(&self, token: u64, rows: usize) -> Applied {
-        Applied {
-            rows: (0..rows)
-                .map(|number| (row("readings", number), None))
-                .collect(),
-            acks: vec![Ack::new(self.heard.clone(), token)],
-            ..nothing()
-        }
-    }
-}
-
-impl Open {
-    async fn commit(&self, applied: Applied) {
-        self.applied.send(applied).await.unwrap();
-        self.handle.flushed().await.unwrap();
-    }
-
-    async fn close(self) {
-        drop((self.applied, self.handle));
-        self.writer.await.unwrap().unwrap();
-    }
-}
-
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
-}
-
-fn nothing() -> Applied {
-    Applied {
-        module: name("module"),
-        generation: 1,
-        version: "1.0.0".into(),
-        rows: Vec::new(),
-        publications: Vec::new(),
-        state: Vec::new(),
-        rejections: Vec::new(),
-        seen: Vec::new(),
-        received: None,
-        acks: Vec::new(),
-    }
-}
-
-fn row(stream: &str, number: usize) -> Row {
-    let value = NamedValue {
-        name: "n".into(),
-        value: Scalar::Integer(i64::try_from(number).unwrap()),
-    };
-    Row {
-        stream: name(stream),
-        class: Class::Raw,
-        key: "press-7".into(),
-        time: WallTime(1),
-        duration_ns: 0,
-        content: Content::Values(vec![value]),
-    }
-}
+use crate::rig::{Rig, name, nothing, row};
 
 #[tokio::test]
 async fn rows_come_out_numbered_without_gaps_in_the_order_in_which_they_were_kept() {
@@ -191,12 +70,7 @@ async fn a_failed_commit_ends_the_writer_and_acknowledges_nothing() {
     let open = rig.open().await;
     open.commit(rig.applied(1, 1)).await;
     // The table goes away behind the writer's back: every later commit fails.
-    use sqlx::ConnectOptions;
-    let mut other = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(rig.config().path)
-        .connect()
-        .await
-        .unwrap();
+    let mut other = rig.database().await;
     sqlx::query("DROP TABLE row")
         .execute(&mut other)
         .await
@@ -231,12 +105,7 @@ async fn a_restored_backup_opens_an_epoch_that_nobody_has_seen() {
     let rig = Rig::new();
     rig.open().await.close().await;
     let backup = rig.folder.path().join("backup.db");
-    use sqlx::ConnectOptions;
-    let mut other = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(rig.config().path)
-        .connect()
-        .await
-        .unwrap();
+    let mut other = rig.database().await;
     sqlx::query("VACUUM INTO ?")
         .bind(backup.to_str().unwrap())
         .execute(&mut other)
@@ -249,7 +118,15 @@ async fn a_restored_backup_opens_an_epoch_that_nobody_has_seen() {
     for file in ["buffer.db", "buffer.db-wal", "buffer.db-shm"] {
         std::fs::remove_file(rig.folder.path().join(file)).ok();
     }
+    let copy = rig.folder.path().join("copy.db");
+    std::fs::copy(&backup, &copy).unwrap();
     std::fs::rename(backup, rig.config().path).unwrap();
+    let second = rig.open().await;
+    assert!(second.handle.epoch() > epoch);
+    second.close().await;
+    // The control: nothing but the random part keeps them apart when all else is restored as well.
+    std::fs::remove_file(rig.folder.path().join("buffer.lock")).unwrap();
+    std::fs::copy(&copy, rig.config().path).unwrap();
     let second = rig.open().await;
     assert_eq!(second.handle.epoch().ordinal, epoch.ordinal);
     assert_ne!(second.handle.epoch(), epoch);
@@ -378,12 +255,7 @@ async fn the_log_of_seen_ids_is_bounded_by_its_window() {
         .await
         .unwrap();
     assert!(restored.seen.contains(MessageId(5_999)) && restored.seen.contains(MessageId(5_900)));
-    use sqlx::{ConnectOptions, Row};
-    let mut reader = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(rig.config().path)
-        .connect()
-        .await
-        .unwrap();
+    let mut reader = rig.database().await;
     let kept: i64 = sqlx::query("SELECT count(*) FROM seen")
         .fetch_one(&mut reader)
         .await
@@ -462,12 +334,7 @@ async fn dead_letters_are_bounded_and_the_newest_are_kept() {
     })
     .await;
     open.close().await;
-    use sqlx::{ConnectOptions, Row};
-    let mut reader = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(rig.config().path)
-        .connect()
-        .await
-        .unwrap();
+    let mut reader = rig.database().await;
     let row = sqlx::query("SELECT count(*), min(cast(payload AS TEXT)+0) FROM dead_letter")
         .fetch_one(&mut reader)
         .await
@@ -491,12 +358,7 @@ async fn a_second_process_on_the_same_database_is_refused() {
 async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let rig = Rig::new();
     rig.open().await.close().await;
-    use sqlx::ConnectOptions;
-    let mut other = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(rig.config().path)
-        .connect()
-        .await
-        .unwrap();
+    let mut other = rig.database().await;
     sqlx::query("PRAGMA user_version = 99")
         .execute(&mut other)
         .await
@@ -505,6 +367,6 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let refused = rig.buffer().await.unwrap_err().to_string();
     assert_eq!(
         refused,
-        "the database has schema 99, this version knows up to 1: install the newer version again"
+        "the database has schema 99, this version knows up to 2: install the newer version again"
     );
 }

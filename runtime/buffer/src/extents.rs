@@ -1,0 +1,96 @@
+//! Where each stream and epoch stands, read from disk.
+
+use std::collections::BTreeMap;
+
+use sqlx::{Row, SqliteConnection};
+use tidegate_record::{Epoch, StreamEpoch};
+
+use crate::error::{Error, unsigned};
+use crate::names::Names;
+use crate::rows::class_of;
+use crate::sequence::{Extent, Place, Usage};
+
+/// All of them. A few seeks per place, whatever the number of rows, and a count of the rows that were added since the
+/// place's usage was last written down.
+pub(crate) async fn read(
+    connection: &mut SqliteConnection,
+    names: &Names,
+) -> Result<BTreeMap<Place, Extent>, Error> {
+    let rows = sqlx::query(
+        "SELECT m.stream, m.epoch, e.random, m.seq, m.sent, m.counted, m.alarm, m.summary, m.raw, \
+           (SELECT max(seq) FROM row r WHERE r.stream = m.stream AND r.epoch = m.epoch), \
+           (SELECT coalesce(covers_from, seq) FROM row r WHERE r.stream = m.stream AND r.epoch = m.epoch ORDER BY seq LIMIT 1) \
+         FROM mark m JOIN epoch e ON e.ordinal = m.epoch",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(Error::Read)?;
+    let mut extents = BTreeMap::new();
+    for row in rows {
+        let stream = row.try_get(0).map_err(Error::Read)?;
+        let name = names.name(stream).ok_or(Error::Impossible {
+            what: "a mark of stream",
+            value: stream,
+        })?;
+        let epoch = Epoch {
+            ordinal: unsigned("epoch", row.try_get(1).map_err(Error::Read)?)?,
+            random: row
+                .try_get::<i64, _>(2)
+                .map_err(Error::Read)?
+                .cast_unsigned(),
+        };
+        let place = (stream, epoch.ordinal);
+        let of = StreamEpoch {
+            stream: name.clone(),
+            epoch,
+        };
+        let mut extent = extent(of, &row)?;
+        let counted = unsigned("seq", row.try_get(5).map_err(Error::Read)?)?;
+        count_newer(connection, place, counted, &mut extent.usage).await?;
+        extents.insert(place, extent);
+    }
+    Ok(extents)
+}
+
+fn extent(of: StreamEpoch, row: &sqlx::sqlite::SqliteRow) -> Result<Extent, Error> {
+    let column = |index: usize| {
+        let number = row.try_get(index).map_err(Error::Read)?;
+        unsigned("seq or bytes", number)
+    };
+    let optional = |index: usize| {
+        let number: Option<i64> = row.try_get(index).map_err(Error::Read)?;
+        number.map(|number| unsigned("seq", number)).transpose()
+    };
+    let mark = column(3)?;
+    Ok(Extent {
+        mark,
+        sent: column(4)?,
+        reserved: column(4)?,
+        last: optional(9)?.unwrap_or(mark),
+        trimmed: optional(10)?.map_or(mark, |first| first.saturating_sub(1)),
+        usage: Usage::new([column(6)?, column(7)?, column(8)?]),
+        ..Extent::new(of)
+    })
+}
+
+async fn count_newer(
+    connection: &mut SqliteConnection,
+    (stream, epoch): Place,
+    counted: u64,
+    usage: &mut Usage,
+) -> Result<(), Error> {
+    let classes: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "SELECT class, count(*), sum(length(body)) FROM row WHERE stream = ? AND epoch = ? AND seq > ? GROUP BY class",
+    )
+    .bind(stream)
+    .bind(epoch.cast_signed())
+    .bind(counted.cast_signed())
+    .fetch_all(connection)
+    .await
+    .map_err(Error::Read)?;
+    for (class, rows, bytes) in classes {
+        usage.add(class_of(class), bytes.unsigned_abs());
+        usage.unwritten_rows += rows.unsigned_abs().saturating_sub(1);
+    }
+    Ok(())
+}

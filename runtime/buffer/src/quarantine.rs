@@ -1,0 +1,125 @@
+//! A damaged database is set aside, and a new one takes its place: a gateway far from anyone goes on by itself.
+//!
+//! What can still be read of it says which rows are gone; each stream and epoch gets an entry of the loss ledger for
+//! them. The file stays for whoever wants to look at it, until the next one is set aside.
+//!
+//! Damage that shows only while running ends the process, after it was noted in a file beside the database: the next start
+//! would not see it otherwise, and the one after would run into it again.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tidegate_record::{Class, Reason, StoredRow, WallTime};
+
+use crate::error::Error;
+use crate::extents;
+use crate::names::Names;
+use crate::rows::{self, Placed};
+use crate::schema;
+use crate::sequence::Extent;
+
+/// Notes that the database is damaged, for the next start.
+pub(crate) fn note(path: &Path, error: &Error) {
+    tracing::error!("{error}: the database is set aside at the next start");
+    // If this fails as well, the next start may run into the damage again, and note it then.
+    if let Err(failed) = fs::write(noted(path), format!("{error}\n")) {
+        tracing::error!("cannot note that {} is damaged: {failed}", path.display());
+    }
+}
+
+/// Whether damage was noted.
+pub(crate) fn is_noted(path: &Path) -> bool {
+    noted(path).exists()
+}
+
+/// Moves the database aside. Answers with what is gone with it, as far as that can be read.
+///
+/// # Errors
+/// When it cannot be moved.
+pub(crate) async fn set_aside(path: &Path) -> Result<Vec<Extent>, Error> {
+    let aside = with_suffix(path, ".quarantine");
+    for suffix in ["", "-wal", "-shm"] {
+        let (from, to) = (with_suffix(path, suffix), with_suffix(&aside, suffix));
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // One of an earlier time does not belong to this one.
+                fs::remove_file(&to).ok();
+            }
+            Err(source) => {
+                return Err(Error::Folder { path: from, source });
+            }
+            Ok(()) => {}
+        }
+    }
+    fs::remove_file(noted(path)).ok();
+    tracing::error!(
+        "the database at {} is damaged: it is kept as {}, and a new one takes its place",
+        path.display(),
+        aside.display()
+    );
+    Ok(readable(&aside).await.unwrap_or_else(|error| {
+        tracing::error!("which rows were in it cannot be read: {error}");
+        Vec::new()
+    }))
+}
+
+async fn readable(aside: &Path) -> Result<Vec<Extent>, Error> {
+    let mut connection = schema::reader(aside).connect().await.map_err(Error::Read)?;
+    let names = Names::read(&mut connection).await?;
+    let extents = extents::read(&mut connection, &names).await?;
+    connection.close().await.map_err(Error::Read)?;
+    Ok(extents.into_values().collect())
+}
+
+/// Enters what is gone into the ledger of the new database: of each stream and epoch, the rows that the centre lacked.
+pub(crate) async fn enter(
+    connection: &mut SqliteConnection,
+    names: &mut Names,
+    gone: &[Extent],
+    now: WallTime,
+) -> Result<(), sqlx::Error> {
+    for extent in gone.iter().filter(|extent| extent.waiting() > 0) {
+        let epoch = extent.of.epoch;
+        sqlx::query("INSERT INTO epoch (ordinal, random, boot, opened) VALUES (?, ?, 0, 0) ON CONFLICT DO NOTHING")
+            .bind(epoch.ordinal.cast_signed())
+            .bind(epoch.random.cast_signed())
+            .execute(&mut *connection)
+            .await?;
+        let place = (
+            names.intern(&extent.of.stream, connection).await?,
+            epoch.ordinal,
+        );
+        sqlx::query("INSERT INTO mark (stream, epoch, seq, sent) VALUES (?, ?, ?, ?)")
+            .bind(place.0)
+            .bind(place.1.cast_signed())
+            .bind(extent.mark.cast_signed())
+            .bind(extent.last.cast_signed())
+            .execute(&mut *connection)
+            .await?;
+        let from = extent.mark.saturating_add(1);
+        let from = (from < extent.last).then_some(from);
+        let entry = rows::lost(
+            extent.last,
+            from,
+            Class::Alarm,
+            Reason::Quarantined,
+            extent.waiting(),
+        );
+        let entry = StoredRow { time: now, ..entry };
+        let placed = Placed::new(place, &entry)?;
+        rows::insert_covering(connection, &placed, from).await?;
+    }
+    Ok(())
+}
+
+fn noted(path: &Path) -> PathBuf {
+    path.with_extension("damaged")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut text = OsString::from(path);
+    text.push(suffix);
+    text.into()
+}

@@ -1,0 +1,153 @@
+//! A damaged database is set aside, and what was in it is accounted for.
+
+use std::io::{Seek, SeekFrom, Write};
+
+use tidegate_record::{Content, Mark, Outbox, Reason};
+
+use crate::rig::{Open, Rig};
+
+/// Pseudo-random numbers from a seed (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// A buffer with 1000 rows, of which the centre holds 300; stopped.
+async fn filled() -> Rig {
+    let rig = Rig::new();
+    let open = rig.open().await;
+    open.commit(rig.applied(0, 1000)).await;
+    let (of, _) = Outbox::next(&open.handle, 1).await.unwrap().remove(0);
+    open.handle
+        .acknowledged(&[Mark { of, seq: 300 }])
+        .await
+        .unwrap();
+    open.close().await;
+    rig
+}
+
+fn overwrite(rig: &Rig, at: u64, bytes: &[u8]) {
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(rig.config().path)
+        .unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+/// It takes rows and gives them out.
+async fn goes_on(rig: &Rig, open: &Open) {
+    open.commit(rig.applied(9, 5)).await;
+    assert!(rig.acks().contains(&("ack", 9)));
+    assert!(open.drain().await.len() >= 5);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_set_aside_and_a_new_one_goes_on_counting() {
+    let rig = filled().await;
+    let before = {
+        let open = rig.open().await;
+        let epoch = open.handle.epoch();
+        open.close().await;
+        epoch
+    };
+    overwrite(&rig, 0, b"this is not a database at all");
+    let open = rig.open().await;
+    assert!(open.handle.epoch().ordinal > before.ordinal);
+    assert!(rig.folder.path().join("buffer.db.quarantine").exists());
+    goes_on(&rig, &open).await;
+    open.close().await;
+}
+
+#[tokio::test]
+async fn rows_in_a_damaged_database_leave_an_entry() {
+    let rig = filled().await;
+    // As a process that met the damage while it ran leaves it.
+    std::fs::write(rig.folder.path().join("buffer.damaged"), "").unwrap();
+    let open = rig.open().await;
+    let all = open.drain().await;
+    let [(_, entry)] = &all[..] else {
+        panic!("{all:?}")
+    };
+    let Content::Lost(lost) = &entry.content else {
+        panic!("{entry:?}")
+    };
+    assert_eq!((lost.reason, lost.rows), (Reason::Quarantined, 700));
+    assert_eq!((entry.first(), entry.seq), (301, 1000));
+    goes_on(&rig, &open).await;
+    open.close().await;
+    // Once is enough.
+    let open = rig.open().await;
+    assert!(open.drain().await.is_empty());
+    open.close().await;
+}
+
+#[tokio::test]
+async fn a_row_with_a_flipped_bit_is_never_handed_out_as_a_row() {
+    let rig = filled().await;
+    let mut database = rig.database().await;
+    sqlx::query(
+        "UPDATE row SET body = substr(body, 1, 40) || x'ff' || substr(body, 42) WHERE seq = 500",
+    )
+    .execute(&mut database)
+    .await
+    .unwrap();
+    drop(database);
+    let open = rig.open().await;
+    let all = open.drain().await;
+    assert_eq!(all.len(), 700);
+    for (_, row) in &all {
+        let lost = matches!(row.content, Content::Lost(_));
+        assert_eq!(lost, row.seq == 500, "{row:?}");
+    }
+    open.close().await;
+}
+
+/// Whatever became of the file: it opens, takes rows, and hands out no row that was not kept.
+#[tokio::test]
+async fn any_damage_ends_in_a_buffer_that_goes_on() {
+    let seed = 1;
+    let mut random = Random(seed);
+    for round in 0..40 {
+        let rig = filled().await;
+        let length = rig.config().path.metadata().unwrap().len();
+        match random.below(4) {
+            0 => overwrite(&rig, random.below(length), &[random.below(256) as u8; 16]),
+            1 => overwrite(&rig, random.below(length / 4096) * 4096, &[0; 4096]),
+            2 => {
+                let file = std::fs::OpenOptions::new()
+                    .write(true)
+                    .open(rig.config().path)
+                    .unwrap();
+                file.set_len(random.below(length)).unwrap();
+            }
+            _ => std::fs::remove_file(rig.config().path).unwrap(),
+        }
+        // Damage may show only while it runs: then it ends, and the next one begins anew.
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            assert!(attempts < 4, "seed {seed}, round {round}: no end of it");
+            let open = rig.open().await;
+            if open.applied.send(rig.applied(9, 5)).await.is_ok()
+                && open.handle.flushed().await.is_ok()
+                && open.try_drain().await
+            {
+                open.close_anyhow().await;
+                break;
+            }
+            open.close_anyhow().await;
+        }
+        assert!(
+            rig.acks().contains(&("ack", 9)),
+            "seed {seed}, round {round}"
+        );
+    }
+}

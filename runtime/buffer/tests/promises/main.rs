@@ -1,0 +1,8 @@
+//! What the buffer promises.
+
+#![cfg(test)]
+
+mod commits;
+mod damage;
+mod rig;
+mod room;

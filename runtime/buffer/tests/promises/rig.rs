@@ -1,0 +1,199 @@
+//! A buffer in a folder of its own, what its sources hear, and rows for it.
+
+use std::sync::{Arc, Mutex};
+
+use sqlx::{ConnectOptions, SqliteConnection};
+use tidegate_buffer::{Buffer, BufferHandle, Config, Error, Opened, Profile, QUOTA_BYTES_MIN};
+use tidegate_record::{
+    Ack, AckSink, Applied, Class, Clock, Content, Limits, Mark, Name, NamedValue, Outbox, Row,
+    Scalar, StoredRow, StreamEpoch, SystemClock, WallTime,
+};
+use tokio::task::JoinHandle;
+
+/// What a source hears.
+#[derive(Default)]
+pub(crate) struct Heard(Mutex<Vec<(&'static str, u64)>>);
+
+impl AckSink for Heard {
+    fn acknowledge(&self, token: u64) {
+        self.0.lock().unwrap().push(("ack", token));
+    }
+    fn abandon(&self, token: u64) {
+        self.0.lock().unwrap().push(("abandon", token));
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) heard: Arc<Heard>,
+}
+
+/// A running buffer: dropping `applied` and `handle` ends the writer.
+pub(crate) struct Open {
+    pub(crate) applied: tokio::sync::mpsc::Sender<Applied>,
+    pub(crate) handle: BufferHandle,
+    pub(crate) writer: JoinHandle<Result<(), Error>>,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            heard: Arc::default(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            path: self.folder.path().join("buffer.db"),
+            profile: Profile::Latency,
+            quota_bytes: QUOTA_BYTES_MIN,
+        }
+    }
+
+    pub(crate) async fn buffer(&self) -> Result<Buffer, Error> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        Buffer::open(&self.config(), Arc::new(Limits::DEFAULT), clock).await
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "joined by `Open::close`")]
+    pub(crate) async fn open(&self) -> Open {
+        let Opened {
+            writer,
+            applied,
+            handle,
+        } = self.buffer().await.unwrap().start();
+        Open {
+            applied,
+            handle,
+            writer: tokio::spawn(writer.run()),
+        }
+    }
+
+    pub(crate) fn acks(&self) -> Vec<(&'static str, u64)> {
+        self.heard.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn applied(&self, token: u64, rows: usize) -> Applied {
+        Applied {
+            rows: (0..rows)
+                .map(|number| (row("readings", number), None))
+                .collect(),
+            acks: vec![Ack::new(self.heard.clone(), token)],
+            ..nothing()
+        }
+    }
+}
+
+impl Open {
+    pub(crate) async fn commit(&self, applied: Applied) {
+        self.applied.send(applied).await.unwrap();
+        self.handle.flushed().await.unwrap();
+    }
+
+    pub(crate) async fn close(self) {
+        drop((self.applied, self.handle));
+        self.writer.await.unwrap().unwrap();
+    }
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+pub(crate) fn nothing() -> Applied {
+    Applied {
+        module: name("module"),
+        generation: 1,
+        version: "1.0.0".into(),
+        rows: Vec::new(),
+        publications: Vec::new(),
+        state: Vec::new(),
+        rejections: Vec::new(),
+        seen: Vec::new(),
+        received: None,
+        acks: Vec::new(),
+    }
+}
+
+pub(crate) fn row(stream: &str, number: usize) -> Row {
+    let value = NamedValue {
+        name: "n".into(),
+        value: Scalar::Integer(i64::try_from(number).unwrap()),
+    };
+    Row {
+        stream: name(stream),
+        class: Class::Raw,
+        key: "press-7".into(),
+        time: WallTime(1),
+        duration_ns: 0,
+        content: Content::Values(vec![value]),
+    }
+}
+
+impl Rig {
+    /// The database, behind the buffer's back.
+    pub(crate) async fn database(&self) -> SqliteConnection {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.config().path);
+        options.connect().await.unwrap()
+    }
+
+    /// Bytes of everything that the buffer has on disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        let files = std::fs::read_dir(self.folder.path()).unwrap();
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum()
+    }
+}
+
+impl Open {
+    /// Takes everything out as far as the file allows. False when it does not.
+    pub(crate) async fn try_drain(&self) -> bool {
+        while let Ok(waiting) = Outbox::next(&self.handle, 5000).await {
+            let Some((of, rows)) = waiting.into_iter().next() else {
+                return true;
+            };
+            let number = |row: &StoredRow| match &row.content {
+                Content::Values(values) => Some(values[0].value.clone()),
+                _ => None,
+            };
+            let kept =
+                |row: &StoredRow| number(row).is_none_or(|n| matches!(n, Scalar::Integer(0..1000)));
+            assert!(rows.iter().all(kept), "{rows:?}");
+            let seq = rows.last().unwrap().seq;
+            if self.handle.acknowledged(&[Mark { of, seq }]).await.is_err() {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Ends it, whatever the end.
+    pub(crate) async fn close_anyhow(self) {
+        drop((self.applied, self.handle));
+        let _ended = self.writer.await.unwrap();
+    }
+
+    /// Takes everything out, as the centre does.
+    pub(crate) async fn drain(&self) -> Vec<(StreamEpoch, StoredRow)> {
+        let mut all = Vec::new();
+        loop {
+            let waiting = Outbox::next(&self.handle, 5000).await.unwrap();
+            if waiting.is_empty() {
+                return all;
+            }
+            let marks: Vec<Mark> = waiting
+                .iter()
+                .map(|(of, rows)| Mark {
+                    of: of.clone(),
+                    seq: rows.last().unwrap().seq,
+                })
+                .collect();
+            for (of, rows) in waiting {
+                all.extend(rows.into_iter().map(|row| (of.clone(), row)));
+            }
+            self.handle.acknowledged(&marks).await.unwrap();
+        }
+    }
+}
