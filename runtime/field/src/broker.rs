@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_record::{Backoff, Name, Postbox, Publication, TopicFilter};
+use tidegate_record::{Backoff, Limits, Name, Postbox, Publication, Record, TopicFilter};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -36,6 +36,8 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(2 * KEEP_ALIVE.as_s
 /// Longest wait before the next attempt when the broker is away: when it is back, its plant waits for us. One that
 /// refuses us is left alone for up to `backoff_max`.
 const ABSENT_WAIT_MAX: Duration = Duration::from_secs(3);
+/// A broker that is away for a month does not fill the log with one and the same line.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 /// A broker that can be connected to: its files were read and its settings fit together.
 #[derive(Debug)]
@@ -113,6 +115,7 @@ impl Broker {
             phase: surroundings.phase.clone(),
             limits: limits.clone(),
             counters,
+            told: None,
         };
         let dial = Dial::new(self, filters, surroundings);
         tasks.spawn(link.run(Arc::new(dial)));
@@ -159,15 +162,23 @@ impl BrokerHandle {
     }
 }
 
+/// A record that waits for room in the inbox.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) record: Record,
+    /// Whether it comes again on the next connection unless it is acknowledged on this one.
+    pub(crate) comes_again: bool,
+}
+
 /// What of a broker outlives its connections.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) name: Name,
     pub(crate) inbound: Inbound,
     /// Gone when no more records are taken.
-    pub(crate) records: Option<mpsc::Sender<tidegate_record::Record>>,
+    pub(crate) records: Option<mpsc::Sender<Record>>,
     /// Received, and not yet forwarded because the inbox is full. Bounded by the broker's window.
-    pub(crate) held: VecDeque<tidegate_record::Record>,
+    pub(crate) held: VecDeque<Held>,
     /// Room for messages that want no acknowledgement.
     pub(crate) budget: Arc<Budget>,
     pub(crate) desk: Arc<AckDesk>,
@@ -179,8 +190,10 @@ pub(crate) struct Link {
     /// Durable publications to be sent next: first those that were in flight when a connection ended.
     pub(crate) to_send: VecDeque<Letter>,
     pub(crate) phase: watch::Receiver<Phase>,
-    pub(crate) limits: Arc<tidegate_record::Limits>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) counters: Arc<BrokerCounters>,
+    /// The error that the log has, and since when.
+    told: Option<(String, Instant)>,
 }
 
 impl Link {
@@ -249,9 +262,17 @@ impl Link {
         }
     }
 
-    fn report(&self, error: &LinkError, wait: Duration) {
+    /// Shows the error. The log has it again only when it is another one, or after a while.
+    fn report(&mut self, error: &LinkError, wait: Duration) {
         let text = with_causes(error);
-        tracing::warn!(broker = %self.name, error = text, wait_ms = wait.as_millis(), "not connected");
+        let wait_ms = wait.as_millis();
+        let told = self.told.as_ref();
+        if told.is_some_and(|(told, at)| *told == text && at.elapsed() < TOLD_AGAIN_AFTER) {
+            tracing::debug!(broker = %self.name, error = text, wait_ms, "not connected");
+        } else {
+            tracing::warn!(broker = %self.name, error = text, wait_ms, "not connected");
+            self.told = Some((text.clone(), Instant::now()));
+        }
         self.counters.set_last_error(text);
     }
 }

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::BrokerUrl;
-use crate::broker::SILENCE_MAX;
+use crate::broker::KEEP_ALIVE;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -32,9 +32,9 @@ impl Socket {
         let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
         // With Nagle's algorithm an acknowledgement waits 40 ms for company.
         stream.set_nodelay(true)?;
-        // While the socket is left unread no silence is noticed; the kernel still sees that nobody takes our pings.
-        let unheard_max = u32::try_from(SILENCE_MAX.as_millis()).unwrap_or(u32::MAX);
-        set_tcp_user_timeout(&stream, unheard_max)?;
+        // While the socket is left unread no silence is heard. The kernel sees that nobody takes our pings.
+        let untaken_max = u32::try_from(KEEP_ALIVE.as_millis()).unwrap_or(u32::MAX);
+        set_tcp_user_timeout(&stream, untaken_max)?;
         let Some(config) = tls else {
             return Ok(Self::Plain(stream));
         };
@@ -91,14 +91,15 @@ mod tests {
     use tokio::net::TcpListener;
 
     #[tokio::test]
-    async fn the_kernel_gives_up_a_peer_that_takes_nothing_after_twice_the_keep_alive() {
+    async fn the_kernel_gives_up_a_peer_that_takes_no_ping() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("mqtt://{}", listener.local_addr().unwrap());
         let socket = Socket::connect(&url.parse().unwrap(), None).await.unwrap();
         let Socket::Plain(stream) = socket else {
             panic!("no TLS was asked for");
         };
-        assert_eq!(tcp_user_timeout(&stream).unwrap(), 30_000);
+        // The ping before it is at most as old: together that is twice the keep-alive.
+        assert_eq!(tcp_user_timeout(&stream).unwrap(), 15_000);
         assert!(stream.nodelay().unwrap());
     }
 }

@@ -182,7 +182,11 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
 fn certified_key(identity: &Identity, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let (certificate, key) = (&identity.certificate_file, &identity.key_file);
     let chain = read_certificates(certificate)?;
-    let private = read_pem::<PrivateKeyDer<'_>>(key, KEY)?.swap_remove(0);
+    let private = read_pem::<PrivateKeyDer<'_>>(key, KEY)?.pop();
+    let private = private.ok_or_else(|| TlsError::Missing {
+        what: KEY,
+        path: key.clone(),
+    })?;
     let private = provider.key_provider.load_private_key(private);
     let private = private.map_err(|source| TlsError::Unusable {
         what: KEY,

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::acks::{AckQueue, Settled};
-use crate::broker::{KEEP_ALIVE, Link};
+use crate::broker::{Held, KEEP_ALIVE, Link};
 use crate::counters::{add, count};
 use crate::dial::LinkError;
 use crate::inbound::Moment;
@@ -121,8 +121,8 @@ impl Session {
     /// Hands back what the next connection needs.
     pub(crate) fn close(self, link: &mut Link) {
         link.next_delivery = self.acks.next_number();
-        // The broker delivers these again; forwarding them now would only double them.
-        link.held.clear();
+        // Forwarding what the broker delivers again would only double it.
+        link.held.retain(|held| !held.comes_again);
         let (durable, at_once) = self.inflight.lost();
         for letter in durable.into_iter().rev() {
             link.to_send.push_front(letter);
@@ -165,8 +165,8 @@ impl Session {
                 _ = self.keep_alive.tick() => self.ping(reading)?,
                 () = link.desk.changed() => {}
                 permit = room_in_inbox(link.records.as_ref(), holding) => {
-                    if let Some(record) = link.held.pop_front() {
-                        permit.send(record);
+                    if let Some(held) = link.held.pop_front() {
+                        permit.send(held.record);
                     }
                 }
                 Some(publication) = link.at_once.recv(), if room => self.publish(publication, link),
@@ -250,11 +250,15 @@ impl Session {
                 ack
             }
         };
+        let comes_again = message.packet_id.is_some();
         add(&link.counters.redelivered, u64::from(message.redelivered));
         if let Some(record) = link.inbound.record(message, received, ack) {
             count(&link.counters.received);
             add(&link.counters.received_bytes, as_count(payload_bytes));
-            link.held.push_back(record);
+            link.held.push_back(Held {
+                record,
+                comes_again,
+            });
         }
     }
 
@@ -310,12 +314,13 @@ impl Session {
         Ok(())
     }
 
-    /// Takes no more records; what is held goes back to the broker's queue.
+    /// Takes no more records; what is held goes back to the broker's queue, or is lost with QoS 0.
     fn start_draining(&mut self, link: &mut Link) {
         if self.deadline.is_none() {
             self.deadline = Some(Instant::now() + link.limits.shutdown_grace);
             link.records = None;
-            link.held.clear();
+            let lost = link.held.drain(..).filter(|held| !held.comes_again);
+            add(&link.counters.dropped, as_count(lost.count()));
         }
     }
 
@@ -335,8 +340,8 @@ pub(crate) fn uncommitted_bytes_max(limits: &Limits) -> usize {
         .saturating_mul(UNCOMMITTED_BATCHES_MAX)
 }
 
-fn as_count(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
+fn as_count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Moves held records to the inbox, as many as there is room for.
@@ -348,8 +353,8 @@ fn forward(link: &mut Link) {
         let room = records.capacity().min(link.held.len());
         match records.try_reserve_many(room) {
             Ok(permits) if room > 0 => {
-                for (permit, record) in permits.zip(link.held.drain(..room)) {
-                    permit.send(record);
+                for (permit, held) in permits.zip(link.held.drain(..room)) {
+                    permit.send(held.record);
                 }
             }
             _ => return,

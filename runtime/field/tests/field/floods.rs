@@ -14,6 +14,7 @@ use crate::stub::Stub;
 both_versions! {
     a_qos_0_flood_into_a_full_inbox_is_dropped_and_counted
     what_qos_0_has_in_memory_is_bounded_in_bytes
+    what_qos_0_has_in_memory_outlives_its_connection
     a_qos_0_flood_takes_nothing_from_its_qos_1_neighbours
     a_hundred_thousand_retained_messages_are_taken_a_window_at_a_time
 }
@@ -67,6 +68,26 @@ async fn what_qos_0_has_in_memory_is_bounded_in_bytes(protocol: Protocol) {
     drop(records);
     connection.deliver_to(b"in/a", None, &[b'x'; 1000]).await;
     until(|| counters(&rig) == (41, 61)).await;
+}
+
+/// Nobody would deliver it again.
+async fn what_qos_0_has_in_memory_outlives_its_connection(protocol: Protocol) {
+    let stub = Stub::start(protocol).await;
+    let mut setup = stub.setup();
+    setup.inbox = 1;
+    let mut rig = setup.start();
+    let mut first = stub.accept().await;
+    for number in ["1", "2", "3"] {
+        first.deliver_to(b"in/a", None, number.as_bytes()).await;
+    }
+    first.deliver(1, "comes again").await;
+    until(|| rig.handle.counters().received.load(Ordering::Relaxed) == 4).await;
+    drop(first);
+    let mut second = stub.accept().await;
+    second.deliver(1, "again").await;
+    let records = rig.take(4).await;
+    assert_eq!(texts(&records), ["1", "2", "3", "again"]);
+    assert_eq!(rig.handle.counters().dropped.load(Ordering::Relaxed), 0);
 }
 
 async fn a_qos_0_flood_takes_nothing_from_its_qos_1_neighbours(protocol: Protocol) {

@@ -16,6 +16,7 @@ static SKIPPED: AtomicU32 = AtomicU32::new(0);
 /// A running mosquitto; killed when dropped.
 pub(crate) struct Mosquitto {
     pub(crate) port: u16,
+    program: &'static str,
     settings: String,
     dir: tempfile::TempDir,
     child: Child,
@@ -59,6 +60,7 @@ impl Mosquitto {
             if let Some((child, log)) = launch(program, &dir, port, settings).await {
                 return Some(Self {
                     port,
+                    program,
                     settings: settings.to_owned(),
                     dir,
                     child,
@@ -80,8 +82,7 @@ impl Mosquitto {
 
     /// Starts it again on the same port, with nothing remembered.
     pub(crate) async fn restart(&mut self) {
-        let program = "/usr/sbin/mosquitto";
-        let (child, log) = launch(program, &self.dir, self.port, &self.settings)
+        let (child, log) = launch(self.program, &self.dir, self.port, &self.settings)
             .await
             .expect("mosquitto restarts");
         self.child = child;
