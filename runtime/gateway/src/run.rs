@@ -33,7 +33,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
     let root = install::read_root(&settings.root)?;
     let config = tidegate_buffer::Config {
         path: settings.state.join("buffer.db"),
-        profile: settings.profile,
+        profile: settings.buffer.profile,
+        quota_bytes: settings.buffer.quota_bytes,
     };
     let mut buffer = Buffer::open(&config, limits.clone(), clock.clone()).await?;
     let control = Control::open(settings.control_socket())?;
@@ -89,6 +90,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         dispatch: DispatchCounters::default(),
         outward,
         buffer: handle.clone(),
+        quota_bytes: settings.buffer.quota_bytes,
         uplink: uplink_counters.clone(),
     });
     let (stop_uplink, uplink_stopped) = watch::channel(false);
@@ -103,13 +105,12 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         dispatch::run(arriving, router, inboxes, &dispatching.dispatch).await
     });
     if let Some((client, counters)) = uplink.zip(uplink_counters) {
-        let (gateway, epoch, outbox) = (settings.name.clone(), handle.epoch(), handle.clone());
+        let (gateway, outbox) = (settings.name.clone(), handle.clone());
         let told = status.clone();
         let status = Arc::new(move || told.wire());
         let uplink = Uplink {
             client,
             gateway,
-            epoch,
             outbox,
             status,
             counters,

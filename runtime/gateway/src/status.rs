@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Value, json};
-use tidegate_buffer::BufferHandle;
+use tidegate_buffer::{BufferHandle, Tally};
 use tidegate_field::{BrokerHandle, SensorHandle};
 use tidegate_record::{BootTime, Clock, Name};
 use tidegate_sandbox::ModuleCounters;
 use tidegate_uplink::UplinkCounters;
-use tidegate_wire::{GatewayStatus, ModuleStatus};
+use tidegate_wire::{BufferStatus, GatewayStatus, ModuleStatus};
 
 use crate::dispatch::DispatchCounters;
 use crate::effects::Outward;
@@ -26,6 +26,7 @@ pub(crate) struct Status {
     pub(crate) dispatch: DispatchCounters,
     pub(crate) outward: Arc<Outward>,
     pub(crate) buffer: BufferHandle,
+    pub(crate) quota_bytes: u64,
     pub(crate) uplink: Option<Arc<UplinkCounters>>,
 }
 
@@ -100,8 +101,28 @@ impl Status {
             "rows_committed": get(&counters.rows),
             "commits": get(&counters.commits),
             "dead_letters": get(&counters.dead_letters),
+            "bytes_used": get(&counters.bytes_used),
+            "bytes_max": self.quota_bytes,
+            "full": get(&counters.full),
+            "tallies": self.buffer.tallies().iter().map(tally).collect::<Value>(),
             "in_to_durable_ms": {"p50": milliseconds(0.5), "p99": milliseconds(0.99)},
         })
+    }
+
+    fn buffer_status(&self) -> BufferStatus {
+        let tally = |tally: Tally| tidegate_wire::Tally {
+            of: tally.of,
+            reason: tally.reason,
+            messages: tally.messages,
+            bytes: tally.bytes,
+            last: tally.last,
+        };
+        BufferStatus {
+            bytes_used: get(&self.buffer.counters().bytes_used),
+            bytes_max: self.quota_bytes,
+            database: self.buffer.database(),
+            tallies: self.buffer.tallies().into_iter().map(tally).collect(),
+        }
     }
 
     /// For the centre.
@@ -125,9 +146,13 @@ impl Status {
             records_in: get(&self.dispatch.records),
             rejected: get(&self.buffer.counters().dead_letters),
             modules: self.modules.iter().filter_map(module).collect(),
-            buffer: None,
+            buffer: Some(self.buffer_status()),
         }
     }
+}
+
+fn tally(tally: &Tally) -> Value {
+    json!({"of": tally.of.as_str(), "reason": tally.reason, "messages": tally.messages, "bytes": tally.bytes})
 }
 
 impl std::fmt::Debug for Status {

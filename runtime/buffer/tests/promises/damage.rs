@@ -119,7 +119,11 @@ async fn any_damage_ends_in_a_buffer_that_goes_on() {
         let rig = filled().await;
         let length = rig.config().path.metadata().unwrap().len();
         match random.below(4) {
-            0 => overwrite(&rig, random.below(length), &[random.below(256) as u8; 16]),
+            0 => overwrite(
+                &rig,
+                random.below(length),
+                &random.below(u64::MAX).to_le_bytes(),
+            ),
             1 => overwrite(&rig, random.below(length / 4096) * 4096, &[0; 4096]),
             2 => {
                 let file = std::fs::OpenOptions::new()

@@ -3,19 +3,20 @@
 //! Nothing is opened or bound while reading. A setting that is left out has the default of the stage that it belongs to.
 
 mod broker;
+mod buffer;
 mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidegate_buffer::Profile;
 use tidegate_field::{BrokerConfig, SensorConfig};
 use tidegate_hardware::{DriverConfig, HostConfig, ReplayConfig, RowShape, Speed};
 use tidegate_record::{Limits, Name, Topic, TopicFilter};
 use toml::de::DeTable;
 
 use crate::error::Error;
+use buffer::BufferSettings;
 use reader::{Problem, Problems, Section, duration};
 
 /// How often the host driver reads, unless said otherwise.
@@ -32,8 +33,8 @@ pub(crate) struct Settings {
     pub(crate) state: PathBuf,
     /// The root document.
     pub(crate) root: PathBuf,
-    /// When the buffer commits.
-    pub(crate) profile: Profile,
+    /// The buffer.
+    pub(crate) buffer: BufferSettings,
     /// Where the centre is.
     pub(crate) uplink: Option<tidegate_uplink::Config>,
     /// Brokers.
@@ -126,15 +127,7 @@ impl File<'_> {
             trust.end();
             root
         });
-        let profile = top.section("buffer").and_then(|mut buffer| {
-            let profile = buffer.optional_as("profile", |text| match text {
-                "latency" => Ok(Profile::Latency),
-                "flash" => Ok(Profile::Flash),
-                other => Err(format!("{other:?} is neither \"latency\" nor \"flash\"")),
-            });
-            buffer.end();
-            profile
-        });
+        let buffer = top.section("buffer").map(BufferSettings::read);
         let uplink = top
             .section("uplink")
             .and_then(|section| self.uplink(section));
@@ -162,7 +155,7 @@ impl File<'_> {
             name,
             state,
             root,
-            profile: profile.unwrap_or_default(),
+            buffer: buffer.unwrap_or_default(),
             uplink,
             brokers,
             sensors,
