@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::broker::{Broker, KEEP_ALIVE, SILENCE_MAX};
 use crate::mqtt::connection::{Connection, ProtocolError, Reading};
 use crate::mqtt::socket::Socket;
-use crate::mqtt::tls::{Tls, TlsError};
+use crate::mqtt::tls::{Tls, TlsError, refuses_certificate};
 use crate::mqtt::{DecodeError, Hello, Incoming, Welcome};
 use crate::session::TOPIC_BYTES_MAX;
 use crate::{BrokerUrl, Surroundings};
@@ -73,18 +73,33 @@ impl Dial {
     pub(crate) async fn open(&self) -> Result<(Connection, Welcome), LinkError> {
         let opened = timeout(CONNECT_TIMEOUT, self.open_unbounded()).await;
         let opened = opened.unwrap_or(Err(LinkError::Timeout));
-        opened.map_err(|error| self.with_expiry(error))
+        opened.map_err(|error| self.explain(error))
     }
 
-    /// Names our certificate when it has expired: a broker that refuses it need not say why.
-    fn with_expiry(&self, error: LinkError) -> LinkError {
+    /// Names our certificate where it is the reason, or may be: a broker that refuses an expired one need not say why.
+    fn explain(&self, error: LinkError) -> LinkError {
+        let Some(tls) = &self.broker.tls else {
+            return error;
+        };
         let now = Duration::from_nanos(self.clock.wall_time().0);
-        let tls = self.broker.tls.as_ref();
-        match tls.and_then(|tls| tls.expired(now)) {
-            None => error,
-            Some((path, since)) => LinkError::Expired {
+        if let Some((path, since)) = tls.expired(now) {
+            return LinkError::Expired {
                 path: path.to_owned(),
                 hours: since.as_secs() / 3600,
+                source: Box::new(error),
+            };
+        }
+        let refused = match &error {
+            LinkError::Connect { source, .. } | LinkError::Broken(source) => {
+                refuses_certificate(source)
+            }
+            _ => false,
+        };
+        match (refused, tls.certificate_file()) {
+            (false, _) => error,
+            (true, None) => LinkError::CertificateWanted(Box::new(error)),
+            (true, Some(path)) => LinkError::CertificateRefused {
+                path: path.to_owned(),
                 source: Box::new(error),
             },
         }
@@ -147,6 +162,14 @@ pub(crate) enum LinkError {
         #[source]
         source: Box<LinkError>,
     },
+    #[error("the broker does not accept our certificate {path}")]
+    CertificateRefused {
+        path: PathBuf,
+        #[source]
+        source: Box<LinkError>,
+    },
+    #[error("the broker wants a client certificate: name one with certificate and key")]
+    CertificateWanted(#[source] Box<LinkError>),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]

@@ -14,7 +14,7 @@ use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use thiserror::Error;
@@ -74,9 +74,15 @@ impl Tls {
         ))
     }
 
+    /// Our certificate, if we have one.
+    pub(crate) fn certificate_file(&self) -> Option<&Path> {
+        let identity = self.identity.as_ref()?;
+        Some(&identity.certificate_file)
+    }
+
     /// Our certificate, if it has expired, and for how long; `now` since 1970.
     pub(crate) fn expired(&self, now: Duration) -> Option<(&Path, Duration)> {
-        let path = self.identity.as_ref()?.certificate_file.as_path();
+        let path = self.certificate_file()?;
         let chain = read_certificates(path).ok()?;
         let algorithms = self.provider.signature_verification_algorithms;
         Some((path, expired_for(chain.first()?, now, &algorithms)?))
@@ -88,6 +94,25 @@ impl Tls {
         let mode = std::fs::metadata(path).ok()?.permissions().mode();
         (mode & 0o004 != 0).then_some(path)
     }
+}
+
+/// Whether the other side ended the connection over our certificate, or for want of one.
+pub(crate) fn refuses_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(rustls::Error::AlertReceived(alert)) = inner else {
+        return false;
+    };
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+    )
 }
 
 /// Why the files for TLS cannot be used.
