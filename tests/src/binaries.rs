@@ -124,6 +124,25 @@ pub fn cargo_build(profile: Profile, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// A program of the rig itself.
+///
+/// # Errors
+/// When its build fails.
+pub fn rig_program(name: &str) -> Result<PathBuf> {
+    let target = target_folder()?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(repository())
+        .args(["build", "--quiet", "-p", "tidegate-tests", "--bin", name])
+        .arg("--target-dir")
+        .arg(&target)
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "cargo build --bin {name} failed");
+    Ok(target.join(Profile::Dev.folder()).join(name))
+}
+
 /// The top folder of the repository.
 pub fn repository() -> &'static Path {
     static REPOSITORY: OnceLock<PathBuf> = OnceLock::new();

@@ -19,17 +19,34 @@ pub enum Tool {
     Chromium,
     /// Shows a process's system calls.
     Strace,
+    /// A Linux kernel that runs as a process, whose power can be cut.
+    UserModeLinux,
+    /// Makes a file system.
+    MakeExt4,
+    /// Repairs it.
+    CheckExt4,
+    /// Reads it without mounting it.
+    ReadExt4,
 }
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::Mosquitto,
         Self::MosquittoPub,
         Self::MosquittoSub,
         Self::Chromium,
         Self::Strace,
+        Self::UserModeLinux,
+        Self::MakeExt4,
+        Self::CheckExt4,
+        Self::ReadExt4,
     ];
+
+    /// Whether there may be none for this kind of machine: then what needs it is skipped, and counted.
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::UserModeLinux)
+    }
 
     /// Name of the program.
     pub const fn program(self) -> &'static str {
@@ -39,6 +56,10 @@ impl Tool {
             Self::MosquittoSub => "mosquitto_sub",
             Self::Chromium => "chromium",
             Self::Strace => "strace",
+            Self::UserModeLinux => "linux.uml",
+            Self::MakeExt4 => "mke2fs",
+            Self::CheckExt4 => "e2fsck",
+            Self::ReadExt4 => "debugfs",
         }
     }
 
@@ -49,6 +70,8 @@ impl Tool {
             Self::MosquittoPub | Self::MosquittoSub => "mosquitto-clients",
             Self::Chromium => "chromium",
             Self::Strace => "strace",
+            Self::UserModeLinux => "user-mode-linux",
+            Self::MakeExt4 | Self::CheckExt4 | Self::ReadExt4 => "e2fsprogs",
         }
     }
 
@@ -56,8 +79,11 @@ impl Tool {
     pub fn find(self) -> Option<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         // Debian keeps servers where an ordinary user's PATH does not look.
-        let folders =
-            std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+        let folders = std::env::split_paths(&path).chain([
+            "/usr/sbin".into(),
+            "/sbin".into(),
+            "/usr/local/sbin".into(),
+        ]);
         folders
             .map(|folder| folder.join(self.program()))
             .find(|file| file.is_file())
@@ -110,36 +136,27 @@ pub const SKIPPED: &str = "SKIPPED ";
 /// # Errors
 /// When something is missing that cannot be installed from here: then with the command to run.
 pub fn install_missing(say: &mut dyn FnMut(&str)) -> Result<()> {
-    let mut packages: Vec<_> = Tool::ALL
-        .iter()
-        .filter(|tool| tool.find().is_none())
-        .map(|tool| tool.package())
-        .collect();
-    packages.dedup();
+    let missing = |optional| {
+        let missing = Tool::ALL
+            .into_iter()
+            .filter(|tool| tool.is_optional() == optional && tool.find().is_none());
+        let mut packages: Vec<_> = missing.map(Tool::package).collect();
+        packages.dedup();
+        packages
+    };
+    install(&missing(false), say)?;
+    if let Err(error) = install(&missing(true), say) {
+        say(&format!("{error:#}"));
+    }
+    Ok(())
+}
+
+fn install(packages: &[&str], say: &mut dyn FnMut(&str)) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
     let by_hand = format!("install these by hand: {}", packages.join(" "));
-    if Command::new("apt-get")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_err()
-    {
-        bail!("this machine has no apt-get; {by_hand}");
-    }
-    let apt = if rustix::process::geteuid().is_root() {
-        vec!["apt-get"]
-    } else if Command::new("sudo")
-        .args(["-n", "true"])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success())
-    {
-        vec!["sudo", "-n", "apt-get"]
-    } else {
-        bail!("apt-get needs root; {by_hand}");
-    };
+    let apt = package_manager().context(by_hand.clone())?;
     say(&format!("installing {}", packages.join(" ")));
     let arguments = [
         "-qq",
@@ -149,13 +166,35 @@ pub fn install_missing(say: &mut dyn FnMut(&str)) -> Result<()> {
         "--yes",
         "--no-install-recommends",
     ];
-    let install: Vec<&str> = arguments.into_iter().chain(packages).collect();
+    let install: Vec<&str> = arguments.iter().chain(packages).copied().collect();
     // The package lists may be absent or old: only then does the update pay for itself.
-    if run_apt(&apt, &install).is_err() {
-        run_apt(&apt, &["-qq", "-o", "DPkg::Lock::Timeout=300", "update"])?;
-        run_apt(&apt, &install).context(by_hand)?;
+    if run_apt(apt, &install).is_err() {
+        run_apt(apt, &["-qq", "-o", "DPkg::Lock::Timeout=300", "update"])?;
+        run_apt(apt, &install).context(by_hand)?;
     }
     Ok(())
+}
+
+/// How this user may install packages.
+fn package_manager() -> Result<&'static [&'static str]> {
+    let runs = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).stdout(Stdio::null());
+        command
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !runs("apt-get", &["--version"]) {
+        bail!("this machine has no apt-get");
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(&["apt-get"]);
+    }
+    if runs("sudo", &["-n", "true"]) {
+        return Ok(&["sudo", "-n", "apt-get"]);
+    }
+    bail!("apt-get needs root")
 }
 
 fn run_apt(apt: &[&str], arguments: &[&str]) -> Result<()> {

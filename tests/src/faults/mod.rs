@@ -12,6 +12,7 @@
 //! - [`scene`]: broker, tap, gateway, link and centre, under load. [`source`]: the load. [`account`]: what is counted.
 //! - [`preload`]: faults of the machine under an unchanged gateway.
 //! - [`kills`]: killed at any time, under load and in a backlog. [`points`]: killed at named points of a commit.
+//! - [`power`]: the power cut, in a guest of User-Mode Linux (`src/bin/power_guest.rs` is what runs there).
 //! - [`links`], [`disk`], [`broker`], [`clock`], [`corrupt`]: the other drills.
 
 pub mod account;
@@ -22,6 +23,7 @@ pub mod disk;
 pub mod kills;
 pub mod links;
 pub mod points;
+pub mod power;
 pub mod preload;
 pub mod scene;
 pub mod source;
@@ -64,7 +66,7 @@ impl std::fmt::Debug for Run<'_> {
 pub type Drill = fn(&mut Run<'_>) -> Result<Report>;
 
 /// All drills, by name and what the table calls them.
-pub const DRILLS: [(&str, Drill); 7] = [
+pub const DRILLS: [(&str, Drill); 8] = [
     ("kills", kills::drill),
     ("kill points", points::drill),
     ("links", links::drill),
@@ -72,6 +74,7 @@ pub const DRILLS: [(&str, Drill); 7] = [
     ("broker", broker::drill),
     ("clock", clock::drill),
     ("corrupt", corrupt::drill),
+    ("power cuts", power::drill),
 ];
 
 /// What a drill found: a line of the table.

@@ -151,7 +151,7 @@ impl Scene {
         self.site.link.mend();
         let published = self.source.pause()?;
         self.acknowledged(published)?;
-        let waiting = self.drained()?;
+        let waiting = rows_leave(&self.site, self.stuck)?;
         let acknowledged = self.tap()?.numbers();
         let account = Account::of(&acknowledged, published, &self.site.cloud)?;
         let stopped = self.site.gateway.stop().err();
@@ -178,26 +178,6 @@ impl Scene {
             Ok(acknowledged >= published || last.0.elapsed() > STALLED)
         })
     }
-
-    /// Waits until no row waits for the centre; says what is wrong where rows wait and none moves any more.
-    fn drained(&self) -> Result<Option<String>> {
-        let mut last = (Instant::now(), 0);
-        wait_for("the rows to reach the centre", DRAIN, || {
-            let status = self.site.gateway.status()?;
-            let waiting = status.pointer("/buffer/rows_waiting");
-            let waiting = waiting.and_then(Value::as_u64).unwrap_or_default();
-            if waiting == 0 {
-                return Ok(Some(None));
-            }
-            if waiting != last.1 {
-                last = (Instant::now(), waiting);
-            }
-            let error = status.pointer("/uplink/error").and_then(Value::as_str);
-            let error = error.unwrap_or("the uplink says nothing");
-            let problem = || Some(format!("{waiting} rows do not leave the gateway: {error}"));
-            Ok((last.0.elapsed() > self.stuck).then(problem))
-        })
-    }
 }
 
 /// Starts the gateway and waits for its first acknowledgement, or until it is ready. Gives how long that took, or how it
@@ -217,6 +197,29 @@ pub fn recover(site: &mut Site) -> Result<Result<Duration, ExitStatus>> {
         Ok(gateway.ended_within(Duration::ZERO)?.map(Err))
     });
     recovered.with_context(|| last_words(site))
+}
+
+/// Waits until no row waits for the centre; says what is wrong where rows wait and none has moved for `stuck`.
+///
+/// # Errors
+/// When the gateway does not say how many wait.
+pub fn rows_leave(site: &Site, stuck: Duration) -> Result<Option<String>> {
+    let mut last = (Instant::now(), 0);
+    wait_for("the rows to reach the centre", DRAIN, || {
+        let status = site.gateway.status()?;
+        let waiting = status.pointer("/buffer/rows_waiting");
+        let waiting = waiting.and_then(Value::as_u64).unwrap_or_default();
+        if waiting == 0 {
+            return Ok(Some(None));
+        }
+        if waiting != last.1 {
+            last = (Instant::now(), waiting);
+        }
+        let error = status.pointer("/uplink/error").and_then(Value::as_str);
+        let error = error.unwrap_or("the uplink says nothing");
+        let problem = || Some(format!("{waiting} rows do not leave the gateway: {error}"));
+        Ok((last.0.elapsed() > stuck).then(problem))
+    })
 }
 
 fn last_words(site: &Site) -> String {

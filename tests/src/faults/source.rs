@@ -33,11 +33,19 @@ impl Source {
     /// # Errors
     /// When the broker is not there.
     pub fn new(port: u16, per_second: f64) -> Result<Self> {
+        Self::from(port, per_second, 0)
+    }
+
+    /// As [`Source::new`], where the first message has the number `first`.
+    ///
+    /// # Errors
+    /// As [`Source::new`].
+    pub fn from(port: u16, per_second: f64, first: u64) -> Result<Self> {
         Ok(Self {
             publisher: Some(Publisher::connect(port, "press-7", WINDOW)?),
             load: None,
             per_second,
-            first: 0,
+            first,
         })
     }
 

@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Flipped bytes, truncated and deleted files
     #[arg(long, value_name = "N")]
     corrupt: Option<u32>,
+    /// The power cut under a gateway in a User-Mode Linux guest
+    #[arg(long, value_name = "N")]
+    power_cuts: Option<u32>,
     /// Decides what happens when
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -46,7 +49,14 @@ const CONTROL: u32 = 4;
 impl Arguments {
     /// How often each drill is wanted.
     fn wanted(&self, name: &str) -> Option<u32> {
-        let numbers = [self.kills, self.links, self.disk, self.broker, self.corrupt];
+        let numbers = [
+            self.kills,
+            self.links,
+            self.disk,
+            self.broker,
+            self.corrupt,
+            self.power_cuts,
+        ];
         let everything = self.all || (numbers.iter().all(Option::is_none) && !self.clock);
         let number = match name {
             "kills" => self.kills,
@@ -56,6 +66,7 @@ impl Arguments {
             "disk" => self.disk,
             "broker" => self.broker,
             "corrupt" => self.corrupt,
+            "power cuts" => self.power_cuts,
             "clock" => self.clock.then_some(1),
             _ => None,
         };

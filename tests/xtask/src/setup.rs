@@ -9,7 +9,11 @@ use crate::steps::Steps;
 pub(crate) fn run(steps: &Steps) -> Result<()> {
     tools::install_missing(&mut |text| steps.say(text))?;
     for tool in tools::Tool::ALL {
-        steps.say(&format!("{}: {}", tool.program(), tool.path()?.display()));
+        let found = match tool.find() {
+            None if tool.is_optional() => "not on this machine".to_owned(),
+            _ => tool.path()?.display().to_string(),
+        };
+        steps.say(&format!("{}: {found}", tool.program()));
     }
     Ok(())
 }
