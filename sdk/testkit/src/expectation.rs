@@ -94,6 +94,8 @@ impl Outputs {
                     json!({ "content-type": document.content_type, "text": text }),
                 )
             }
+            // Only the gateway writes these; a module cannot.
+            Content::Thinned(_) | Content::Lost(_) => return,
         };
         let line = json!({
             "stream": row.stream.as_str(), "class": row.class.as_str(), "key": &*row.key,
