@@ -6,7 +6,7 @@ mod channel;
 use std::collections::BTreeMap;
 
 use channel::Channel;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tidegate_sdk::{
     Batch, Class, Fault, Json, Keyed, Message, Outcome, Processor, Publication, Row, Start,
     Template, Values, config,
@@ -55,38 +55,31 @@ impl VibrationAnomaly {
     fn watch(&mut self, message: &Message, outcome: &mut Outcome) -> Result<(), String> {
         let Json(payload) = message.decode::<Json<Map<String, Value>>>()?;
         // Every channel or none: half a reading is not learnt.
-        let readings = self
-            .channels
-            .iter()
-            .map(|name| Ok((name, reading(&payload, name)?)));
-        let readings: Vec<(&String, f64)> = readings.collect::<Result<_, String>>()?;
+        let readings = self.channels.iter().map(|name| reading(&payload, name));
+        let readings: Vec<f64> = readings.collect::<Result<_, String>>()?;
         let machine = self.machines.get_mut(message.topic())?;
-        for (name, value) in readings {
+        for (name, value) in self.channels.iter().zip(readings) {
             let channel = machine.entry(name.clone()).or_default();
             let score = channel.learn(value);
-            let bound = if channel.in_alarm {
-                self.clear
-            } else {
-                self.limit
+            let (bound, next) = match channel.in_alarm {
+                true => (self.clear, "normal"),
+                false => (self.limit, "anomaly"),
             };
             if (score > bound) == channel.in_alarm {
                 continue;
             }
             channel.in_alarm = !channel.in_alarm;
-            let state = if channel.in_alarm {
-                "anomaly"
-            } else {
-                "normal"
-            };
-            let report = json!({ "channel": name, "state": state, "score": score }).to_string();
-            let topic = self.topic.render(&message.channel);
-            outcome.publish(message.cause(), Publication::new(topic, report).at_once());
-            // The channel is part of the key: two of them may change with the same message.
-            let key = format!("{}/{name}", message.topic());
-            let values = Values::new().with("state", state).with("score", score);
-            let values = values
+            let values = Values::new()
+                .with("channel", name.as_str())
+                .with("state", next)
+                .with("score", score)
                 .with("level", channel.level)
                 .with("baseline", channel.baseline);
+            let topic = self.topic.render(&message.channel);
+            let report = Publication::json(topic, &values).map_err(|fault| fault.to_string())?;
+            outcome.publish(message.cause(), report.at_once());
+            // The channel is part of the key: two of them may change with the same message.
+            let key = format!("{}/{name}", message.topic());
             let row = Row::new("anomalies", Class::Alarm, key, message.time, values);
             outcome.keep(message.cause(), row);
         }

@@ -1,3 +1,4 @@
+use serde_json::json;
 use tidegate_sdk::testing::{Host, assert_recording};
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Where an operator's results go.
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
 use crate::config::{self, FromConfig};
 use crate::message::Message;
@@ -24,18 +24,19 @@ pub(crate) struct Payload {
     pub(crate) content_type: Option<&'static str>,
 }
 
-/// What is kept of a window.
+/// What is kept of a window, and published as JSON.
+#[derive(Serialize)]
 pub(crate) struct Summary<'a> {
     pub(crate) key: &'a str,
+    #[serde(serialize_with = "as_text")]
     pub(crate) start: WallTime,
+    #[serde(serialize_with = "as_text")]
     pub(crate) end: WallTime,
     pub(crate) values: Values,
-    /// Whether it was sent before with other values.
+    /// Whether it was sent before with other values. In a row: `true` among its values.
+    #[serde(skip_serializing_if = "is_first")]
     pub(crate) correction: bool,
 }
-
-/// Marks a row that was sent before: `true` among its values.
-const CORRECTION: &str = "correction";
 
 impl Destination {
     /// As configured; see [`operators`](crate::operators).
@@ -101,7 +102,7 @@ impl Destination {
     ) {
         if let Some(topic) = &self.topic {
             let payload = Payload {
-                bytes: summary.json(),
+                bytes: serde_json::to_vec(&summary).unwrap_or_default(),
                 content_type: Some("application/json"),
             };
             outcome.publish(
@@ -113,7 +114,7 @@ impl Destination {
             let key = self.key.render_key(summary.key);
             let mut values = summary.values;
             if summary.correction {
-                values.push(CORRECTION, true);
+                values.push("correction", true);
             }
             let row = Row::new(stream, Class::Summary, key, summary.start, values);
             outcome.keep(cause, row.lasting(summary.end.since(summary.start)));
@@ -131,25 +132,12 @@ impl Destination {
     }
 }
 
-impl Summary<'_> {
-    fn json(&self) -> Vec<u8> {
-        let values: Map<String, Value> = self
-            .values
-            .0
-            .iter()
-            .map(|(name, value)| (name.clone(), json!(value)))
-            .collect();
-        let mut summary = json!({
-            "key": self.key,
-            "start": self.start.to_string(),
-            "end": self.end.to_string(),
-            "values": values,
-        });
-        if let (true, Some(members)) = (self.correction, summary.as_object_mut()) {
-            members.insert(CORRECTION.to_owned(), json!(true));
-        }
-        summary.to_string().into_bytes()
-    }
+fn as_text<S: Serializer>(time: &WallTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+fn is_first(correction: &bool) -> bool {
+    !correction
 }
 
 impl FromConfig for Delivery {

@@ -61,10 +61,10 @@ fn median(witnesses: &mut Vec<i64>, arrival: &Arrival) -> i64 {
     }
     let offset = nanoseconds(arrival.time.0).saturating_sub(nanoseconds(arrival.received.0));
     witnesses.push(offset);
-    let mut sorted = witnesses.clone();
-    sorted.sort_unstable();
-    let middle = (sorted.len() - 1) / 2;
-    sorted.get(middle).copied().unwrap_or(offset)
+    let half = witnesses.len().div_ceil(2);
+    let is_median = |one: &i64| witnesses.iter().filter(|other| *other <= one).count() >= half;
+    let median = witnesses.iter().copied().filter(is_median).min();
+    median.unwrap_or(offset)
 }
 
 fn nanoseconds(time: u64) -> i64 {

@@ -21,7 +21,7 @@ mod shape;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 
 use clock::Bound;
@@ -323,22 +323,33 @@ impl<F> Call<'_, F> {
 }
 
 /// Names series in the state: `w/` and the key, or `u`, the boot, `/` and the key for messages of an unset clock.
-/// Remembers them during a call.
+/// Remembers the last ones, since messages of few channels come together.
 #[derive(Default)]
-struct SeriesIds(BTreeMap<(*const Channel, bool), String>);
+struct SeriesIds(Vec<(Rc<Channel>, bool, String)>);
 
 impl SeriesIds {
+    const REMEMBERED: usize = 8;
+
     fn of(&mut self, message: &Message<()>, key: &Template, boot: u64) -> &str {
         let unset = message.clock == ClockQuality::Unset;
-        let channel = (Rc::as_ptr(&message.channel), unset);
-        self.0.entry(channel).or_insert_with(|| {
+        let is_same = |(channel, was_unset, _): &(Rc<Channel>, bool, String)| {
+            Rc::ptr_eq(channel, &message.channel) && *was_unset == unset
+        };
+        let known = self.0.iter().position(is_same);
+        let position = known.unwrap_or_else(|| {
+            if self.0.len() >= Self::REMEMBERED {
+                self.0.clear();
+            }
             let key = key.render(&message.channel);
-            if unset {
+            let id = if unset {
                 format!("u{boot:x}/{key}")
             } else {
                 format!("w/{key}")
-            }
-        })
+            };
+            self.0.push((Rc::clone(&message.channel), unset, id));
+            self.0.len() - 1
+        });
+        self.0.get(position).map_or("", |(_, _, id)| id)
     }
 }
 

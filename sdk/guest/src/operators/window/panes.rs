@@ -12,10 +12,10 @@ use crate::time::WallTime;
 
 const PREFIX: &str = "pane/";
 
-/// Older steps by series and start.
+/// Older steps by series, each oldest first.
 #[derive(Debug)]
 pub(super) struct Panes<A> {
-    series: BTreeMap<String, BTreeMap<WallTime, Pane<A>>>,
+    series: BTreeMap<String, Vec<Pane<A>>>,
     /// What the state does not hold as it is here.
     unwritten: Vec<(String, WallTime)>,
     bytes: usize,
@@ -23,8 +23,10 @@ pub(super) struct Panes<A> {
 
 #[derive(Debug)]
 struct Pane<A> {
+    start: WallTime,
     aggregate: A,
     bytes: usize,
+    written: bool,
 }
 
 impl<A: Aggregate> Panes<A> {
@@ -43,12 +45,12 @@ impl<A: Aggregate> Panes<A> {
                 continue;
             };
             let pane = Pane {
+                start: WallTime(start),
                 aggregate: entry.value,
                 bytes: entry.bytes,
+                written: true,
             };
-            panes.bytes += pane.bytes;
-            let of_series = panes.series.entry(id.to_owned()).or_default();
-            of_series.insert(WallTime(start), pane);
+            panes.place(id, pane);
         }
         Ok(panes)
     }
@@ -60,8 +62,8 @@ impl<A: Aggregate> Panes<A> {
 
     /// The oldest step from this time on.
     pub(super) fn first_from(&self, id: &str, from: WallTime) -> Option<WallTime> {
-        let of_series = self.series.get(id)?;
-        of_series.range(from..).next().map(|(start, _)| *start)
+        let mut steps = self.of(id).iter().map(|pane| pane.start);
+        steps.find(|start| *start >= from)
     }
 
     /// The steps of a window, oldest first.
@@ -71,16 +73,17 @@ impl<A: Aggregate> Panes<A> {
         from: WallTime,
         to: WallTime,
     ) -> impl Iterator<Item = &A> {
-        let of_series = self.series.get(id).into_iter();
-        of_series
-            .flat_map(move |of_series| of_series.range(from..to))
-            .map(|(_, pane)| &pane.aggregate)
+        let steps = self.of(id).iter();
+        let steps = steps.filter(move |pane| (from..to).contains(&pane.start));
+        steps.map(|pane| &pane.aggregate)
     }
 
     /// One step, to count in; none if nothing was counted there.
     pub(super) fn get_mut(&mut self, id: &str, start: WallTime) -> Option<&mut A> {
-        let pane = self.series.get_mut(id)?.get_mut(&start)?;
-        self.unwritten.push((id.to_owned(), start));
+        let pane = find(&mut self.series, id, start)?;
+        if std::mem::take(&mut pane.written) {
+            self.unwritten.push((id.to_owned(), start));
+        }
         Some(&mut pane.aggregate)
     }
 
@@ -89,41 +92,36 @@ impl<A: Aggregate> Panes<A> {
         let key = key(id, start);
         // What cannot be encoded faults when it is written.
         let encoded = state::encode(&key, &aggregate).map_or(0, |encoded| encoded.len());
-        let bytes = key.len() + encoded;
-        self.bytes += bytes;
+        let pane = Pane {
+            start,
+            aggregate,
+            bytes: key.len() + encoded,
+            written: false,
+        };
         self.unwritten.push((id.to_owned(), start));
-        let of_series = self.series.entry(id.to_owned()).or_default();
-        of_series.insert(start, Pane { aggregate, bytes });
+        self.place(id, pane);
     }
 
     /// Forgets what is older.
     pub(super) fn drop_before(&mut self, id: &str, from: WallTime) {
-        let Some(of_series) = self.series.get_mut(id) else {
+        let Some(steps) = self.series.get_mut(id) else {
             return;
         };
-        while let Some(oldest) = of_series
-            .first_entry()
-            .filter(|oldest| *oldest.key() < from)
-        {
-            self.unwritten.push((id.to_owned(), *oldest.key()));
-            self.bytes -= oldest.remove().bytes;
+        let old = steps.partition_point(|pane| pane.start < from);
+        for pane in steps.drain(..old) {
+            self.unwritten.push((id.to_owned(), pane.start));
+            self.bytes -= pane.bytes;
         }
-        if of_series.is_empty() {
+        if steps.is_empty() {
             self.series.remove(id);
         }
     }
 
     /// Writes what changed, and deletes what is gone.
     pub(super) fn flush(&mut self) -> Result<(), Fault> {
-        self.unwritten.sort();
-        self.unwritten.dedup();
         for (id, start) in self.unwritten.drain(..) {
             let key = key(&id, start);
-            let pane = self
-                .series
-                .get_mut(&id)
-                .and_then(|of_series| of_series.get_mut(&start));
-            let Some(pane) = pane else {
+            let Some(pane) = find(&mut self.series, &id, start) else {
                 state::delete(&key)?;
                 continue;
             };
@@ -131,10 +129,35 @@ impl<A: Aggregate> Panes<A> {
             self.bytes -= pane.bytes;
             pane.bytes = key.len() + encoded.len();
             self.bytes += pane.bytes;
+            pane.written = true;
             state::set(&key, &encoded)?;
         }
         Ok(())
     }
+
+    fn place(&mut self, id: &str, pane: Pane<A>) {
+        self.bytes += pane.bytes;
+        let steps = match self.series.get_mut(id) {
+            Some(steps) => steps,
+            None => self.series.entry(id.to_owned()).or_default(),
+        };
+        let position = steps.partition_point(|before| before.start < pane.start);
+        steps.insert(position, pane);
+    }
+
+    fn of(&self, id: &str) -> &[Pane<A>] {
+        self.series.get(id).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn find<'a, A>(
+    series: &'a mut BTreeMap<String, Vec<Pane<A>>>,
+    id: &str,
+    start: WallTime,
+) -> Option<&'a mut Pane<A>> {
+    let steps = series.get_mut(id)?;
+    let position = steps.binary_search_by_key(&start, |pane| pane.start).ok()?;
+    steps.get_mut(position)
 }
 
 /// The start comes first and has a fixed width, so that no id can look like another one's step.

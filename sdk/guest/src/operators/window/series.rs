@@ -311,12 +311,12 @@ impl<A: Aggregate> Worker<'_, A> {
             let last = start.plus(shape.length()).min(self.series.closed_until);
             let mut end = start.plus(shape.every());
             while end <= last {
-                ends.push(end);
+                if let Err(position) = ends.binary_search(&end) {
+                    ends.insert(position, end);
+                }
                 end = end.plus(shape.every());
             }
         }
-        ends.sort_unstable();
-        ends.dedup();
         for end in ends {
             self.emit(end, true);
         }
