@@ -41,6 +41,16 @@ pub enum Error {
         /// Newest schema that this version knows.
         known: usize,
     },
+    /// Written by an older version, and not brought up to date yet.
+    #[error(
+        "the database has schema {found}, this version reads {known}: start the gateway once, which brings it up to date"
+    )]
+    Older {
+        /// Schema of the database.
+        found: i64,
+        /// Schema of this version.
+        known: usize,
+    },
     /// SQLite is too old to be trusted with two connections.
     #[error("SQLite {found} has a known fault that loses data, {needed} or newer is needed")]
     SqliteVersion {

@@ -23,6 +23,7 @@
 //! - `space`: quota and pressure. `prune`: what gives way next. `thin`: many rows into few. `evict`: doing it.
 //! - `tally`: messages that led to nothing.
 //! - [`outbox`]: rows and publications out again.
+//! - [`Inspection`]: looking into it from outside.
 //! - [`latency`]: how long it took from receipt to disk.
 //!
 //! [`Applied`]: tidegate_record::Applied
@@ -32,6 +33,7 @@ mod commit;
 mod error;
 mod evict;
 mod extents;
+mod inspect;
 mod latency;
 mod lock;
 mod names;
@@ -49,6 +51,7 @@ mod thin;
 mod writer;
 
 pub use error::Error;
+pub use inspect::{Account, DeadLetter, Entry, Inspection};
 pub use latency::Latency;
 pub use open::{Buffer, Config, Opened, Profile};
 pub use outbox::BufferHandle;

@@ -73,14 +73,7 @@ const TABLES: i64 = 11;
 /// When SQLite is too old, or the database was written by a newer version.
 pub(crate) async fn bring_up_to_date(connection: &mut SqliteConnection) -> Result<(), Error> {
     check_sqlite(connection).await?;
-    let found: i64 = scalar(connection, "PRAGMA user_version").await?;
-    let missing = usize::try_from(found)
-        .ok()
-        .and_then(|found| STEPS.get(found..))
-        .ok_or(Error::Newer {
-            found,
-            known: VERSION,
-        })?;
+    let (found, missing) = missing(connection).await?;
     for (version, step) in (found + 1..).zip(missing) {
         take(connection, version, step)
             .await
@@ -99,6 +92,33 @@ pub(crate) async fn bring_up_to_date(connection: &mut SqliteConnection) -> Resul
             value: tables,
         }),
     }
+}
+
+/// Holds that the database is of this version.
+///
+/// # Errors
+/// When it is older or newer: whoever only reads cannot change that.
+pub(crate) async fn check(connection: &mut SqliteConnection) -> Result<(), Error> {
+    match missing(connection).await? {
+        (_, []) => Ok(()),
+        (found, _) => Err(Error::Older {
+            found,
+            known: VERSION,
+        }),
+    }
+}
+
+/// Its version, and the steps that it lacks.
+async fn missing(
+    connection: &mut SqliteConnection,
+) -> Result<(i64, &'static [&'static [&'static str]]), Error> {
+    static ALL: [&[&str]; VERSION] = STEPS;
+    let found: i64 = scalar(connection, "PRAGMA user_version").await?;
+    let missing = usize::try_from(found)
+        .ok()
+        .and_then(|found| ALL.get(found..));
+    let known = VERSION;
+    Ok((found, missing.ok_or(Error::Newer { found, known })?))
 }
 
 async fn take(

@@ -10,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Settings;
 use crate::error::Error;
-use crate::{control, install, run};
+use crate::{control, install, look, run};
 
 /// Runs signed WebAssembly modules over sensor and MQTT streams, and keeps their results while the link is down.
 #[derive(Debug, Parser)]
@@ -33,16 +33,22 @@ enum Command {
     Check(Common),
     /// Show what the running gateway is doing.
     Status(Common),
+    /// Look into the buffer, while the gateway runs or not.
+    #[command(subcommand)]
+    Buffer(look::Buffer),
+    /// Look at messages that were set aside.
+    #[command(subcommand)]
+    DeadLetter(look::DeadLetter),
 }
 
 #[derive(Debug, Args)]
-struct Common {
+pub(crate) struct Common {
     /// The gateway's configuration.
     #[arg(short, long, default_value = "/etc/tidegate/gateway.toml")]
-    config: PathBuf,
+    pub(crate) config: PathBuf,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    pub(crate) output: Output,
 }
 
 /// How to print.
@@ -70,6 +76,8 @@ impl Cli {
                 print(common.output, &status, || crate::status::text(&status));
                 Ok(())
             }
+            Command::Buffer(command) => block_on(command.run()),
+            Command::DeadLetter(command) => block_on(command.run()),
         }
     }
 }
@@ -82,6 +90,9 @@ fn check(common: &Common) -> Result<(), Error> {
         .iter()
         .map(|module| install::check(module, &root))
         .collect();
+    for broker in &settings.brokers {
+        tidegate_field::Broker::new(broker.clone())?;
+    }
     let refused = checked.iter().filter(|outcome| outcome.is_err()).count();
     let report = settings.modules.iter().zip(&checked).map(|(module, outcome)| {
         let bundle = module.bundle.display().to_string();
@@ -116,7 +127,7 @@ fn check(common: &Common) -> Result<(), Error> {
 }
 
 #[allow(clippy::print_stdout, reason = "what the operator asked for")]
-fn print(output: Output, json: &serde_json::Value, text: impl FnOnce() -> String) {
+pub(crate) fn print(output: Output, json: &serde_json::Value, text: impl FnOnce() -> String) {
     match output {
         Output::Text => print!("{}", text()),
         Output::Json => println!("{json}"),

@@ -52,6 +52,12 @@ pub(crate) enum Error {
     /// The buffer failed.
     #[error("the buffer failed")]
     Buffer(#[from] tidegate_buffer::Error),
+    /// Rows are missing, doubled or damaged.
+    #[error("{0} streams do not account for every row")]
+    Accounts(usize),
+    /// No message with this number was set aside, or it made room for newer ones.
+    #[error("no message {0} is set aside")]
+    NoLetter(u64),
     /// The sandbox cannot start.
     #[error("the sandbox cannot start")]
     Sandbox(#[from] tidegate_sandbox::Error),

@@ -14,6 +14,7 @@ mod dispatch;
 mod effects;
 mod error;
 mod install;
+mod look;
 mod run;
 mod status;
 

@@ -27,12 +27,12 @@ use crate::status::{self, Status};
 
 /// Runs the gateway until it is stopped or a stage fails.
 pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
-    let limits = Arc::new(Limits::DEFAULT);
+    let limits = Arc::new(limits(&settings));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut stop = Stop::listen()?;
     let root = install::read_root(&settings.root)?;
     let config = tidegate_buffer::Config {
-        path: settings.state.join("buffer.db"),
+        path: settings.database(),
         profile: settings.buffer.profile,
         quota_bytes: settings.buffer.quota_bytes,
     };
@@ -132,6 +132,15 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         limits,
     };
     supervise(writer, tasks, &mut stop, shutdown).await
+}
+
+/// The defaults, but for what the operator may ask for. A module has one window of ids, whatever brokers it listens to.
+fn limits(settings: &Settings) -> Limits {
+    let asked = settings.brokers.iter().map(|broker| broker.message_ids_max);
+    Limits {
+        seen_ids_max: asked.max().unwrap_or(Limits::DEFAULT.seen_ids_max),
+        ..Limits::DEFAULT
+    }
 }
 
 /// The running tasks, by when they end.

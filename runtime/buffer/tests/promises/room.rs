@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_buffer::QUOTA_BYTES_MIN;
+use tidegate_buffer::{Inspection, QUOTA_BYTES_MIN};
 use tidegate_record::{
     Applied, Class, Content, Document, Mark, NamedValue, Outbox, Reason, Row, Scalar, StoredRow,
     StreamEpoch, WallTime,
@@ -110,6 +110,15 @@ async fn the_quota_holds_without_a_link_and_every_row_is_accounted_for() {
         largest = largest.max(rig.bytes());
     }
     assert!(largest <= QUOTA_BYTES_MIN, "{largest} bytes on disk");
+    let mut inspection = Inspection::open(&rig.config().path).await.unwrap();
+    let accounts = inspection.verify().await.unwrap();
+    for account in &accounts {
+        assert!(account.is_complete(), "{account:?}");
+    }
+    assert!(
+        accounts.iter().any(|account| account.thinned > ROWS / 2),
+        "{accounts:?}"
+    );
     // The control: without giving way they would need far more than the quota.
     let all = open.drain().await;
     let bytes_per_row = 100;
@@ -158,6 +167,12 @@ async fn documents_that_give_way_leave_an_entry_with_their_number_and_bytes() {
         ))
         .await;
     }
+    let ledger = Inspection::open(&rig.config().path)
+        .await
+        .unwrap()
+        .ledger()
+        .await
+        .unwrap();
     let all = open.drain().await;
     assert_eq!(account(&all, "pictures").rows, PICTURES);
     let lost: Vec<_> = all
@@ -275,4 +290,21 @@ async fn what_comes_after_a_long_silence_overtakes_the_backlog() {
     Outbox::connected(&open.handle).await.unwrap();
     assert_eq!(open.handle.epoch(), now);
     open.close().await;
+}
+
+#[tokio::test]
+async fn a_row_that_is_missing_or_comes_twice_is_found_by_the_account() {
+    let rig = Rig::new();
+    let open = rig.open().await;
+    open.commit(kept((0..100).map(reading))).await;
+    open.close().await;
+    let mut database = rig.database().await;
+    sqlx::query("DELETE FROM row WHERE seq = 50")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    let mut inspection = Inspection::open(&rig.config().path).await.unwrap();
+    let accounts = inspection.verify().await.unwrap();
+    assert!(!accounts[0].is_complete());
+    assert_eq!(accounts[0].faults, ["row 51 begins at 51, 50 must follow"]);
 }

@@ -68,6 +68,11 @@ impl Settings {
         self.state.join("control.sock")
     }
 
+    /// The buffer's database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.state.join("buffer.db")
+    }
+
     /// Reads the file at `path`. Paths in it are relative to it.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::ReadFile {
