@@ -113,7 +113,7 @@ function listen() {
 // --- chart ------------------------------------------------------------------------------------------------------------
 
 let plot = null;
-let rows = [];
+let rows = null; // until they were read for the first time
 
 function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -136,16 +136,32 @@ function syncStreams(page) {
 async function fetchRows(stream) {
   const path = `/v1/gateways/${byId("chart").dataset.gateway}/streams/${stream}/recent?limit=${POINTS}`;
   const answer = await fetch(path, { cache: "no-store" });
-  return answer.ok ? (await answer.json()).rows : [];
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return (await answer.json()).rows;
 }
 
 // The names of numeric values in these rows, in the order of their first appearance.
 function numericNames(rows) {
   const names = new Set();
   for (const row of rows) {
-    for (const [name, value] of Object.entries(row.values ?? {})) if (typeof value === "number") names.add(name);
+    for (const name of Object.keys(row.values ?? row.thinned?.values ?? {})) if (pointsOf(row, name).length) names.add(name);
   }
   return [...names];
+}
+
+// What a row says of a value: a point; or of thinned rows their mean, least and greatest, from the first to the last moment.
+function pointsOf(row, name) {
+  const of = (time, value, min, max) => ({ key: row.key, time, value, min, max });
+  const value = row.values?.[name];
+  if (typeof value === "number") return [of(seconds(row), value)];
+  const { mean, min, max } = row.thinned?.values[name]?.numbers ?? {};
+  if (![mean, min, max].every(Number.isFinite)) return [];
+  return [of(seconds(row), mean, min, max), of(lastMoment(row), mean, min, max)];
+}
+
+// Just before the end of what a row describes, so that its successor begins apart from it.
+function lastMoment(row) {
+  return seconds(row) + Math.max(0, row.duration_ns / 1e9 - 0.001);
 }
 
 async function loadChart() {
@@ -161,22 +177,30 @@ async function loadChart() {
   draw();
 }
 
-// One line per key: rows -> [times, values of the first key, values of the second, ...], with null where a key is silent.
+// Rows -> [times, then for each key: values, and least and greatest where it has thinned rows]. In a line `undefined` is
+// where another key has a point, and `null` breaks the line: there are rows that are gone.
 function lines(rows, name) {
   const newest = rows.length ? seconds(rows[0]) : 0;
-  const points = rows
-    .filter((row) => typeof row.values?.[name] === "number" && Math.abs(seconds(row) - newest) < SPAN_S)
-    .sort((a, b) => seconds(a) - seconds(b));
-  const keys = [...new Set(points.map((row) => row.key))].sort();
-  const shown = keys.slice(0, SERIES_MAX);
-  const times = [...new Set(points.map(seconds))];
+  const near = rows.filter((row) => Math.abs(seconds(row) - newest) < SPAN_S);
+  const points = near.flatMap((row) => pointsOf(row, name));
+  const lost = near.filter((row) => row.lost).map((row) => ({ key: row.key, from: seconds(row), to: lastMoment(row) }));
+  const keys = [...new Set(points.map((point) => point.key))].sort();
+  const shown = keys.slice(0, SERIES_MAX).map((key) => ({ key, points: points.filter((point) => point.key === key) }));
+  const drawn = shown.flatMap((line) => line.points.map((point) => point.time));
+  const times = [...new Set([...drawn, ...lost.flatMap((span) => [span.from, span.to])])].sort((a, b) => a - b);
   const place = new Map(times.map((time, index) => [time, index]));
-  const values = shown.map(() => new Array(times.length).fill(null));
-  for (const row of points) {
-    const line = shown.indexOf(row.key);
-    if (line >= 0) values[line][place.get(seconds(row))] = row.values[name];
+  for (const line of shown) {
+    line.banded = line.points.some((point) => point.min !== undefined);
+    const breaks = lost.filter((span) => span.key === "" || span.key === line.key).flatMap((span) => [span.from, span.to]);
+    line.data = (line.banded ? ["value", "min", "max"] : ["value"]).map((part) => {
+      const values = new Array(times.length).fill(undefined);
+      for (const time of breaks) values[place.get(time)] = null;
+      // Between thinned rows a band has no bounds of its own: it is as wide as the value.
+      for (const point of line.points) values[place.get(point.time)] = point[part] ?? point.value;
+      return values;
+    });
   }
-  return { data: [times, ...values], shown, hidden: keys.length - shown.length };
+  return { times, shown, lost, hidden: keys.length - shown.length };
 }
 
 function seconds(row) {
@@ -188,35 +212,64 @@ function note(text) {
 }
 
 function draw() {
+  if (rows === null) return;
   const chart = byId("chart");
   const name = byId("chart-value").value;
   plot?.destroy();
   plot = null;
   chart.dataset.drawn = "no";
+  for (const key of [".band", ".lost"]) explain(key, false);
   if (!name) return note(rows.length ? "This stream has no numbers." : "No rows yet.");
-  const { data, shown, hidden } = lines(rows, name);
+  const { times, shown, lost, hidden } = lines(rows, name);
   note(hidden > 0 ? `The first ${SERIES_MAX} of ${SERIES_MAX + hidden} keys.` : "");
-  chart.dataset.drawn = "yes";
+  const banded = shown.some((line) => line.banded);
+  explain(".band", banded);
+  explain(".lost", lost.length > 0);
   const axis = { stroke: color("--quiet"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 } };
+  const series = [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" }];
+  const bands = [];
+  shown.forEach((line, index) => {
+    const stroke = color(`--series-${index}`);
+    series.push({ label: line.key || name, stroke, width: 1.6, points: { show: times.length < 80, size: 5 } });
+    if (!line.banded) return;
+    const bound = { stroke, width: 0.5, points: { show: false }, class: "bound-line" };
+    bands.push({ series: [series.length + 1, series.length], fill: `${stroke}33` });
+    series.push(bound, { ...bound });
+  });
   const options = {
     width: chart.clientWidth - 24,
     height: PLOT_HEIGHT,
     legend: { live: true },
     cursor: { drag: { x: true, y: false } },
     axes: [{ ...axis, values: TIME_LABELS, space: 90 }, { ...axis, size: 62 }],
-    series: [
-      { value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" },
-      ...shown.map((key, index) => ({
-        label: key || name,
-        stroke: color(`--series-${index}`),
-        width: 1.6,
-        spanGaps: true,
-        points: { show: data[0].length < 80, size: 5 },
-      })),
-    ],
+    hooks: { drawClear: [(plot) => shade(plot, lost)] },
+    series,
+    bands,
   };
-  plot = new uPlot(options, data, chart);
-  chart.dataset.points = String(data[0].length);
+  plot = new uPlot(options, [times, ...shown.flatMap((line) => line.data)], chart);
+  chart.dataset.points = String(times.length);
+  chart.dataset.lost = String(lost.length);
+  chart.dataset.banded = banded ? "yes" : "no";
+  chart.dataset.drawn = "yes";
+}
+
+// Where rows are gone, behind the lines: at least a visible mark.
+function shade(plot, lost) {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  ctx.fillStyle = `${color("--alarm")}26`;
+  for (const span of lost) {
+    const from = plot.valToPos(span.from, "x", true);
+    ctx.fillRect(from, bbox.top, Math.max(3, plot.valToPos(span.to, "x", true) - from), bbox.height);
+  }
+  ctx.restore();
+}
+
+function explain(key, visible) {
+  byId("chart-keys").querySelector(key).hidden = !visible;
 }
 
 function startChart() {

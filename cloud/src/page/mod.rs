@@ -6,8 +6,10 @@
 //!
 //! # Layout
 //! - `view`: what is stored into what is shown; pure.
+//! - `ledger`: what is missing into what is shown; pure.
 //! - `templates/`: the pages. `assets/`: style, script, and uPlot (MIT, `uPlot.LICENSE`).
 
+mod ledger;
 mod view;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use tidegate_wire::Name;
 
 use crate::http::{App, Code, Refusal};
 use crate::store::Store;
+use ledger::{EntryView, LossView, TallyView};
 use view::{AlarmView, GatewayView, Now, SeriesView, StreamView};
 
 /// Shown at once; the read API has them all.
@@ -29,6 +32,9 @@ const FLEET_ALARMS_SHOWN: u32 = 8;
 const ALARMS_SHOWN: u32 = 12;
 const SERIES_SHOWN: u32 = 200;
 const STREAMS_SHOWN: u32 = 200;
+const ENTRIES_SHOWN: u32 = 12;
+const LOSSES_SHOWN: u32 = 1000;
+const TALLIES_SHOWN: usize = 50;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -55,6 +61,12 @@ struct GatewayPage {
     more_series: bool,
     streams: Vec<StreamView>,
     more_streams: bool,
+    rows_lost: u64,
+    rows_lost_text: String,
+    losses: Vec<LossView>,
+    entries: Vec<EntryView>,
+    more_entries: bool,
+    tallies: Vec<TallyView>,
 }
 
 /// What the process did since its start.
@@ -116,6 +128,17 @@ pub(crate) async fn gateway<S: Store>(
     let alarms = app.store.alarms(&of, ALARMS_SHOWN).await?;
     let series = app.store.newest(&of, SERIES_SHOWN).await?;
     let streams = app.store.streams(&of, None, STREAMS_SHOWN).await?;
+    let losses = app.store.losses(&of, LOSSES_SHOWN).await?.items;
+    let newest = app.store.ledger(&of, None, ENTRIES_SHOWN).await?;
+    let rows_lost = losses
+        .iter()
+        .map(|loss| loss.rows)
+        .fold(0, u64::saturating_add);
+    let tallies = gateway
+        .status
+        .buffer
+        .iter()
+        .flat_map(|buffer| &buffer.tallies);
     let now = Now(app.clock.wall_time());
     render(&GatewayPage {
         footer: footer(&app),
@@ -131,8 +154,21 @@ pub(crate) async fn gateway<S: Store>(
         more_alarms: alarms.more,
         series: series.items.iter().map(|row| now.series(row)).collect(),
         more_series: series.more,
-        streams: now.streams(&streams.items),
+        streams: now.streams(&streams.items, &losses),
         more_streams: streams.more,
+        rows_lost,
+        rows_lost_text: view::grouped(rows_lost),
+        losses: losses.iter().map(|loss| ledger::loss(now, loss)).collect(),
+        entries: newest
+            .items
+            .iter()
+            .filter_map(|entry| ledger::entry(now, entry))
+            .collect(),
+        more_entries: newest.more,
+        tallies: tallies
+            .take(TALLIES_SHOWN)
+            .map(|tally| ledger::tally(now, tally))
+            .collect(),
         now,
     })
 }

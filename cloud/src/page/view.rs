@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use tidegate_wire::{Class, Content, ModuleStatus, NamedValue, Scalar, WallTime};
+use tidegate_wire::{
+    BufferStatus, Class, Content, ModuleStatus, NamedValue, Numbers, Scalar, ThinnedValue, WallTime,
+};
 
 use crate::http::{POLL_INTERVAL, rfc3339};
-use crate::store::{Gateway, HeldRow, SeriesRow, Stream};
+use crate::store::{Gateway, HeldRow, Loss, SeriesRow, Stream};
 
 /// Longest text shown in a cell, in characters.
 const TEXT_MAX: usize = 80;
@@ -16,6 +18,10 @@ const VALUES_MAX: usize = 16;
 /// A gateway's clock may differ by this much without a word: the way of its request takes time, too.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
+/// A buffer that is so full, in percent, is told, and from the second on rows may be giving way.
+const BUFFER_UNEASY: u64 = 70;
+const BUFFER_BAD: u64 = 90;
+
 /// The moment of which a page speaks, by the centre's clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now(pub(super) WallTime);
@@ -25,6 +31,17 @@ pub(super) struct Now(pub(super) WallTime);
 pub(super) struct Moment {
     pub(super) iso: String,
     pub(super) ago: String,
+}
+
+impl Moment {
+    /// To the second, in words of a calendar: `2026-11-21 07:30:00`.
+    pub(super) fn clock(&self) -> String {
+        self.iso
+            .chars()
+            .take(19)
+            .map(|c| if c == 'T' { ' ' } else { c })
+            .collect()
+    }
 }
 
 /// Whether a gateway is heard of.
@@ -48,6 +65,17 @@ pub(super) struct GatewayView {
     pub(super) clock: Option<String>,
     pub(super) conflicts: u64,
     pub(super) modules: Vec<ModuleView>,
+    pub(super) buffer: Option<BufferView>,
+}
+
+/// How full a gateway's buffer is.
+#[derive(Debug)]
+pub(super) struct BufferView {
+    pub(super) percent: u64,
+    pub(super) used: String,
+    pub(super) max: String,
+    /// Near the quota rows are thinned out and given up.
+    pub(super) mood: &'static str,
 }
 
 #[derive(Debug)]
@@ -75,6 +103,8 @@ pub(super) struct SeriesView {
     pub(super) stream: String,
     pub(super) key: String,
     pub(super) class: &'static str,
+    /// How many rows it stands for, if it was thinned out of several.
+    pub(super) thinned: Option<String>,
     pub(super) time: Moment,
     pub(super) values: Vec<ValueView>,
 }
@@ -83,6 +113,9 @@ pub(super) struct SeriesView {
 pub(super) struct StreamView {
     pub(super) name: String,
     pub(super) rows: String,
+    /// Rows that are gone, by the ledger.
+    pub(super) lost: u64,
+    pub(super) lost_text: String,
     pub(super) count: u64,
     pub(super) first: Moment,
     pub(super) last: Moment,
@@ -145,6 +178,7 @@ impl Now {
             clock: clock(gateway.sent, gateway.last_seen),
             conflicts: gateway.conflicts,
             modules: status.modules.iter().map(module).collect(),
+            buffer: status.buffer.as_ref().map(buffer),
         }
     }
 
@@ -164,23 +198,31 @@ impl Now {
             stream: row.stream.to_string(),
             key: clean(&row.held.row.key),
             class: row.held.row.class.as_str(),
+            thinned: match &row.held.row.content {
+                Content::Thinned(thinned) => Some(grouped(thinned.rows)),
+                _ => None,
+            },
             time: self.moment(row.held.row.time),
             values: values(&row.held),
         }
     }
 
-    pub(super) fn streams(self, streams: &[Stream]) -> Vec<StreamView> {
+    pub(super) fn streams(self, streams: &[Stream], losses: &[Loss]) -> Vec<StreamView> {
         let charted = charted(streams);
-        streams
-            .iter()
-            .map(|stream| self.stream(stream, charted))
-            .collect()
+        let of = |stream: &Stream| {
+            let of_it = losses.iter().filter(|loss| loss.stream == stream.name);
+            let lost = of_it.map(|loss| loss.rows).fold(0, u64::saturating_add);
+            self.stream(stream, lost, charted)
+        };
+        streams.iter().map(of).collect()
     }
 
-    fn stream(self, stream: &Stream, charted: Option<&Stream>) -> StreamView {
+    fn stream(self, stream: &Stream, lost: u64, charted: Option<&Stream>) -> StreamView {
         StreamView {
             name: stream.name.to_string(),
             rows: grouped(stream.rows),
+            lost,
+            lost_text: grouped(lost),
             count: stream.rows,
             first: self.moment(stream.first.row.time),
             last: self.moment(stream.last.row.time),
@@ -193,8 +235,12 @@ impl Now {
 fn charted(streams: &[Stream]) -> Option<&Stream> {
     streams.iter().max_by_key(|stream| {
         let row = &stream.last.row;
-        let numbers =
-            matches!(&row.content, Content::Values(values) if values.iter().any(is_number));
+        let numbers = match &row.content {
+            Content::Values(values) => values.iter().any(is_number),
+            Content::Thinned(thinned) => thinned.values.iter().any(|v| v.numbers.is_some()),
+            Content::Lost(lost) => !lost.values.is_empty(),
+            Content::Document(_) => false,
+        };
         (numbers, row.class != Class::Alarm, stream.rows)
     })
 }
@@ -247,7 +293,12 @@ fn values(held: &HeldRow) -> Vec<ValueView> {
             full: clean(&document.content_type),
             kind: "document",
         }],
-        Content::Thinned(_) | Content::Lost(_) => Vec::new(),
+        Content::Thinned(thinned) => {
+            let values = thinned.values.iter().take(VALUES_MAX);
+            values.map(thinned_value).collect()
+        }
+        // What is gone has no values: gaps are told apart from them.
+        Content::Lost(_) => Vec::new(),
     }
 }
 
@@ -263,6 +314,45 @@ fn value(value: &NamedValue) -> ValueView {
         text,
         full,
         kind,
+    }
+}
+
+/// The mean of what was thinned out, or the last of what is no number.
+fn thinned_value(value: &ThinnedValue) -> ValueView {
+    let name = clean(&value.name);
+    match &value.numbers {
+        Some(Numbers {
+            count,
+            min,
+            max,
+            mean,
+            ..
+        }) => ValueView {
+            name,
+            text: format!("{} ({} to {})", short(*mean), short(*min), short(*max)),
+            full: format!("mean of {}: {mean}, from {min} to {max}", grouped(*count)),
+            kind: "number",
+        },
+        None => self::value(&NamedValue {
+            name,
+            value: value.last.clone(),
+        }),
+    }
+}
+
+fn buffer(buffer: &BufferStatus) -> BufferView {
+    let used = u128::from(buffer.bytes_used) * 100;
+    let percent = used.checked_div(buffer.bytes_max.into()).unwrap_or(100);
+    let percent = u64::try_from(percent).unwrap_or(u64::MAX);
+    BufferView {
+        percent,
+        used: bytes(buffer.bytes_used),
+        max: bytes(buffer.bytes_max),
+        mood: match percent {
+            0..BUFFER_UNEASY => "good",
+            BUFFER_UNEASY..BUFFER_BAD => "uneasy",
+            _ => "bad",
+        },
     }
 }
 
@@ -297,6 +387,22 @@ pub(super) fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// In its largest fitting unit.
+pub(super) fn bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let (mut tenths, mut unit) = (u128::from(bytes) * 10, "B");
+    for larger in units {
+        if tenths < 10_240 {
+            break;
+        }
+        (tenths, unit) = (tenths / 1024, larger);
+    }
+    match tenths % 10 {
+        tenth if tenths < 1000 && tenth > 0 => format!("{}.{tenth} {unit}", tenths / 10),
+        _ => format!("{} {unit}", tenths / 10),
+    }
 }
 
 /// In its largest fitting unit.
@@ -415,6 +521,38 @@ mod tests {
             assert_eq!(short(number), expected);
         }
         assert_eq!(grouped(1_234_567), "1\u{202F}234\u{202F}567");
+    }
+
+    #[test]
+    fn bytes_are_told_in_their_largest_unit() {
+        for (number, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (200 << 20, "200 MiB"),
+            ((1 << 30) - 1, "1023 MiB"),
+            (u64::MAX, "15.9 EiB"),
+        ] {
+            assert_eq!(bytes(number), expected);
+        }
+    }
+
+    #[test]
+    fn a_buffer_says_how_full_it_is_whatever_its_numbers() {
+        let view = |bytes_used, bytes_max| {
+            let view = buffer(&BufferStatus {
+                bytes_used,
+                bytes_max,
+                ..BufferStatus::default()
+            });
+            (view.percent, view.mood)
+        };
+        assert_eq!(view(0, 100), (0, "good"));
+        assert_eq!(view(70, 100), (70, "uneasy"));
+        assert_eq!(view(90 << 40, 100 << 40), (90, "bad"));
+        assert_eq!(view(1, 0), (100, "bad"));
+        assert_eq!(view(u64::MAX, 1).1, "bad");
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Caller {
             .get(&format!("/v1/gateways/{gateway}/streams/{stream}/count"))
             .await
             .json();
-        assert_eq!(answer["rows"], answer["marks"]);
+        assert_eq!(answer["covered"], answer["marks"]);
         answer["rows"].as_u64().unwrap()
     }
 

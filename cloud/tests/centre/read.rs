@@ -1,13 +1,13 @@
 //! The read API and the live events.
 
 use axum::http::StatusCode;
-use serde_json::json;
-use tidegate_wire::{Class, Content, Document};
+use serde_json::{Value, json};
+use tidegate_wire::{Class, Content, Document, StreamRows};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::client::Centre;
-use crate::samples::{epoch, request, rows};
+use crate::samples::{buffer, epoch, lost, request, row, rows, stream, thinned};
 
 #[tokio::test]
 async fn gateways_and_streams_are_listed_with_what_they_hold() {
@@ -103,6 +103,75 @@ async fn rows_are_paged_completely_and_can_be_filtered() {
 }
 
 #[tokio::test]
+async fn the_ledger_says_what_is_missing_and_the_count_that_nothing_else_is() {
+    let centre = Centre::start().await;
+    let mut sent = request("gw-1", vec![rows("a", epoch(1), 1..=3)]);
+    sent.rows[0].rows.extend([thinned(4, 9), lost(10, 59)]);
+    sent.rows.push(StreamRows {
+        of: stream("b", epoch(1)),
+        rows: vec![lost(1, 1), row(2), lost(3, 4)],
+    });
+    sent.status.buffer = Some(buffer());
+    centre.client.sync(&sent).await;
+
+    let mut entries = Vec::new();
+    let mut query = "limit=2".to_owned();
+    let answer = loop {
+        let path = format!("/v1/gateways/gw-1/ledger?{query}");
+        let page = centre.client.get(&path).await.json();
+        entries.extend(page["entries"].as_array().unwrap().clone());
+        match page["next"].as_str() {
+            Some(next) => query = format!("limit=2&after={next}"),
+            None => break page,
+        }
+    };
+    let cover = |entry: &Value| json!([entry["stream"], entry["from"], entry["seq"]]);
+    assert_eq!(
+        entries.iter().map(cover).collect::<Vec<_>>(),
+        [json!(["b", 3, 4]), json!(["b", 1, 1]), json!(["a", 10, 59])]
+    );
+    let lost = json!({
+        "reason": "evicted", "rows": 50, "bytes": 5000,
+        "values": { "celsius": { "count": 50, "min": 25.0, "max": 49.5 } },
+    });
+    assert_eq!(entries[2]["lost"], lost);
+    assert_eq!(entries[2]["epoch"]["ordinal"], 1);
+    assert_eq!(entries[2]["duration_ns"], 49_000_000_000_u64);
+    let totals = answer["totals"].as_array().unwrap();
+    let sums = |total: &Value| {
+        json!([
+            total["stream"],
+            total["reason"],
+            total["entries"],
+            total["rows"]
+        ])
+    };
+    assert_eq!(
+        totals.iter().map(sums).collect::<Vec<_>>(),
+        [
+            json!(["a", "evicted", 1, 50]),
+            json!(["b", "evicted", 2, 3])
+        ]
+    );
+    assert_eq!(answer["tallies"][0]["reason"], "late");
+    assert_eq!(answer["tallies"][0]["messages"], 1200);
+
+    // What rows and ledger cover is what the marks say.
+    let count = async |stream: &str| {
+        let path = format!("/v1/gateways/gw-1/streams/{stream}/count");
+        centre.client.get(&path).await.json()
+    };
+    let expected = json!({ "rows": 4, "entries": 1, "covered": 59, "marks": 59 });
+    assert_eq!(count("a").await, expected);
+    let expected = json!({ "rows": 1, "entries": 2, "covered": 4, "marks": 4 });
+    assert_eq!(count("b").await, expected);
+    let gateways = centre.client.get("/v1/gateways").await.json();
+    let buffer =
+        json!({ "bytes_used": 186 << 20, "bytes_max": 200 << 20, "database": "00000000000000db" });
+    assert_eq!(gateways["gateways"][0]["buffer"], buffer);
+}
+
+#[tokio::test]
 async fn a_bad_query_is_told_the_fact() {
     let centre = Centre::start().await;
     centre
@@ -133,6 +202,18 @@ async fn a_bad_query_is_told_the_fact() {
             400,
             "bad-query",
             "after is not a cursor of this service",
+        ),
+        (
+            "/v1/gateways/gw-1/ledger?after=xyz",
+            400,
+            "bad-query",
+            "after is not a cursor of this service",
+        ),
+        (
+            "/v1/gateways/gw-9/ledger",
+            404,
+            "not-found",
+            "no gateway of this name was ever heard of",
         ),
         (
             "/v1/gateways/gw-1/streams/a/rows?class=loud",

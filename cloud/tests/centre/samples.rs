@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use tidegate_aggregate::Summary;
 use tidegate_wire::{
-    Bins, BootId, BootTime, Class, ClockQuality, Content, Epoch, GatewayStatus, Lost, LostValue,
-    ModuleStatus, Name, NamedValue, Numbers, Reason, Scalar, Stamp, StoredRow, StreamEpoch,
-    StreamRows, SyncRequest, Thinned, ThinnedValue, VERSION, WallTime,
+    Bins, BootId, BootTime, BufferStatus, Class, ClockQuality, Content, Epoch, GatewayStatus, Lost,
+    LostValue, ModuleStatus, Name, NamedValue, Numbers, Reason, Scalar, Stamp, StoredRow,
+    StreamEpoch, StreamRows, SyncRequest, Tally, Thinned, ThinnedValue, VERSION, WallTime,
 };
 
 /// 2026-11-21 07:30:00 UTC.
@@ -94,8 +94,8 @@ pub(crate) fn lost(first: u64, seq: u64) -> StoredRow {
     let value = LostValue {
         name: "celsius".into(),
         count: rows,
-        min: celsius(first),
-        max: celsius(seq),
+        min: (first..=seq).map(celsius).fold(f64::MAX, f64::min),
+        max: (first..=seq).map(celsius).fold(f64::MIN, f64::max),
     };
     let content = Content::Lost(Lost {
         reason: Reason::Evicted,
@@ -117,6 +117,22 @@ fn covering(first: u64, seq: u64, content: Content) -> StoredRow {
         content,
         trace: None,
         ..row(seq)
+    }
+}
+
+/// A buffer that is nearly full, and what it set aside.
+pub(crate) fn buffer() -> BufferStatus {
+    BufferStatus {
+        bytes_used: 186 << 20,
+        bytes_max: 200 << 20,
+        database: 0xDB,
+        tallies: vec![Tally {
+            of: name("windows"),
+            reason: "late".into(),
+            messages: 1200,
+            bytes: 240_000,
+            last: WallTime(START_NS),
+        }],
     }
 }
 
