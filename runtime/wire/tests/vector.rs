@@ -9,9 +9,10 @@
 
 use minicbor::{Decode, Encode};
 use tidegate_wire::{
-    BootId, BootTime, Class, ClockQuality, Content, Document, Epoch, GatewayStatus, Mark,
-    ModuleStatus, Name, NamedValue, Scalar, Stamp, StoredRow, StreamEpoch, StreamRows, SyncReply,
-    SyncRequest, VERSION, WallTime, decode,
+    Bins, BootId, BootTime, BufferStatus, Class, ClockQuality, Content, Document, Epoch,
+    GatewayStatus, Lost, LostValue, Mark, ModuleStatus, Name, NamedValue, Numbers, Reason, Scalar,
+    Stamp, StoredRow, StreamEpoch, StreamRows, SyncReply, SyncRequest, Tally, Thinned,
+    ThinnedValue, VERSION, WallTime, decode,
 };
 
 const PAGE: &str = include_str!("../../../docs/formats/wire.md");
@@ -21,6 +22,17 @@ fn the_request_is_the_bytes_of_the_page() {
     assert_eq!(minicbor::to_vec(request()).unwrap(), block("request"));
     let read: SyncRequest = decode(&compressed(&block("request"))).unwrap();
     assert_eq!(read, request());
+}
+
+#[test]
+fn rows_that_stand_for_others_are_the_bytes_of_the_page() {
+    assert_eq!(minicbor::to_vec(degraded()).unwrap(), block("degraded"));
+    let read: SyncRequest = decode(&compressed(&block("degraded"))).unwrap();
+    assert_eq!(read, degraded());
+    // Each begins where the one before ended.
+    let rows = &read.rows[0].rows;
+    assert_eq!((rows[0].first(), rows[0].seq), (1, 64));
+    assert_eq!((rows[1].first(), rows[1].seq), (65, 100));
 }
 
 #[test]
@@ -194,6 +206,105 @@ fn picture() -> StoredRow {
         },
         trace: None,
         from: None,
+    }
+}
+
+fn degraded() -> SyncRequest {
+    SyncRequest {
+        known: Vec::new(),
+        rows: vec![StreamRows {
+            of: StreamEpoch {
+                stream: Name::new("temperature").unwrap(),
+                epoch: alarms().epoch,
+            },
+            rows: vec![thinned(), lost()],
+        }],
+        status: GatewayStatus {
+            version: "0.1.0".into(),
+            rows_waiting: 2,
+            records_in: 1000,
+            rejected: 12,
+            modules: Vec::new(),
+            buffer: Some(BufferStatus {
+                bytes_used: 186 << 20,
+                bytes_max: 200 << 20,
+                database: 7,
+                tallies: vec![Tally {
+                    of: Name::new("windows").unwrap(),
+                    reason: "late".into(),
+                    messages: 12,
+                    bytes: 2400,
+                    last: WallTime(1_795_246_100_000_000_000),
+                }],
+            }),
+        },
+        ..request()
+    }
+}
+
+/// 62 times 21.0, then 0.0 and -1.5.
+fn thinned() -> StoredRow {
+    let celsius = ThinnedValue {
+        name: "celsius".into(),
+        count: 64,
+        first: Scalar::Number(21.0),
+        last: Scalar::Number(-1.5),
+        numbers: Some(Numbers {
+            count: 64,
+            min: -1.5,
+            max: 21.0,
+            mean: 20.320_312_5,
+            squares: 917.68359375,
+            sketch: Bins {
+                zeros: 1,
+                positive: vec![(153, 62)],
+                negative: vec![(20, 1)],
+            },
+        }),
+    };
+    let state = ThinnedValue {
+        name: "state".into(),
+        count: 2,
+        first: Scalar::Text("up".into()),
+        last: Scalar::Text("down".into()),
+        numbers: None,
+    };
+    StoredRow {
+        seq: 64,
+        class: Class::Raw,
+        module: Name::new("unit-convert").unwrap(),
+        time: WallTime(1_795_246_080_000_000_000),
+        duration_ns: 60_000_000_000,
+        content: Content::Thinned(Thinned {
+            rows: 64,
+            values: vec![celsius, state],
+        }),
+        trace: None,
+        from: Some(1),
+        ..alarm()
+    }
+}
+
+fn lost() -> StoredRow {
+    let celsius = LostValue {
+        name: "celsius".into(),
+        count: 36,
+        min: 20.5,
+        max: 91.5,
+    };
+    StoredRow {
+        seq: 100,
+        key: String::new(),
+        time: WallTime(1_795_246_140_000_000_000),
+        duration_ns: 36_000_000_000,
+        content: Content::Lost(Lost {
+            reason: Reason::Evicted,
+            rows: 36,
+            bytes: 3456,
+            values: vec![celsius],
+        }),
+        from: Some(65),
+        ..thinned()
     }
 }
 
