@@ -4,7 +4,7 @@
 //! # Layout
 //! - [`Moments`]: count, least, greatest, mean and variance.
 //! - [`Sketch`]: quantiles within 1 %.
-//! - [`Summary`]: both.
+//! - [`Summary`] is both.
 
 mod moments;
 mod sketch;

@@ -33,7 +33,7 @@ pub(crate) struct Summary<'a> {
     #[serde(serialize_with = "as_text")]
     pub(crate) end: WallTime,
     pub(crate) values: Values,
-    /// Whether it was sent before with other values. In a row: `true` among its values.
+    /// Whether it had closed before. In a row: `true` among its values.
     #[serde(skip_serializing_if = "is_first")]
     pub(crate) correction: bool,
 }

@@ -45,6 +45,11 @@ impl Bound {
         Self { newest, ahead, by }
     }
 
+    /// The clock that it goes by.
+    pub(super) fn now(self) -> WallTime {
+        self.newest.minus(self.ahead)
+    }
+
     /// Why a message is rejected whose time lies beyond it.
     pub(super) fn refusal(self, time: WallTime) -> String {
         let by = Span(time.since(self.newest).saturating_add(self.ahead));

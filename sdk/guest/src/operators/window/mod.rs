@@ -14,6 +14,7 @@
 //! their times mean nothing in another one.
 
 mod clock;
+mod ids;
 mod panes;
 mod series;
 mod shape;
@@ -22,9 +23,9 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::rc::Rc;
 
 use clock::Bound;
+use ids::{SeriesIds, is_of_another_unset_clock, key_of, no_room};
 use panes::Panes;
 use series::{Closed, Series, Worker};
 pub use shape::Shape;
@@ -32,7 +33,7 @@ use shape::Timing;
 
 use crate::aggregate::Aggregate;
 use crate::config;
-use crate::message::{Batch, Channel, ClockQuality, Message};
+use crate::message::{Batch, ClockQuality, Message};
 use crate::operators::destination::Summary;
 use crate::operators::{Destination, Input};
 use crate::outcome::{Fault, Outcome, Values};
@@ -55,7 +56,7 @@ pub struct Window<A> {
     pub end: WallTime,
     /// What it counted.
     pub aggregate: A,
-    /// Whether it was sent before, and late messages were counted since.
+    /// Whether it had closed before, and late messages were counted since.
     pub correction: bool,
 }
 
@@ -170,7 +171,7 @@ impl<A: Aggregate> Windows<A> {
     ) -> Result<(), String> {
         let value = self.input.decode(message)?;
         let stamped = self.input.stamp(message)?;
-        let arrival = Arrival {
+        let mut arrival = Arrival {
             time: stamped.time,
             by_gateway: stamped.clock != ClockQuality::Device,
             received: stamped.received,
@@ -184,14 +185,19 @@ impl<A: Aggregate> Windows<A> {
         }
         let mut witnesses = known.map_or_else(Vec::new, |series| series.witnesses.clone());
         let bound = Bound::of(&arrival, call.batch, self.timing.ahead, &mut witnesses);
-        if known.is_some_and(|series| series.witnesses != witnesses) {
-            self.series.get_mut(id)?.witnesses.clone_from(&witnesses);
-        }
-        if arrival.time > bound.newest {
+        let is_absurd = arrival.time > bound.newest;
+        if is_absurd && !arrival.by_gateway && known.is_none() {
             return Err(bound.refusal(arrival.time));
         }
         let series = self.series.get_mut(id)?;
         series.witnesses = witnesses;
+        if is_absurd && !arrival.by_gateway {
+            return Err(bound.refusal(arrival.time));
+        }
+        if is_absurd {
+            // Our own clock was set back since it stamped the message.
+            arrival.time = bound.now();
+        }
         let mut closed = Vec::new();
         let mut worker = Worker {
             id,
@@ -320,54 +326,6 @@ impl<F> Call<'_, F> {
             }
         }
     }
-}
-
-/// Names series in the state: `w/` and the key, or `u`, the boot, `/` and the key for messages of an unset clock.
-/// Remembers the last ones, since messages of few channels come together.
-#[derive(Default)]
-struct SeriesIds(Vec<(Rc<Channel>, bool, String)>);
-
-impl SeriesIds {
-    const REMEMBERED: usize = 8;
-
-    fn of(&mut self, message: &Message<()>, key: &Template, boot: u64) -> &str {
-        let unset = message.clock == ClockQuality::Unset;
-        let is_same = |(channel, was_unset, _): &(Rc<Channel>, bool, String)| {
-            Rc::ptr_eq(channel, &message.channel) && *was_unset == unset
-        };
-        let known = self.0.iter().position(is_same);
-        let position = known.unwrap_or_else(|| {
-            if self.0.len() >= Self::REMEMBERED {
-                self.0.clear();
-            }
-            let key = key.render(&message.channel);
-            let id = if unset {
-                format!("u{boot:x}/{key}")
-            } else {
-                format!("w/{key}")
-            };
-            self.0.push((Rc::clone(&message.channel), unset, id));
-            self.0.len() - 1
-        });
-        self.0.get(position).map_or("", |(_, _, id)| id)
-    }
-}
-
-/// The key in a series' id.
-fn key_of(id: &str) -> &str {
-    id.split_once('/').map_or(id, |(_, key)| key)
-}
-
-/// Why a message that would need more state is rejected.
-fn no_room(id: &str) -> String {
-    let key = key_of(id);
-    format!("no room for another step of key {key:?}: the windows fill their part of the state")
-}
-
-fn is_of_another_unset_clock(id: &str, boot: u64) -> bool {
-    id.strip_prefix('u')
-        .and_then(|id| id.split_once('/'))
-        .is_some_and(|(of, _)| of != format!("{boot:x}"))
 }
 
 /// What a window function may answer: the values to keep, or an `Option` of them.

@@ -62,8 +62,9 @@ impl<A: Aggregate> Panes<A> {
 
     /// The oldest step from this time on.
     pub(super) fn first_from(&self, id: &str, from: WallTime) -> Option<WallTime> {
-        let mut steps = self.of(id).iter().map(|pane| pane.start);
-        steps.find(|start| *start >= from)
+        let steps = self.of(id);
+        let position = steps.partition_point(|pane| pane.start < from);
+        steps.get(position).map(|pane| pane.start)
     }
 
     /// The steps of a window, oldest first.

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Arrival;
 use super::clock::Bound;
+use super::ids::no_room;
 use super::panes::Panes;
 use super::shape::{Shape, Timing};
-use super::{Arrival, no_room};
 use crate::aggregate::Aggregate;
 use crate::time::{BootTime, Span, WallTime};
 

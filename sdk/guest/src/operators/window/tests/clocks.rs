@@ -180,6 +180,19 @@ fn a_gateway_clock_that_jumps_by_fifty_years_stalls_and_doubles_nothing() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_between_receipt_and_call_makes_no_message_absurd() -> Result<(), Fault>
+{
+    let mut host = host::<moments>();
+    let message = host.message("press-7", 1.0);
+    host.set_clock(year("1976"), ClockQuality::Synced);
+    host.send_batch(vec![message])?;
+    host.send("press-7", 1.0)?;
+    host.settle()?;
+    assert_eq!((counts(&host), reasons(&host).len()), (vec![2], 0));
+    Ok(())
+}
+
+#[test]
 fn windows_that_hop_or_slide_go_on_through_a_jump_as_well() {
     use ClockQuality::Synced;
     let clocks = [
