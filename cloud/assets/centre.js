@@ -278,6 +278,7 @@ function startChart() {
   byId("chart-value").addEventListener("change", draw);
   addEventListener("resize", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  note("");
   loadChart().catch(() => note("The rows could not be read."));
 }
 

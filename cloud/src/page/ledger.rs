@@ -2,7 +2,8 @@
 
 use tidegate_wire::{LostValue, Reason, Tally, WallTime};
 
-use super::view::{Moment, Now, bytes, clean, grouped, short};
+use super::text::{bytes, clean, grouped, short};
+use super::view::{Moment, Now};
 use crate::store::{self, Loss, SeriesRow};
 
 /// Most values whose bounds are shown of one entry.

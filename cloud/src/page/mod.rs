@@ -7,9 +7,11 @@
 //! # Layout
 //! - `view`: what is stored into what is shown; pure.
 //! - `ledger`: what is missing into what is shown; pure.
+//! - `text`: numbers, lengths and text from outside as short words.
 //! - `templates/`: the pages. `assets/`: style, script, and uPlot (MIT, `uPlot.LICENSE`).
 
 mod ledger;
+mod text;
 mod view;
 
 use std::sync::Arc;
@@ -109,7 +111,7 @@ pub(crate) async fn overview<S: Store>(
             .iter()
             .filter(|gateway| gateway.presence.word == "online")
             .count(),
-        rows_waiting: view::grouped(waiting),
+        rows_waiting: text::grouped(waiting),
         more_gateways: gateways.more,
         alarms: alarms.items.iter().map(|alarm| now.alarm(alarm)).collect(),
         gateways: views,
@@ -143,7 +145,7 @@ pub(crate) async fn gateway<S: Store>(
     render(&GatewayPage {
         footer: footer(&app),
         gateway: now.gateway(&gateway),
-        rows_held: view::grouped(
+        rows_held: text::grouped(
             streams
                 .items
                 .iter()
@@ -157,7 +159,7 @@ pub(crate) async fn gateway<S: Store>(
         streams: now.streams(&streams.items, &losses),
         more_streams: streams.more,
         rows_lost,
-        rows_lost_text: view::grouped(rows_lost),
+        rows_lost_text: text::grouped(rows_lost),
         losses: losses.iter().map(|loss| ledger::loss(now, loss)).collect(),
         entries: newest
             .items
@@ -212,10 +214,10 @@ fn render(page: &impl Template) -> Result<Response, Refusal> {
 fn footer<S: Store>(app: &App<S>) -> Footer {
     let counters = &app.counters;
     let counted =
-        |counter: &std::sync::atomic::AtomicU64| view::grouped(counter.load(Ordering::Relaxed));
+        |counter: &std::sync::atomic::AtomicU64| text::grouped(counter.load(Ordering::Relaxed));
     Footer {
         version: env!("CARGO_PKG_VERSION"),
-        uptime: view::length(app.uptime()),
+        uptime: text::length(app.uptime()),
         syncs: counted(&counters.syncs),
         rows_new: counted(&counters.rows_new),
         rows_known: counted(&counters.rows_known),
