@@ -44,7 +44,7 @@ pub(super) fn key_of(id: &str) -> &str {
 /// Why a message that would need more state is rejected.
 pub(super) fn no_room(id: &str) -> String {
     let key = key_of(id);
-    format!("no room for another step of key {key:?}: the windows fill their part of the state")
+    format!("no room for more of key {key:?}: the windows fill their part of the state")
 }
 
 pub(super) fn is_of_another_unset_clock(id: &str, boot: u64) -> bool {

@@ -45,6 +45,10 @@ use crate::time::{BootTime, WallTime};
 /// Series beyond which a message of a new one is rejected, unless `window.keys` says otherwise.
 const SERIES_MAX: usize = 1000;
 
+/// State beyond which nothing is counted until windows close: what was counted still grows in the call that reaches it, and a
+/// module whose state is over the host's limit of 256 KiB is parked.
+const STATE_BYTES_MAX: usize = 224 << 10;
+
 /// A window, as the function gets it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window<A> {
@@ -179,8 +183,9 @@ impl<A: Aggregate> Windows<A> {
         };
         let id = ids.of(&stamped, &self.key, call.batch.boot);
         let known = self.series.get(id);
-        let has_room = self.series.bytes() + self.panes.bytes() < KEYED_BYTES_MAX;
-        if known.is_none() && !has_room {
+        let bytes = self.series.bytes() + self.panes.bytes();
+        let has_room = bytes < KEYED_BYTES_MAX;
+        if bytes >= STATE_BYTES_MAX || (known.is_none() && !has_room) {
             return Err(no_room(id));
         }
         let mut witnesses = known.map_or_else(Vec::new, |series| series.witnesses.clone());

@@ -77,7 +77,7 @@ fn a_step_for_which_the_state_has_no_room_is_refused_and_nothing_faults() -> Res
     }
     let refused = host.rejected().len();
     assert!(refused > 0);
-    assert!(reasons(&host)[0].starts_with("no room for another step of key"));
+    assert!(reasons(&host)[0].starts_with("no room for more of key"));
     host.settle()?;
     let counted = usize::try_from(counts(&host).iter().sum::<i64>()).unwrap();
     assert_eq!(counted, (60 * 20 - refused) * 120);

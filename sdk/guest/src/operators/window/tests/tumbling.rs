@@ -162,6 +162,42 @@ fn a_series_of_a_typical_stream_takes_little_state() -> Result<(), Fault> {
 }
 
 #[test]
+fn a_state_that_fills_up_rejects_messages_until_windows_close_and_parks_nothing()
+-> Result<(), Fault> {
+    #[crate::window(tumbling = "1h")]
+    fn spread(window: &Window<crate::Summary>) -> Values {
+        Values::new().with("count", window.aggregate.moments.count())
+    }
+    let mut host = Host::<spread>::new().config("output.stream", "summaries");
+    let batch = |host: &Host<spread>, value: f64| -> Vec<Message> {
+        let topics = 0..900;
+        let message = |topic| host.message(&format!("plant/sensor-{topic}/level"), value);
+        topics.map(message).collect()
+    };
+    let mut sent = 0;
+    for round in 0..150 {
+        let messages = batch(&host, 1.1_f64.powi(round));
+        sent += messages.len();
+        host.send_batch(messages)?;
+        host.advance(seconds(1))?;
+    }
+    let rejected = host.rejected().len();
+    assert!(
+        rejected > 0
+            && reasons(&host)
+                .iter()
+                .all(|why| why.starts_with("no room for more"))
+    );
+    host.settle()?;
+    let counted = usize::try_from(counts(&host).iter().sum::<i64>()).unwrap();
+    assert_eq!(counted + rejected, sent);
+    let messages = batch(&host, 1.0);
+    host.send_batch(messages)?;
+    assert_eq!(host.rejected().len(), rejected);
+    Ok(())
+}
+
+#[test]
 fn a_window_function_stays_an_ordinary_function() {
     let mut aggregate = Moments::default();
     aggregate.add(4.0);
