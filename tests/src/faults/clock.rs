@@ -65,7 +65,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
             if number == 0 {
                 scene.must_recover()?;
             }
-            step(&scene, run.control)?;
+            step(&mut scene, run.control)?;
             (run.say)(&format!("clock, round {round} of {}: {name}", run.count));
         }
         scene.site.gateway.kill9()?;
@@ -96,7 +96,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
 }
 
 /// Waits until messages flow, and until rows of them have reached the centre: a clock that jumps must stall neither.
-fn step(scene: &Scene, control: bool) -> Result<()> {
+fn step(scene: &mut Scene, control: bool) -> Result<()> {
     scene.flows(100)?;
     if control {
         pace(std::time::Instant::now() + Duration::from_millis(1500));

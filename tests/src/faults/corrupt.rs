@@ -6,16 +6,18 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::scene::{MESSAGE_ID, Options, Scene};
+use super::account::Account;
+use super::scene::{MESSAGE_ID, Options, STORAGE_FAILED, Scene};
 use super::{Report, Run};
 use crate::random::Random;
-use crate::wait::pace;
 
 const PAGE_BYTES: u64 = 4096;
+
+/// How often a supervisor starts it before the drill gives up.
+const STARTS: u32 = 3;
 
 /// The drill: `count` damages, each after a kill or an orderly stop, with rows that wait and with none.
 ///
@@ -31,29 +33,22 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     )?;
     let mut random = Random::new(run.seed);
     let mut problems = Vec::new();
+    let mut before = Account::default();
     for round in 1..=run.count {
-        let waiting = random.below(2) == 0;
-        if waiting {
-            scene.site.link.cut();
-        }
-        scene.source.resume();
-        scene.flows(usize::try_from(50 + random.below(400))?)?;
-        let orderly = random.below(3) == 0;
-        if orderly {
-            scene.site.gateway.stop()?;
-        } else {
-            scene.site.gateway.kill9()?;
-        }
-        let what = damage(&scene.site.gateway.state(), &mut random)?;
-        let how = format!(
-            "{what}, after {}, {}",
-            if orderly { "a stop" } else { "a kill" },
-            if waiting { "rows wait" } else { "link up" }
-        );
+        let how = hurt(&mut scene, &mut random)?;
         start(&mut scene, &how, run.directory, round, &mut problems)?;
         scene.site.link.mend();
-        (run.say)(&format!("damage {round} of {}: {how}", run.count));
-        pace(Instant::now() + Duration::from_millis(random.below(500)));
+        let (account, stuck) = scene.account()?;
+        let lost = account.lost + account.explained - before.lost - before.explained;
+        let explained = account.explained - before.explained;
+        let facts = format!("{how}: {lost} rows gone, {explained} of them in the ledger");
+        (run.say)(&format!("damage {round} of {}: {facts}", run.count));
+        if account.lost > before.lost || account.wrong > before.wrong || stuck.is_some() {
+            let wrong = account.wrong - before.wrong;
+            let stuck = stuck.unwrap_or_default();
+            problems.push(format!("{facts}, {wrong} wrong; {stuck}"));
+        }
+        before = account;
     }
     let mut report = scene.settle(run.count)?;
     report.problems.extend(problems);
@@ -67,7 +62,28 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     Ok(report)
 }
 
-/// Starts it; where it cannot start, that is a problem, and the drill goes on with an empty database.
+/// Lets messages flow, stops or kills the gateway, and damages a file; says how.
+fn hurt(scene: &mut Scene, random: &mut Random) -> Result<String> {
+    let waiting = random.below(2) == 0;
+    if waiting {
+        scene.site.link.cut();
+    }
+    scene.source.resume();
+    scene.flows(usize::try_from(50 + random.below(400))?)?;
+    let orderly = random.below(3) == 0;
+    if orderly {
+        scene.site.gateway.stop()?;
+    } else {
+        scene.site.gateway.kill9()?;
+    }
+    let what = damage(&scene.site.gateway.state(), random)?;
+    let when = if orderly { "a stop" } else { "a kill" };
+    let link = if waiting { "rows wait" } else { "link up" };
+    Ok(format!("{what}, after {when}, {link}"))
+}
+
+/// Starts it. It may note the damage and end once, to be started again. Where it cannot start, that is a problem, and the
+/// drill goes on with an empty database.
 fn start(
     scene: &mut Scene,
     how: &str,
@@ -75,7 +91,14 @@ fn start(
     round: u32,
     problems: &mut Vec<String>,
 ) -> Result<()> {
-    let Some(status) = scene.recover()? else {
+    let mut ended = None;
+    for _ in 0..STARTS {
+        ended = scene.recover()?;
+        if ended.is_none_or(|status| status.code() != Some(STORAGE_FAILED)) {
+            break;
+        }
+    }
+    let Some(status) = ended else {
         return Ok(());
     };
     let aside = directory.join(format!("unusable-{round}"));

@@ -3,12 +3,13 @@
 //! A storage failure ends the gateway with exit code 74, and a supervisor starts it again, as systemd does. The control
 //! acknowledges before it commits.
 
-use std::time::Duration;
+use std::fs::{self, File};
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 
 use super::preload::{self, EIO, ENOSPC, Fault};
-use super::scene::{MESSAGE_ID, Options, Scene};
+use super::scene::{MESSAGE_ID, Options, STORAGE_FAILED, Scene};
 use super::{Report, Run};
 use crate::random::Random;
 use crate::wait::{pace, wait_until};
@@ -18,9 +19,6 @@ const HAPPENS: Duration = Duration::from_secs(60);
 
 /// How long the gateway may work on after a fault.
 const ENDS: Duration = Duration::from_secs(2);
-
-/// `EX_IOERR`: storage failed, and nothing of the failed commit was acknowledged.
-const STORAGE_FAILED: i32 = 74;
 
 /// The drill: `count` faults, each on a disk that was sound before.
 ///
@@ -87,20 +85,20 @@ fn choose(random: &mut Random, control: bool) -> Fault {
 /// One fault: until it happens, until the gateway has ended or shown that it goes on, and until it is ready again on a
 /// sound disk.
 fn hurt(scene: &mut Scene, fault: &Fault, problems: &mut Vec<String>) -> Result<String> {
+    let full = scene.site.gateway.directory().join("full");
+    File::create(&full)?;
     let gateway = &mut scene.site.gateway;
     let fired = fault.put_under(gateway)?;
+    gateway.set_variable("RIG_GATE", &full.display().to_string());
     gateway.launch()?;
     let happened = wait_until("the fault to happen", HAPPENS, || {
         Ok(fired.exists() || gateway.process()?.exited()?.is_some())
     });
-    ensure!(
-        happened.is_ok() || fault.error == ENOSPC,
-        "{} has not happened within {} s",
-        fault.text(),
-        HAPPENS.as_secs()
-    );
+    happened.with_context(|| fault.text())?;
     let ended = gateway.ended_within(ENDS)?;
     preload::heal(gateway);
+    // Somebody has made room, or changed the disk, while it ran on.
+    fs::remove_file(&full)?;
     let what = match ended {
         Some(status) if status.code() == Some(STORAGE_FAILED) => "ended with 74".to_owned(),
         Some(status) => {
@@ -108,12 +106,16 @@ fn hurt(scene: &mut Scene, fault: &Fault, problems: &mut Vec<String>) -> Result<
             format!("ended with {status}")
         }
         None => {
-            gateway.kill9()?;
+            if let Err(error) = scene.flows(20) {
+                problems.push(format!("{}: hangs: {error:#}", fault.text()));
+            }
+            // It may have ended just now, by the fault.
+            let _ended = scene.site.gateway.kill9();
             "went on".to_owned()
         }
     };
     scene.must_recover()?;
-    pace(std::time::Instant::now() + Duration::from_millis(100));
+    pace(Instant::now() + Duration::from_millis(100));
     scene.site.gateway.kill9()?;
     Ok(what)
 }

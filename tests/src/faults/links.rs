@@ -1,12 +1,12 @@
 //! A bad link: requests and replies lost, cut, repeated, late or refused, and answers that are none.
 //!
-//! The control sends some requests astray, to another centre that takes them: an acknowledged row that the centre does
-//! not hold must be found.
+//! In the control all requests go astray from some moment on, to another centre that takes them: acknowledged rows that the
+//! centre does not hold must be found. (Rows that go astray for a while come out again, when the marks show it.)
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -26,6 +26,10 @@ struct Done {
     exchanges: u32,
     mischief: u32,
     kinds: BTreeMap<&'static str, u32>,
+    /// Since when none has passed.
+    hurt_since: Option<Instant>,
+    /// The longest time from a mischief to an exchange that passed.
+    recovery: Duration,
 }
 
 /// The drill: goes on until `count` exchanges have gone wrong.
@@ -64,6 +68,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     }
     let mut report = scene.settle(run.count)?;
     let done = locked(&done);
+    report.recovery = done.recovery;
     let kinds: Vec<_> = done
         .kinds
         .iter()
@@ -81,7 +86,7 @@ fn locked(done: &Mutex<Done>) -> std::sync::MutexGuard<'_, Done> {
     done.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Two exchanges of three go wrong, so that failures follow each other as well as successes.
+/// Two exchanges of three go wrong, so that failures follow each other as well as successes; in the control, all.
 fn script(
     mut random: Random,
     other: Option<SocketAddr>,
@@ -90,9 +95,13 @@ fn script(
     move || {
         let mut done = locked(&done);
         done.exchanges += 1;
-        if random.below(3) == 0 {
+        if other.is_none() && random.below(3) == 0 {
+            if let Some(since) = done.hurt_since.take() {
+                done.recovery = done.recovery.max(since.elapsed());
+            }
             return Mischief::None;
         }
+        done.hurt_since.get_or_insert_with(Instant::now);
         let (kind, mischief) = match other {
             Some(other) => ("astray", Mischief::Astray(other)),
             None => choose(&mut random, done.mischief),

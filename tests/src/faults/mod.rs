@@ -84,6 +84,8 @@ pub struct Report {
     pub tried: u32,
     /// What was counted.
     pub account: Account,
+    /// Acknowledgements that left before their fsync, where that was traced.
+    pub early: usize,
     /// The longest time from the start of a hurt gateway to its first acknowledgement or to being ready.
     pub recovery: Duration,
     /// What else was wrong, in a sentence each.
@@ -95,18 +97,20 @@ pub struct Report {
 impl Report {
     /// Whether nothing was lost or doubled or left unexplained. A drill in which nothing happened proves nothing.
     pub fn holds(&self) -> bool {
-        self.account.holds() && self.tried > 0 && self.problems.is_empty()
+        self.account.holds() && self.early == 0 && self.tried > 0 && self.problems.is_empty()
     }
 
-    /// Whether a drill that must find fault has found messages lost or doubled.
-    pub fn caught(&self) -> bool {
-        self.account.lost + self.account.doubled + self.account.gaps > 0
+    /// Whether a drill that must find fault has found messages lost or doubled, or acknowledged too early: those a kill
+    /// would have lost at another moment.
+    pub const fn caught(&self) -> bool {
+        self.account.lost + self.account.doubled + self.account.gaps > 0 || self.early > 0
     }
 
     /// Both as one.
     pub fn and(mut self, other: Self) -> Self {
         self.tried += other.tried;
         self.account = self.account.and(other.account);
+        self.early += other.early;
         self.recovery = self.recovery.max(other.recovery);
         self.problems.extend(other.problems);
         self.notes.extend(other.notes);

@@ -84,7 +84,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     if let Err(status) = recover(&mut site)? {
         problems.push(format!("on the disk after the cuts it ended with {status}"));
     } else {
-        problems.extend(rows_leave(&site, STUCK)?);
+        problems.extend(rows_leave(&mut site, STUCK)?);
         site.gateway.stop()?;
     }
     let acknowledged: BTreeSet<u64> = (0..first).collect();
@@ -93,6 +93,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     Ok(Report {
         tried: run.count,
         account,
+        early: 0,
         recovery,
         problems,
         notes: Vec::new(),

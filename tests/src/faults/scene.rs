@@ -34,6 +34,9 @@ const STUCK: Duration = Duration::from_secs(75);
 /// See [`STUCK`].
 const STUCK_CONTROL: Duration = Duration::from_secs(5);
 
+/// `EX_IOERR`: storage failed, and nothing of the failed commit was acknowledged.
+pub const STORAGE_FAILED: i32 = 74;
+
 /// How long a start may take, on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
@@ -57,6 +60,7 @@ pub struct Scene {
     pub source: Source,
     /// The longest recovery so far.
     pub recovery: Duration,
+    control: bool,
     stuck: Duration,
 }
 
@@ -90,6 +94,7 @@ impl Scene {
             site,
             source,
             recovery: Duration::ZERO,
+            control: run.control,
             stuck: if run.control { STUCK_CONTROL } else { STUCK },
         })
     }
@@ -106,11 +111,13 @@ impl Scene {
     ///
     /// # Errors
     /// When they are not within a minute.
-    pub fn flows(&self, messages: usize) -> Result<()> {
-        let tap = self.tap()?;
-        let until = tap.passed() + messages;
-        wait_until("messages to flow", START, || Ok(tap.passed() >= until))
-            .with_context(|| format!("the gateway says {:?}", self.site.gateway.status()))
+    pub fn flows(&mut self, messages: usize) -> Result<()> {
+        let until = self.tap()?.passed() + messages;
+        wait_until("messages to flow", START, || {
+            supervise(&mut self.site)?;
+            Ok(self.tap()?.passed() >= until)
+        })
+        .with_context(|| last_words(&self.site))
     }
 
     /// Starts the gateway and waits for its first acknowledgement, or until it is ready; notes how long that took. Gives
@@ -142,41 +149,65 @@ impl Scene {
         }
     }
 
-    /// Stops the load, lets everything arrive at the centre, and counts.
+    /// Stops the load, lets everything arrive at the centre, and counts. Says what is wrong where rows do not leave.
     ///
     /// # Errors
     /// When the gateway or the centre cannot be asked.
-    pub fn settle(mut self, tried: u32) -> Result<Report> {
-        self.site.link.misbehave(None);
-        self.site.link.mend();
+    pub fn account(&mut self) -> Result<(Account, Option<String>)> {
         let published = self.source.pause()?;
         self.acknowledged(published)?;
-        let waiting = rows_leave(&self.site, self.stuck)?;
+        let problem = rows_leave(&mut self.site, self.stuck)?;
         let acknowledged = self.tap()?.numbers();
         let account = Account::of(&acknowledged, published, &self.site.cloud)?;
+        Ok((account, problem))
+    }
+
+    /// On a sound link: counts, and stops the gateway. The link of a negative control stays as it is.
+    ///
+    /// # Errors
+    /// As [`Scene::account`].
+    pub fn settle(mut self, tried: u32) -> Result<Report> {
+        if !self.control {
+            self.site.link.misbehave(None);
+        }
+        self.site.link.mend();
+        let (account, problem) = self.account()?;
         let stopped = self.site.gateway.stop().err();
         let stopped = stopped.map(|error| format!("{error:#}"));
         Ok(Report {
             tried,
             account,
+            early: 0,
             recovery: self.recovery,
-            problems: waiting.into_iter().chain(stopped).collect(),
+            problems: problem.into_iter().chain(stopped).collect(),
             notes: Vec::new(),
         })
     }
 
     /// Waits until all messages are acknowledged, or no more of them: a broker that was killed has lost some.
-    fn acknowledged(&self, published: u64) -> Result<()> {
-        let tap = self.tap()?;
+    fn acknowledged(&mut self, published: u64) -> Result<()> {
         let published = usize::try_from(published)?;
-        let mut last = (Instant::now(), tap.acknowledged());
+        let mut last = (Instant::now(), self.tap()?.acknowledged());
         wait_until("every message to be acknowledged", DRAIN, || {
-            let acknowledged = tap.acknowledged();
+            supervise(&mut self.site)?;
+            let acknowledged = self.tap()?.acknowledged();
             if acknowledged != last.1 {
                 last = (Instant::now(), acknowledged);
             }
             Ok(acknowledged >= published || last.0.elapsed() > STALLED)
         })
+    }
+}
+
+/// Starts the gateway again where it has ended because storage failed, as systemd would.
+///
+/// # Errors
+/// When it has ended for another reason.
+fn supervise(site: &mut Site) -> Result<()> {
+    match site.gateway.ended_within(Duration::ZERO)? {
+        None => Ok(()),
+        Some(status) if status.code() == Some(STORAGE_FAILED) => site.gateway.launch(),
+        Some(status) => bail!("the gateway ended with {status}, {}", last_words(site)),
     }
 }
 
@@ -202,14 +233,16 @@ pub fn recover(site: &mut Site) -> Result<Result<Duration, ExitStatus>> {
 /// Waits until no row waits for the centre; says what is wrong where rows wait and none has moved for `stuck`.
 ///
 /// # Errors
-/// When the gateway does not say how many wait.
-pub fn rows_leave(site: &Site, stuck: Duration) -> Result<Option<String>> {
-    let mut last = (Instant::now(), 0);
+/// When the gateway has ended for another reason than its storage.
+pub fn rows_leave(site: &mut Site, stuck: Duration) -> Result<Option<String>> {
+    let mut last = (Instant::now(), None);
     wait_for("the rows to reach the centre", DRAIN, || {
-        let status = site.gateway.status()?;
+        supervise(site)?;
+        // While it starts, it does not answer.
+        let status = site.gateway.status().unwrap_or_default();
         let waiting = status.pointer("/buffer/rows_waiting");
-        let waiting = waiting.and_then(Value::as_u64).unwrap_or_default();
-        if waiting == 0 {
+        let waiting = waiting.and_then(Value::as_u64);
+        if waiting == Some(0) {
             return Ok(Some(None));
         }
         if waiting != last.1 {
@@ -217,7 +250,11 @@ pub fn rows_leave(site: &Site, stuck: Duration) -> Result<Option<String>> {
         }
         let error = status.pointer("/uplink/error").and_then(Value::as_str);
         let error = error.unwrap_or("the uplink says nothing");
-        let problem = || Some(format!("{waiting} rows do not leave the gateway: {error}"));
+        let problem = || {
+            Some(format!(
+                "{waiting:?} rows do not leave the gateway: {error}"
+            ))
+        };
         Ok((last.0.elapsed() > stuck).then(problem))
     })
 }
