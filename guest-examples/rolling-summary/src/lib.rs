@@ -84,7 +84,10 @@ mod tests {
         host.replay(&messages, one_by_one)
             .map_err(|fault| fault.to_string())?;
 
-        let reasons = host.rejected().iter().map(|(_, reason)| reason.split_once(": "));
+        let reasons = host
+            .rejected()
+            .iter()
+            .map(|(_, reason)| reason.split_once(": "));
         let kinds: Vec<&str> = reasons.map(|parts| parts.unwrap().0).collect();
         assert_eq!(kinds, ["ahead", "late", "late"]);
         // The last row of a window holds: a correction takes the place of the one before.

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::evict::{make_room, write_usage};
 use crate::names::Names;
 use crate::outbox::Shared;
-use crate::prune::{Pressure, step};
+use crate::prune::{Pressure, Step, step};
 use crate::rows::{self, Placed, ROWS_PER_STATEMENT, Statement, insert_statement, statement};
 use crate::sequence::Place;
 use crate::space::Space;
@@ -178,7 +178,7 @@ impl Commits {
                 Request::Marks(marks, _) => went_back |= self.mark(marks, shared).await?,
                 Request::Delivered(ids, _) => self.delivered(ids).await?,
                 Request::Sending(places, _) => self.reserve(places, shared).await?,
-                Request::Damaged(_) => {}
+                Request::Flush(_) | Request::Damaged(_) => {}
                 Request::Epoch(_) => {
                     let epoch = crate::open::begin(&mut self.connection, &*self.clock, 0).await?;
                     shared.sequence().begin(epoch);
@@ -201,15 +201,17 @@ impl Commits {
     }
 
     /// The next step, decided together with the note that it is under way.
-    fn decide(&self, shared: &Shared) -> Option<crate::prune::Step> {
+    fn decide(&self, shared: &Shared) -> Option<Step> {
         let mut sequence = shared.sequence();
         let (pressure, room) = (self.space.pressure(), self.space.row_bytes_max());
         let step = step(sequence.extents(), pressure, room)?;
-        sequence.begin_rewrite(step.place());
+        if !matches!(step, Step::Forget { .. }) {
+            sequence.begin_rewrite(step.place());
+        }
         Some(step)
     }
 
-    fn next_step(&self, shared: &Shared) -> Option<crate::prune::Step> {
+    fn next_step(&self, shared: &Shared) -> Option<Step> {
         step(
             shared.sequence().extents(),
             self.space.pressure(),

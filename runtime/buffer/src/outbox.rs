@@ -107,9 +107,7 @@ impl BufferHandle {
     /// # Errors
     /// When the writer has ended.
     pub async fn flushed(&self) -> Result<(), Error> {
-        self.request(|done| Request::Marks(Vec::new(), done))
-            .await
-            .map(drop)
+        self.request(Request::Flush).await
     }
 
     async fn request<T>(

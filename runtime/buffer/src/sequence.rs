@@ -7,6 +7,9 @@ use tidegate_record::{Class, Epoch, Mark, Name, StreamEpoch};
 
 use crate::prune::LEVELS;
 
+/// Streams and epochs that are remembered though nothing of them is left here.
+const PLACES_MAX: usize = 256;
+
 /// A stream and epoch as the database names them.
 pub(crate) type Place = (i64, u64);
 
@@ -262,17 +265,19 @@ impl Sequence {
         moved
     }
 
-    /// Places of earlier epochs of which nothing is left.
+    /// The oldest places of which nothing is left, when there are many: a centre that is restored to before them is not
+    /// told what it lacks.
     pub(crate) fn forget(&mut self) -> Vec<Place> {
-        let done = |place: &Place, extent: &Extent| {
+        let empty = |place: &Place, extent: &Extent| {
             place.1 != self.epoch.ordinal && extent.trimmed == extent.last
         };
-        let places: Vec<_> = self
-            .extents
-            .iter()
-            .filter(|(place, extent)| done(place, extent))
-            .map(|(p, _)| *p)
+        let places = self.extents.iter();
+        let mut places: Vec<_> = places
+            .filter(|(place, extent)| empty(place, extent))
+            .map(|(place, _)| *place)
             .collect();
+        places.sort_by_key(|(_, epoch)| *epoch);
+        places.truncate(self.extents.len().saturating_sub(PLACES_MAX));
         for place in &places {
             self.extents.remove(place);
         }
@@ -410,10 +415,16 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_epoch_is_forgotten_when_nothing_of_it_is_left() {
+    fn places_of_which_nothing_is_left_are_remembered_up_to_a_bound_and_the_oldest_forgotten() {
         let mut sequence = sequence();
+        for ordinal in 10..10 + PLACES_MAX as u64 {
+            sequence
+                .extents
+                .insert((1, ordinal), Extent::new(of(ordinal)));
+        }
+        assert_eq!(sequence.forget(), [(1, 10)]);
         assert!(sequence.forget().is_empty());
-        sequence.extent_mut((1, 1)).unwrap().trimmed = 5;
-        assert_eq!(sequence.forget(), [(1, 1)]);
+        sequence.extents.insert((1, 9), Extent::new(of(9)));
+        assert_eq!(sequence.forget(), [(1, 9)]);
     }
 }

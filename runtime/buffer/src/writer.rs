@@ -37,6 +37,8 @@ pub(crate) enum Request {
     Marks(Vec<Mark>, oneshot::Sender<bool>),
     /// The broker acknowledged these publications.
     Delivered(Vec<u64>, oneshot::Sender<()>),
+    /// Answered when everything that was sent to the writer before is on disk.
+    Flush(oneshot::Sender<()>),
     /// Rows of these places are about to be sent.
     Sending(Vec<Place>, oneshot::Sender<()>),
     /// A reader found the database damaged.
@@ -108,7 +110,7 @@ impl Writer {
         loop {
             match self.commits.commit(group, &self.shared).await {
                 Ok(()) => break,
-                Err(error) if error.is_full() => self.wait_for_room(&error, full).await?,
+                Err(error) if error.is_full() => self.wait_for_room(&error, full, group).await?,
                 Err(error) => return Err(error),
             }
             full = true;
@@ -120,7 +122,12 @@ impl Writer {
         self.bound_log().await
     }
 
-    async fn wait_for_room(&mut self, error: &Error, again: bool) -> Result<(), Error> {
+    async fn wait_for_room(
+        &mut self,
+        error: &Error,
+        again: bool,
+        group: &mut Group,
+    ) -> Result<(), Error> {
         if !again {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::error!(
@@ -132,7 +139,7 @@ impl Writer {
         self.commits.space.drop_ballast();
         match self.commits.make_room(&self.shared).await {
             Ok(true) => Ok(()),
-            Ok(false) => self.wait_for_marks().await,
+            Ok(false) => self.wait_for_marks(group).await,
             // On a full disk not even a delete may succeed.
             Err(error) if error.is_full() => {
                 tokio::time::sleep(FULL_WAIT).await;
@@ -143,11 +150,17 @@ impl Writer {
     }
 
     /// Nothing can give way: only the centre, by taking rows, or someone who frees the disk can help.
-    async fn wait_for_marks(&mut self) -> Result<(), Error> {
+    async fn wait_for_marks(&mut self, held: &mut Group) -> Result<(), Error> {
         let mut group = Group::default();
         tokio::select! {
-            Some(request) = self.waiting.recv() => group.requests.push(request),
-            () = tokio::time::sleep(FULL_WAIT) => return Ok(()),
+            Some(request) = self.waiting.recv() => match request {
+                Request::Flush(_) => held.requests.push(request),
+                other => group.requests.push(other),
+            },
+            () = tokio::time::sleep(FULL_WAIT) => {}
+        }
+        if group.requests.is_empty() {
+            return Ok(());
         }
         match self.commits.commit(&mut group, &self.shared).await {
             Ok(()) => self.report(&mut group),
@@ -261,9 +274,10 @@ impl Writer {
             // An error means that nobody waits any more: the answer was for nobody else.
             let _gone = match request {
                 Request::Marks(_, done) => done.send(group.went_back).is_err(),
-                Request::Delivered(_, done) | Request::Sending(_, done) | Request::Epoch(done) => {
-                    done.send(()).is_err()
-                }
+                Request::Delivered(_, done)
+                | Request::Sending(_, done)
+                | Request::Flush(done)
+                | Request::Epoch(done) => done.send(()).is_err(),
                 Request::Damaged(_) => false,
             };
         }

@@ -200,6 +200,10 @@ impl Writer<'_> {
             let Some(held) = held.get_mut(&row.seq) else {
                 continue;
             };
+            // An entry says that the gateway has nothing any more: an earlier request, late, may have had the row.
+            if lost(held).is_some() || lost(row).is_some() {
+                continue;
+            }
             // Which numbers it covers here followed from the mark when it came.
             held.from = row.from;
             // As bytes: a value that is not a number does not equal itself.

@@ -4,5 +4,6 @@
 
 mod commits;
 mod damage;
+mod model;
 mod rig;
 mod room;

@@ -182,6 +182,8 @@ async fn documents_that_give_way_leave_an_entry_with_their_number_and_bytes() {
             _ => None,
         })
         .collect();
+    let entries: Vec<_> = ledger.iter().map(|entry| &entry.lost).collect();
+    assert_eq!(entries, lost);
     assert!(
         !lost.is_empty() && lost.len() < 20,
         "{} entries",
