@@ -1,28 +1,22 @@
 //! One transaction: everything that waits, as a whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write;
-use std::sync::{Arc, LazyLock};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
-use tidegate_record::{
-    Applied, Clock, Limits, Mark, Publication, Reason, Rejection, Stamp, StateChange, StoredRow,
-};
+use sqlx::{Connection, SqliteConnection};
+use tidegate_record::{Applied, Clock, Limits, Mark, Reason, Stamp, StoredRow};
 
 use crate::error::Error;
 use crate::evict::{make_room, write_usage};
 use crate::names::Names;
 use crate::outbox::Shared;
 use crate::prune::{Pressure, Step, step};
-use crate::rows::{self, Placed, ROWS_PER_STATEMENT, Statement, insert_statement, statement};
+use crate::rows::{self, Placed, Statement};
 use crate::sequence::Place;
 use crate::space::Space;
 use crate::tally::{self, Tallies};
 use crate::writer::Request;
 
-/// Seen chunks that are dropped at once, when a module's window has moved past them.
-const SEEN_CHUNKS_SLACK: i64 = 256;
 /// Rows of a stream that are counted again at the next start, at most.
 const UNWRITTEN_ROWS_MAX: u64 = 4096;
 /// Steps of a commit when there is no room left.
@@ -60,18 +54,6 @@ pub(crate) struct Commits {
     /// Which release has written each module's state, as far as it is on disk.
     pub(crate) writers: HashMap<i64, Arc<str>>,
 }
-
-static UPSERT_STATE: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
-    let conflict = " ON CONFLICT (module, key) DO UPDATE SET value = excluded.value";
-    [1, ROWS_PER_STATEMENT].map(|rows| {
-        insert_statement(
-            "INSERT INTO state (module, key, value) VALUES ",
-            3,
-            rows,
-            conflict,
-        )
-    })
-});
 
 impl Commits {
     /// Commits `group`, and makes room where it is scarce. After an error nothing of it is on disk; where it was that there
@@ -157,20 +139,7 @@ impl Commits {
         self.execute(sqlx::query("BEGIN IMMEDIATE")).await?;
         let rows = self.number(group, shared).await?;
         rows::insert(&mut self.connection, &rows).await?;
-        self.write_state(group).await?;
-        for applied in &group.applied {
-            let module = self
-                .names
-                .intern(&applied.module, &mut self.connection)
-                .await?;
-            self.remember(module, applied).await?;
-            for publication in &applied.publications {
-                self.post(publication).await?;
-            }
-            for rejection in &applied.rejections {
-                self.set_aside(module, rejection).await?;
-            }
-        }
+        self.write_effects(group).await?;
         tally::write(&mut self.connection, &mut self.names, &group.tallies).await?;
         let mut went_back = false;
         for request in &group.requests {
@@ -285,110 +254,6 @@ impl Commits {
         Ok(())
     }
 
-    /// The last write of each key in the group: those before it have no reader.
-    async fn write_state(&mut self, group: &Group) -> Result<(), sqlx::Error> {
-        let mut last: BTreeMap<(i64, String), Option<Bytes>> = BTreeMap::new();
-        for applied in &group.applied {
-            let module = self
-                .names
-                .intern(&applied.module, &mut self.connection)
-                .await?;
-            if !applied.state.is_empty() && self.writers.get(&module) != Some(&applied.version) {
-                self.name_writer(module, &applied.version).await?;
-            }
-            for StateChange { key, value } in &applied.state {
-                last.insert((module, key.clone()), value.clone());
-            }
-        }
-        let (written, deleted): (Vec<_>, Vec<_>) =
-            last.into_iter().partition(|(_, value)| value.is_some());
-        let [one, many] = &*UPSERT_STATE;
-        let (chunks, rest) = written.as_chunks::<ROWS_PER_STATEMENT>();
-        for chunk in chunks {
-            self.execute(chunk.iter().fold(statement(many), bind_state))
-                .await?;
-        }
-        for change in rest {
-            self.execute(bind_state(statement(one), change)).await?;
-        }
-        for ((module, key), _) in deleted {
-            let query = sqlx::query("DELETE FROM state WHERE module = ? AND key = ?");
-            self.execute(query.bind(module).bind(key)).await?;
-        }
-        Ok(())
-    }
-
-    async fn name_writer(&mut self, module: i64, version: &Arc<str>) -> Result<(), sqlx::Error> {
-        self.writers.insert(module, version.clone());
-        let query = sqlx::query(
-            "INSERT INTO writer (module, version) VALUES (?, ?) ON CONFLICT (module) DO UPDATE SET version = excluded.version",
-        );
-        self.execute(query.bind(module).bind(version.to_string()))
-            .await
-    }
-
-    /// Appends the ids of a call, and forgets chunks that are certainly out of the window.
-    async fn remember(&mut self, module: i64, applied: &Applied) -> Result<(), sqlx::Error> {
-        if applied.seen.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<u8> = applied
-            .seen
-            .iter()
-            .flat_map(|id| id.0.to_le_bytes())
-            .collect();
-        let query = sqlx::query("INSERT INTO seen (module, ids) VALUES (?, ?)");
-        let chunk = query
-            .bind(module)
-            .bind(ids)
-            .execute(&mut self.connection)
-            .await?
-            .last_insert_rowid();
-        if chunk % SEEN_CHUNKS_SLACK != 0 {
-            return Ok(());
-        }
-        let query = sqlx::query(
-            "DELETE FROM seen WHERE module = ?1 AND chunk <= (SELECT chunk FROM \
-             (SELECT chunk, sum(length(ids)) OVER (ORDER BY chunk DESC) AS bytes FROM seen WHERE module = ?1) \
-             WHERE bytes > ?2 ORDER BY chunk DESC LIMIT 1 OFFSET 1)",
-        );
-        let bytes_max = i64::try_from(self.limits.seen_ids_max * 8).unwrap_or(i64::MAX);
-        self.execute(query.bind(module).bind(bytes_max)).await
-    }
-
-    async fn post(&mut self, publication: &Publication) -> Result<(), sqlx::Error> {
-        let query = sqlx::query(
-            "INSERT INTO publication (broker, topic, payload, content_type, retain) VALUES (?, ?, ?, ?, ?)",
-        );
-        let query = query
-            .bind(publication.broker.as_str().to_owned())
-            .bind(publication.topic.as_str().to_owned())
-            .bind(publication.payload.to_vec())
-            .bind(publication.content_type.as_deref().map(str::to_owned))
-            .bind(publication.retain);
-        self.execute(query).await
-    }
-
-    async fn set_aside(&mut self, module: i64, rejection: &Rejection) -> Result<(), sqlx::Error> {
-        let query = sqlx::query(
-            "INSERT INTO dead_letter (module, source, topic, payload, time, reason) VALUES (?, ?, ?, ?, ?, ?)",
-        );
-        let query = query
-            .bind(module)
-            .bind(rejection.source.to_string())
-            .bind(rejection.topic.to_string())
-            .bind(rejection.payload.to_vec())
-            .bind(rejection.time.0.cast_signed())
-            .bind(rejection.reason.clone());
-        let id = query
-            .execute(&mut self.connection)
-            .await?
-            .last_insert_rowid();
-        let oldest = id - i64::from(self.limits.dead_letters_max);
-        self.execute(sqlx::query("DELETE FROM dead_letter WHERE id <= ?").bind(oldest))
-            .await
-    }
-
     /// Notes how far rows may be sent, with some to spare, so that it need not be done for each request.
     async fn reserve(&mut self, places: &[Place], shared: &Shared) -> Result<(), sqlx::Error> {
         for (stream, epoch) in places {
@@ -441,32 +306,7 @@ impl Commits {
         Ok(went_back)
     }
 
-    async fn delivered(&mut self, ids: &[u64]) -> Result<(), sqlx::Error> {
-        for ids in ids.chunks(ROWS_PER_STATEMENT) {
-            let mut list = String::new();
-            for id in ids {
-                let comma = if list.is_empty() { "" } else { "," };
-                // Writing to a string cannot fail.
-                let _written = write!(list, "{comma}{id}");
-            }
-            let sql = format!("DELETE FROM publication WHERE id IN ({list})");
-            self.execute(sqlx::query(AssertSqlSafe(sql)).persistent(false))
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn execute(&mut self, query: Statement<'_>) -> Result<(), sqlx::Error> {
+    pub(crate) async fn execute(&mut self, query: Statement<'_>) -> Result<(), sqlx::Error> {
         query.execute(&mut self.connection).await.map(drop)
     }
-}
-
-fn bind_state<'q>(
-    query: Statement<'q>,
-    ((module, key), value): &((i64, String), Option<Bytes>),
-) -> Statement<'q> {
-    query
-        .bind(*module)
-        .bind(key.clone())
-        .bind(value.as_deref().map(<[u8]>::to_vec))
 }

@@ -19,6 +19,7 @@
 //! - [`open`]: opening, the new epoch. `lock`: one process at a time. `schema`: tables, settings, older versions.
 //!   `quarantine`: a damaged database. `restore`: what a module needs to start.
 //! - [`writer`]: the loop that groups and commits. `commit`: one transaction. `rows`: rows as they stand on disk.
+//!   `effects`: state, publications, seen ids, dead letters.
 //! - `sequence`: positions and marks of all streams, in memory. `extents`: the same, read from disk.
 //! - `space`: quota and pressure. `prune`: what gives way next. `thin`: many rows into few. `evict`: doing it.
 //! - `tally`: messages that led to nothing.
@@ -30,6 +31,7 @@
 //! [`Epoch`]: tidegate_record::Epoch
 
 mod commit;
+mod effects;
 mod error;
 mod evict;
 mod extents;

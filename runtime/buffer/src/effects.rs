@@ -1,0 +1,178 @@
+//! What calls of modules change besides rows, within a transaction: state, publications, seen ids, dead letters.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use sqlx::AssertSqlSafe;
+use tidegate_record::{Applied, Publication, Rejection, StateChange};
+
+use crate::commit::{Commits, Group};
+use crate::rows::{ROWS_PER_STATEMENT, Statement, insert_statement, statement};
+
+/// Seen chunks that are dropped at once, when a module's window has moved past them.
+const SEEN_CHUNKS_SLACK: i64 = 256;
+
+static UPSERT_STATE: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
+    let conflict = " ON CONFLICT (module, key) DO UPDATE SET value = excluded.value";
+    [1, ROWS_PER_STATEMENT].map(|rows| {
+        insert_statement(
+            "INSERT INTO state (module, key, value) VALUES ",
+            3,
+            rows,
+            conflict,
+        )
+    })
+});
+
+impl Commits {
+    /// Writes all of a group but its rows.
+    pub(crate) async fn write_effects(&mut self, group: &Group) -> Result<(), sqlx::Error> {
+        self.write_state(group).await?;
+        for applied in &group.applied {
+            let module = self
+                .names
+                .intern(&applied.module, &mut self.connection)
+                .await?;
+            self.remember(module, applied).await?;
+            for publication in &applied.publications {
+                self.post(publication).await?;
+            }
+            for rejection in &applied.rejections {
+                self.set_aside(module, rejection).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Crosses off publications that their broker has acknowledged.
+    pub(crate) async fn delivered(&mut self, ids: &[u64]) -> Result<(), sqlx::Error> {
+        for ids in ids.chunks(ROWS_PER_STATEMENT) {
+            let mut list = String::new();
+            for id in ids {
+                let comma = if list.is_empty() { "" } else { "," };
+                // Writing to a string cannot fail.
+                let _written = write!(list, "{comma}{id}");
+            }
+            let sql = format!("DELETE FROM publication WHERE id IN ({list})");
+            self.execute(sqlx::query(AssertSqlSafe(sql)).persistent(false))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The last write of each key in the group: those before it have no reader.
+    async fn write_state(&mut self, group: &Group) -> Result<(), sqlx::Error> {
+        let mut last: BTreeMap<(i64, String), Option<Bytes>> = BTreeMap::new();
+        for applied in &group.applied {
+            let module = self
+                .names
+                .intern(&applied.module, &mut self.connection)
+                .await?;
+            if !applied.state.is_empty() && self.writers.get(&module) != Some(&applied.version) {
+                self.name_writer(module, &applied.version).await?;
+            }
+            for StateChange { key, value } in &applied.state {
+                last.insert((module, key.clone()), value.clone());
+            }
+        }
+        let (written, deleted): (Vec<_>, Vec<_>) =
+            last.into_iter().partition(|(_, value)| value.is_some());
+        let [one, many] = &*UPSERT_STATE;
+        let (chunks, rest) = written.as_chunks::<ROWS_PER_STATEMENT>();
+        for chunk in chunks {
+            self.execute(chunk.iter().fold(statement(many), bind_state))
+                .await?;
+        }
+        for change in rest {
+            self.execute(bind_state(statement(one), change)).await?;
+        }
+        for ((module, key), _) in deleted {
+            let query = sqlx::query("DELETE FROM state WHERE module = ? AND key = ?");
+            self.execute(query.bind(module).bind(key)).await?;
+        }
+        Ok(())
+    }
+
+    async fn name_writer(&mut self, module: i64, version: &Arc<str>) -> Result<(), sqlx::Error> {
+        self.writers.insert(module, version.clone());
+        let query = sqlx::query(
+            "INSERT INTO writer (module, version) VALUES (?, ?) ON CONFLICT (module) DO UPDATE SET version = excluded.version",
+        );
+        self.execute(query.bind(module).bind(version.to_string()))
+            .await
+    }
+
+    /// Appends the ids of a call, and forgets chunks that are certainly out of the window.
+    async fn remember(&mut self, module: i64, applied: &Applied) -> Result<(), sqlx::Error> {
+        if applied.seen.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<u8> = applied
+            .seen
+            .iter()
+            .flat_map(|id| id.0.to_le_bytes())
+            .collect();
+        let query = sqlx::query("INSERT INTO seen (module, ids) VALUES (?, ?)");
+        let chunk = query
+            .bind(module)
+            .bind(ids)
+            .execute(&mut self.connection)
+            .await?
+            .last_insert_rowid();
+        if chunk % SEEN_CHUNKS_SLACK != 0 {
+            return Ok(());
+        }
+        let query = sqlx::query(
+            "DELETE FROM seen WHERE module = ?1 AND chunk <= (SELECT chunk FROM \
+             (SELECT chunk, sum(length(ids)) OVER (ORDER BY chunk DESC) AS bytes FROM seen WHERE module = ?1) \
+             WHERE bytes > ?2 ORDER BY chunk DESC LIMIT 1 OFFSET 1)",
+        );
+        let bytes_max = i64::try_from(self.limits.seen_ids_max * 8).unwrap_or(i64::MAX);
+        self.execute(query.bind(module).bind(bytes_max)).await
+    }
+
+    async fn post(&mut self, publication: &Publication) -> Result<(), sqlx::Error> {
+        let query = sqlx::query(
+            "INSERT INTO publication (broker, topic, payload, content_type, retain) VALUES (?, ?, ?, ?, ?)",
+        );
+        let query = query
+            .bind(publication.broker.as_str().to_owned())
+            .bind(publication.topic.as_str().to_owned())
+            .bind(publication.payload.to_vec())
+            .bind(publication.content_type.as_deref().map(str::to_owned))
+            .bind(publication.retain);
+        self.execute(query).await
+    }
+
+    async fn set_aside(&mut self, module: i64, rejection: &Rejection) -> Result<(), sqlx::Error> {
+        let query = sqlx::query(
+            "INSERT INTO dead_letter (module, source, topic, payload, time, reason) VALUES (?, ?, ?, ?, ?, ?)",
+        );
+        let query = query
+            .bind(module)
+            .bind(rejection.source.to_string())
+            .bind(rejection.topic.to_string())
+            .bind(rejection.payload.to_vec())
+            .bind(rejection.time.0.cast_signed())
+            .bind(rejection.reason.clone());
+        let id = query
+            .execute(&mut self.connection)
+            .await?
+            .last_insert_rowid();
+        let oldest = id - i64::from(self.limits.dead_letters_max);
+        self.execute(sqlx::query("DELETE FROM dead_letter WHERE id <= ?").bind(oldest))
+            .await
+    }
+}
+
+fn bind_state<'q>(
+    query: Statement<'q>,
+    ((module, key), value): &((i64, String), Option<Bytes>),
+) -> Statement<'q> {
+    query
+        .bind(*module)
+        .bind(key.clone())
+        .bind(value.as_deref().map(<[u8]>::to_vec))
+}
