@@ -276,10 +276,12 @@ pub(crate) fn text(status: &Value) -> String {
             field(buffer, "rows_committed"),
         );
         let dead = field(buffer, "dead_letters");
+        let mebibytes = |key: &str| buffer.get(key).and_then(Value::as_u64).unwrap_or(0) >> 20;
+        let (used, quota) = (mebibytes("bytes_used"), mebibytes("bytes_max"));
         line(
             &mut text,
             format_args!(
-                "buffer: {waiting} rows wait, {committed} committed, {dead} messages set aside"
+                "buffer: {waiting} rows wait, {committed} committed, {dead} messages set aside, {used} of {quota} MiB used"
             ),
         );
     }
