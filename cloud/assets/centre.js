@@ -241,6 +241,8 @@ function draw() {
     height: PLOT_HEIGHT,
     legend: { live: true },
     cursor: { drag: { x: true, y: false } },
+    // A single moment is shown in its minute, not in the years around it.
+    scales: { x: { range: (_, from, to) => (from === to && from !== null ? [from - 60, to + 60] : [from, to]) } },
     axes: [{ ...axis, values: TIME_LABELS, space: 90 }, { ...axis, size: 62 }],
     hooks: { drawClear: [(plot) => shade(plot, lost)] },
     series,
