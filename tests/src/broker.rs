@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::{Process, run_well};
 use crate::tools::Tool;
@@ -88,16 +90,29 @@ impl Broker {
         Ok(log.lines().filter(|line| line.contains(&start)).count())
     }
 
+    /// Lets it write down its sessions and messages, as it otherwise does now and then.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn write_down(&self) -> Result<()> {
+        let file = self.directory.join("mosquitto.db");
+        let inode = || fs::metadata(&file).ok().map(|file| file.ino());
+        let before = inode();
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        kill_process(id.context("not a process id")?, Signal::USR1)?;
+        wait_until("the broker's database", START, || {
+            Ok(inode().is_some() && inode() != before)
+        })
+    }
+
     /// Lets it keep its sessions and messages on disk from now on, and starts it again.
     ///
     /// # Errors
     /// When it does not start again.
     pub fn keep_on_disk(&mut self) -> Result<()> {
-        // Where it is started by root, it would go on as a user who may not write here. It writes down after every 200 changes:
-        // a kill loses little, and what was acknowledged since comes again.
+        // Where it is started by root, it would go on as a user who may not write here.
         let persistence = format!(
-            "user root\npersistence true\npersistence_location {}/\n\
-             autosave_on_changes true\nautosave_interval 200\n",
+            "user root\npersistence true\npersistence_location {}/\n",
             self.directory.display()
         );
         fs::write(

@@ -40,6 +40,7 @@ pub struct Tap {
 struct Shared {
     broker: SocketAddr,
     closed: AtomicBool,
+    deaf: AtomicBool,
     messages: AtomicU64,
     /// When each message was first delivered, by a hash of its topic and payload.
     first: Mutex<HashMap<u64, Duration>>,
@@ -76,6 +77,7 @@ impl Tap {
         let shared = Arc::new(Shared {
             broker: SocketAddr::from(([127, 0, 0, 1], port)),
             closed: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
             messages: AtomicU64::new(0),
             first: Mutex::default(),
             acknowledged: Mutex::default(),
@@ -96,6 +98,11 @@ impl Tap {
     /// The port for the gateway to connect to.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Lets nothing of what the gateway says reach the broker, and notes it all the same: on a connection that is to end.
+    pub fn keep_from_broker(&self, deaf: bool) {
+        self.shared.deaf.store(deaf, Ordering::SeqCst);
     }
 
     /// Messages with QoS 1 that were passed to the gateway, repeated ones included.
@@ -190,11 +197,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let (down, up) = (shared.clone(), shared.clone());
         let for_up = waiting.clone();
         pumps.push(std::thread::spawn(move || {
-            down.follow(&broker, &gateway, |frame| down.message(&waiting, frame));
+            down.follow(&broker, &gateway, |frame| {
+                down.message(&waiting, frame).map(|()| true)
+            });
         }));
         pumps.push(std::thread::spawn(move || {
             up.follow(&gateway_too, &broker_too, |frame| {
-                up.receipt(&for_up, frame)
+                up.receipt(&for_up, frame)?;
+                Ok(!up.deaf.load(Ordering::SeqCst))
             });
         }));
         pumps.retain(|pump| !pump.is_finished());
@@ -215,23 +225,24 @@ impl Shared {
         stream
     }
 
-    /// Passes bytes on after each packet in them was looked at.
+    /// Passes bytes on after each packet in them was looked at, unless `look` says of one of them that they are to stay.
     fn follow(
         &self,
         mut from: &TcpStream,
         mut to: &TcpStream,
-        mut look: impl FnMut(&Frame<'_>) -> Result<()>,
+        mut look: impl FnMut(&Frame<'_>) -> Result<bool>,
     ) {
         let mut buffer = Vec::new();
         let mut chunk = vec![0; 64 << 10];
         while let Ok(length @ 1..) = from.read(&mut chunk) {
             let bytes = chunk.get(..length).unwrap_or_default();
             buffer.extend_from_slice(bytes);
-            if let Err(error) = look_through(&mut buffer, &mut look) {
+            let pass = look_through(&mut buffer, &mut look).unwrap_or_else(|error| {
                 *self.broken.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some(format!("{error:#}"));
-            }
-            if to.write_all(bytes).is_err() {
+                true
+            });
+            if pass && to.write_all(bytes).is_err() {
                 break;
             }
         }
@@ -289,18 +300,19 @@ impl Shared {
 
 fn look_through(
     buffer: &mut Vec<u8>,
-    look: &mut impl FnMut(&Frame<'_>) -> Result<()>,
-) -> Result<()> {
-    let mut used = 0;
+    look: &mut impl FnMut(&Frame<'_>) -> Result<bool>,
+) -> Result<bool> {
+    let (mut used, mut pass) = (0, true);
     let result = loop {
         match Frame::first(buffer.get(used..).unwrap_or_default()) {
             Ok(Some(frame)) => {
                 used += frame.length;
-                if let Err(error) = look(&frame) {
-                    break Err(error);
+                match look(&frame) {
+                    Ok(passes) => pass &= passes,
+                    Err(error) => break Err(error),
                 }
             }
-            Ok(None) => break Ok(()),
+            Ok(None) => break Ok(pass),
             Err(error) => break Err(error),
         }
     };
