@@ -17,7 +17,8 @@
 //!
 //! # Layout
 //! - [`open`]: opening, the new epoch. `lock`: one process at a time. `schema`: tables, settings, older versions.
-//!   `quarantine`: a damaged database. `restore`: what a module needs to start.
+//!   `quarantine`: a damaged database. `roster`: how far rows were numbered, beside it.
+//!   `restore`: what a module needs to start.
 //! - [`writer`]: the loop that groups and commits. `commit`: one transaction. `rows`: rows as they stand on disk.
 //!   `effects`: state, publications, seen ids, dead letters.
 //! - `sequence`: positions and marks of all streams, in memory. `extents`: the same, read from disk.
@@ -44,6 +45,7 @@ mod outbox;
 mod prune;
 mod quarantine;
 mod restore;
+mod roster;
 mod rows;
 mod schema;
 mod sequence;

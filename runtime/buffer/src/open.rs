@@ -15,6 +15,7 @@ use crate::lock::Lock;
 use crate::names::Names;
 use crate::outbox::{BufferHandle, Shared};
 use crate::restore::{Restored, restore};
+use crate::roster::{self, Roster};
 use crate::sequence::{Extent, Sequence};
 use crate::space::Space;
 use crate::writer::{BufferCounters, Writer};
@@ -51,6 +52,7 @@ pub struct Buffer {
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
     lock: Lock,
+    roster: Roster,
 }
 
 /// The running parts of a buffer.
@@ -75,15 +77,19 @@ impl Buffer {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let lock = Lock::take(&config.path)?;
-        let mut gone = Vec::new();
+        let folder = |source| Error::Folder {
+            path: config.path.clone(),
+            source,
+        };
+        let (roster, mut numbered) = Roster::open(&config.path).map_err(folder)?;
         if quarantine::is_noted(&config.path) {
-            gone = quarantine::set_aside(&config.path).await?;
+            numbered.extend(quarantine::set_aside(&config.path).await?);
         }
-        let database = match Database::open(config, &*clock, &lock, &gone).await {
+        let database = match Database::open(config, &*clock, &lock, &numbered).await {
             Err(error) if error.is_damage() => {
                 tracing::error!("{error}");
-                gone = quarantine::set_aside(&config.path).await?;
-                Database::open(config, &*clock, &lock, &gone).await?
+                numbered.extend(quarantine::set_aside(&config.path).await?);
+                Database::open(config, &*clock, &lock, &numbered).await?
             }
             other => other?,
         };
@@ -94,6 +100,7 @@ impl Buffer {
             limits,
             clock,
             lock,
+            roster,
         })
     }
 
@@ -114,7 +121,13 @@ impl Buffer {
     pub async fn restore(&mut self, module: &Name) -> Result<Restored, Error> {
         let Database { names, writer, .. } = &mut self.database;
         let id = names.intern(module, writer).await.map_err(Error::Commit)?;
-        restore(writer, id, self.limits.seen_ids_max).await
+        let restored = restore(writer, id, self.limits.seen_ids_max).await;
+        if let Err(error) = &restored
+            && error.is_damage()
+        {
+            quarantine::note(&self.config.path, error);
+        }
+        restored
     }
 
     /// Takes the buffer apart into what runs.
@@ -144,6 +157,7 @@ impl Buffer {
             waiting,
             config: self.config,
             limits: self.limits,
+            roster: self.roster,
             _lock: self.lock,
         };
         Opened {
@@ -169,7 +183,7 @@ impl Database {
         config: &Config,
         clock: &dyn Clock,
         lock: &Lock,
-        gone: &[Extent],
+        numbered: &[Extent],
     ) -> Result<Self, Error> {
         let path = &config.path;
         let open = |source| Error::Open {
@@ -181,9 +195,17 @@ impl Database {
         let mut writer = options.connect().await.map_err(open)?;
         schema::bring_up_to_date(&mut writer).await?;
         let mut names = Names::read(&mut writer).await?;
-        quarantine::enter(&mut writer, &mut names, gone, clock.wall_time())
-            .await
-            .map_err(Error::Commit)?;
+        let found = extents::read(&mut writer, &names).await?;
+        let found: Vec<_> = found.into_values().collect();
+        for gone in roster::missing(numbered, &found) {
+            // One after the other: two sources may name the same rows.
+            let found = extents::read(&mut writer, &names).await?;
+            let found: Vec<_> = found.into_values().collect();
+            let gone = roster::missing(&[gone], &found);
+            quarantine::enter(&mut writer, &mut names, &gone, clock.wall_time())
+                .await
+                .map_err(Error::Commit)?;
+        }
         let epoch = begin(&mut writer, clock, lock.newest_epoch())
             .await
             .map_err(Error::Commit)?;

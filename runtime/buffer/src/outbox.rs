@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::error::{Error, unsigned};
 
 use crate::rows;
-use crate::sequence::{Place, Sequence};
+use crate::sequence::{Extent, Place, Sequence};
 use crate::tally::{Tallies, Tally};
 use crate::writer::{BufferCounters, Request};
 
@@ -123,6 +123,21 @@ impl BufferHandle {
     }
 }
 
+/// Rows follow the mark and each other. A flipped bit in a key moves a row to where it was never put.
+fn check_order(extent: &Extent, rows: &[StoredRow]) -> Result<(), Error> {
+    let mut next = extent.mark.saturating_add(1);
+    for row in rows {
+        if row.first() > next || row.seq < next {
+            return Err(Error::Impossible {
+                what: "a row out of its order, with number",
+                value: row.seq.cast_signed(),
+            });
+        }
+        next = row.seq.saturating_add(1);
+    }
+    Ok(())
+}
+
 type Found = Vec<(Place, StreamEpoch, Vec<StoredRow>)>;
 
 impl BufferHandle {
@@ -147,7 +162,8 @@ impl BufferHandle {
             };
             let from = extent.mark.saturating_add(1);
             let read = rows::read(&mut reader, place, from, share).await;
-            let read = read.map_err(|error| self.failed(error))?;
+            let read = read.map_err(|error| self.failed(Error::Read(error)))?;
+            check_order(&extent, &read).map_err(|error| self.failed(error))?;
             left -= read.len().min(left);
             places = places.saturating_sub(1);
             if !read.is_empty() {
@@ -158,13 +174,11 @@ impl BufferHandle {
     }
 
     /// Damage that a reader finds is the writer's to deal with.
-    fn failed(&self, error: sqlx::Error) -> Error {
-        let error = Error::Read(error);
+    fn failed(&self, error: Error) -> Error {
         if error.is_damage() {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            let told = self
-                .requests
-                .try_send(Request::Damaged(cause.unwrap_or_default()));
+            let cause = std::error::Error::source(&error)
+                .map_or_else(|| error.to_string(), ToString::to_string);
+            let told = self.requests.try_send(Request::Damaged(cause));
             if told.is_err() {
                 tracing::warn!("the buffer's writer is busy and hears of the damage later");
             }
@@ -248,7 +262,7 @@ impl Postbox for BufferHandle {
         .bind(i64::try_from(publications_max).unwrap_or(i64::MAX))
         .fetch_all(&mut *reader)
         .await
-        .map_err(|error| self.failed(error))?;
+        .map_err(|error| self.failed(Error::Read(error)))?;
         rows.iter().map(|row| publication(row, broker)).collect()
     }
 

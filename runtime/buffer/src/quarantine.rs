@@ -73,7 +73,7 @@ async fn readable(aside: &Path) -> Result<Vec<Extent>, Error> {
     Ok(extents.into_values().collect())
 }
 
-/// Enters what is gone into the ledger of the new database: of each stream and epoch, the rows that the centre lacked.
+/// Enters what is gone into the ledger: of each stream and epoch, the rows from the one after `mark` to `last`.
 pub(crate) async fn enter(
     connection: &mut SqliteConnection,
     names: &mut Names,
@@ -91,7 +91,9 @@ pub(crate) async fn enter(
             names.intern(&extent.of.stream, connection).await?,
             epoch.ordinal,
         );
-        sqlx::query("INSERT INTO mark (stream, epoch, seq, sent) VALUES (?, ?, ?, ?)")
+        sqlx::query(
+            "INSERT INTO mark (stream, epoch, seq, sent) VALUES (?, ?, ?, ?) ON CONFLICT (stream, epoch) DO UPDATE SET sent = excluded.sent",
+        )
             .bind(place.0)
             .bind(place.1.cast_signed())
             .bind(extent.mark.cast_signed())

@@ -17,6 +17,7 @@ use crate::latency::Latency;
 use crate::lock::Lock;
 use crate::open::{Config, Profile};
 use crate::outbox::Shared;
+use crate::roster::Roster;
 use crate::sequence::Place;
 use crate::space::LOG_BYTES_MAX;
 use crate::{quarantine, tally};
@@ -73,6 +74,7 @@ pub struct Writer {
     pub(crate) waiting: mpsc::Receiver<Request>,
     pub(crate) config: Config,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) roster: Roster,
     /// Keeps a second process out for as long as this one writes.
     pub(crate) _lock: Lock,
 }
@@ -241,7 +243,8 @@ impl Writer {
     }
 
     /// It is on disk: says so to the sources, the readers and the counters.
-    fn report(&self, group: &mut Group) {
+    fn report(&mut self, group: &mut Group) {
+        self.roster.write(&self.shared.sequence());
         let counters = &self.shared.counters;
         counters.commits.fetch_add(1, Ordering::Relaxed);
         let now = self.commits.clock.boot_time();

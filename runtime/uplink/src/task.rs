@@ -106,7 +106,10 @@ impl<O: Outbox> Uplink<O> {
                     restored,
                 }) => {
                     self.counters.outcome(None);
-                    backoff.reset();
+                    // To hear where the centre stands is no progress yet: what follows may fail as before.
+                    if sent > 0 || self.outbox.is_empty() {
+                        backoff.reset();
+                    }
                     let now = if restored {
                         Marks::Unknown
                     } else {

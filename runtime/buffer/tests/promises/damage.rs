@@ -90,6 +90,25 @@ async fn rows_in_a_damaged_database_leave_an_entry() {
 }
 
 #[tokio::test]
+async fn rows_in_a_deleted_or_unreadable_database_leave_an_entry_as_well() {
+    for damage in [
+        |rig: &Rig| std::fs::remove_file(rig.config().path).unwrap(),
+        |rig: &Rig| overwrite(rig, 0, &[7; 8192]),
+    ] {
+        let rig = filled().await;
+        damage(&rig);
+        let open = rig.open().await;
+        let all = open.drain().await;
+        let [(_, entry)] = &all[..] else {
+            panic!("{all:?}")
+        };
+        assert_eq!((entry.first(), entry.seq), (301, 1000));
+        goes_on(&rig, &open).await;
+        open.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_row_with_a_flipped_bit_is_never_handed_out_as_a_row() {
     let rig = filled().await;
     let mut database = rig.database().await;

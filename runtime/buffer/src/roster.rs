@@ -1,0 +1,203 @@
+//! How far each stream and epoch is numbered, beside the database.
+//!
+//! A log that is cut short is no damage to SQLite: commits that were in it have never been. And of a database that cannot
+//! be read nobody could say what was in it. So after each commit the last numbers are written here as well, without an
+//! fsync: always behind what is on disk, and there after a kill. Two files take turns, each with a checksum, so that one of
+//! them is whole.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use minicbor::{Decode, Encode};
+use tidegate_record::StreamEpoch;
+
+use crate::sequence::{Extent, Sequence};
+
+/// Longest file that is read back: more than 10,000 places.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// The two files.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    files: [File; 2],
+    /// Odd and even pages go to different files.
+    turn: u64,
+}
+
+/// What a file holds.
+#[derive(Debug, Encode, Decode)]
+struct Page {
+    #[n(0)]
+    turn: u64,
+    #[n(1)]
+    places: Vec<Numbered>,
+}
+
+#[derive(Debug, Encode, Decode)]
+struct Numbered {
+    #[n(0)]
+    of: StreamEpoch,
+    #[n(1)]
+    mark: u64,
+    #[n(2)]
+    last: u64,
+}
+
+impl Roster {
+    /// Opens it. Answers with what was numbered when it was last written.
+    ///
+    /// # Errors
+    /// When the files cannot be opened.
+    pub(crate) fn open(database: &Path) -> io::Result<(Self, Vec<Extent>)> {
+        let open = |extension| {
+            OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(database.with_extension(extension))
+        };
+        let files = [open("roster-0")?, open("roster-1")?];
+        let newest = files
+            .iter()
+            .filter_map(read)
+            .max_by_key(|page| page.turn)
+            .unwrap_or(Page {
+                turn: 0,
+                places: Vec::new(),
+            });
+        let extents = newest.places.into_iter().map(|numbered| Extent {
+            mark: numbered.mark,
+            last: numbered.last,
+            ..Extent::new(numbered.of)
+        });
+        let roster = Self {
+            files,
+            turn: newest.turn,
+        };
+        Ok((roster, extents.collect()))
+    }
+
+    /// Writes what waits now. If that fails, damage later may go without an entry, and nothing else.
+    pub(crate) fn write(&mut self, sequence: &Sequence) {
+        self.turn = self.turn.wrapping_add(1);
+        let waiting = sequence.extents().values();
+        let places = waiting
+            .filter(|extent| extent.waiting() > 0)
+            .map(|extent| Numbered {
+                of: extent.of.clone(),
+                mark: extent.mark,
+                last: extent.last,
+            });
+        let page = Page {
+            turn: self.turn,
+            places: places.collect(),
+        };
+        let [even, odd] = &self.files;
+        let file = if self.turn.is_multiple_of(2) {
+            even
+        } else {
+            odd
+        };
+        let written = minicbor::to_vec(&page)
+            .map_err(io::Error::other)
+            .and_then(|cbor| {
+                let mut bytes = crc32fast::hash(&cbor).to_le_bytes().to_vec();
+                bytes.extend(u64::try_from(cbor.len()).unwrap_or(0).to_le_bytes());
+                bytes.extend(cbor);
+                file.write_all_at(&bytes, 0)
+            });
+        if let Err(error) = written {
+            tracing::warn!("cannot write how far rows are numbered: {error}");
+        }
+    }
+}
+
+fn read(file: &File) -> Option<Page> {
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let (sum, rest) = bytes.split_first_chunk::<4>()?;
+    let (length, rest) = rest.split_first_chunk::<8>()?;
+    let cbor = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    (crc32fast::hash(cbor).to_le_bytes() == *sum)
+        .then(|| minicbor::decode(cbor).ok())
+        .flatten()
+}
+
+/// What was numbered and is not in the database: rows of which only their numbers are known.
+pub(crate) fn missing(numbered: &[Extent], found: &[Extent]) -> Vec<Extent> {
+    let gone = numbered.iter().filter_map(|extent| {
+        let known = found.iter().find(|known| known.of == extent.of);
+        let from = known.map_or(extent.mark, |known| known.last.max(known.mark));
+        (extent.last > from).then(|| Extent {
+            mark: from,
+            last: extent.last,
+            ..Extent::new(extent.of.clone())
+        })
+    });
+    gone.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use tidegate_record::{Epoch, Name};
+
+    fn extent(last: u64) -> Extent {
+        let epoch = Epoch {
+            ordinal: 1,
+            random: 7,
+        };
+        let of = StreamEpoch {
+            stream: Name::new("readings").unwrap(),
+            epoch,
+        };
+        Extent {
+            mark: 3,
+            last,
+            ..Extent::new(of)
+        }
+    }
+
+    fn sequence(last: u64) -> Sequence {
+        let extent = extent(last);
+        Sequence::new(extent.of.epoch, BTreeMap::from([((1, 1), extent)]))
+    }
+
+    #[test]
+    fn the_newest_whole_page_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("buffer.db");
+        let (mut roster, numbered) = Roster::open(&database).unwrap();
+        assert!(numbered.is_empty());
+        for last in 10..=15 {
+            roster.write(&sequence(last));
+        }
+        let last = |numbered: Vec<Extent>| {
+            numbered
+                .iter()
+                .map(|extent| extent.last)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(last(Roster::open(&database).unwrap().1), [15]);
+        // The page that was being written when the power went.
+        std::fs::write(database.with_extension("roster-0"), b"half a page").unwrap();
+        assert_eq!(last(Roster::open(&database).unwrap().1), [14]);
+    }
+
+    #[test]
+    fn what_is_missing_begins_after_what_is_there_or_held() {
+        let gone = |found: &[Extent]| {
+            missing(&[extent(10)], found)
+                .iter()
+                .map(|gone| (gone.mark, gone.last))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(gone(&[]), [(3, 10)]);
+        assert_eq!(gone(&[extent(8)]), [(8, 10)]);
+        assert!(gone(&[extent(10)]).is_empty());
+    }
+}
