@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 
 use crate::error::Error;
 use crate::space::PAGE_BYTES;
@@ -64,9 +64,6 @@ pub(crate) const STEPS: [&[&str]; 2] = [
     ],
 ];
 
-/// Tables of the schema.
-const TABLES: i64 = 11;
-
 /// Brings the database to [`VERSION`], one committed step after the other.
 ///
 /// # Errors
@@ -79,19 +76,34 @@ pub(crate) async fn bring_up_to_date(connection: &mut SqliteConnection) -> Resul
             .await
             .map_err(Error::Commit)?;
     }
-    // A page of nothing in the place of the schema is a sound database without tables.
-    let tables: i64 = scalar(
-        connection,
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
-    )
-    .await?;
-    match tables {
-        TABLES => Ok(()),
-        _ => Err(Error::Impossible {
-            what: "tables, in number",
-            value: tables,
-        }),
+    check_tables(connection).await
+}
+
+/// Holds that the tables are those of [`STEPS`]: a page of nothing is a sound database without tables, and a flipped bit in
+/// a column's name shows only when that column is used.
+async fn check_tables(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let mut sound = SqliteConnectOptions::new()
+        .in_memory(true)
+        .connect()
+        .await
+        .map_err(Error::Read)?;
+    for (version, step) in (1..).zip(STEPS) {
+        take(&mut sound, version, step).await.map_err(Error::Read)?;
     }
+    let (expected, found) = (tables(&mut sound).await?, tables(connection).await?);
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::Damaged(
+            "its tables are not those that were made".to_owned(),
+        )),
+    }
+}
+
+async fn tables(connection: &mut SqliteConnection) -> Result<Vec<(String, String)>, Error> {
+    sqlx::query_as("SELECT name, coalesce(sql, '') FROM sqlite_schema ORDER BY name")
+        .fetch_all(connection)
+        .await
+        .map_err(Error::Read)
 }
 
 /// Holds that the database is of this version.
@@ -193,7 +205,6 @@ pub(crate) fn reader(path: &Path) -> SqliteConnectOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sqlx::ConnectOptions;
 
     async fn open(folder: &tempfile::TempDir) -> SqliteConnection {
         let path = folder.path().join("buffer.db");
@@ -228,6 +239,19 @@ mod tests {
             .unwrap();
             assert_eq!(rows, 1);
         }
+    }
+
+    #[tokio::test]
+    async fn a_schema_that_is_not_ours_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = open(&folder).await;
+        bring_up_to_date(&mut connection).await.unwrap();
+        sqlx::query("ALTER TABLE epoch RENAME COLUMN boot TO boos")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let refused = bring_up_to_date(&mut connection).await.unwrap_err();
+        assert!(refused.is_damage(), "{refused}");
     }
 
     #[tokio::test]
