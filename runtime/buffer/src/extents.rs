@@ -66,7 +66,7 @@ fn extent(of: StreamEpoch, row: &sqlx::sqlite::SqliteRow) -> Result<Extent, Erro
         mark,
         sent: column(4)?,
         reserved: column(4)?,
-        last: optional(9)?.unwrap_or(mark),
+        last: optional(9)?.unwrap_or(mark).max(mark),
         trimmed: optional(10)?.map_or(mark, |first| first.saturating_sub(1)),
         usage: Usage::new([column(6)?, column(7)?, column(8)?]),
         ..Extent::new(of)

@@ -195,16 +195,15 @@ impl Database {
         let mut writer = options.connect().await.map_err(open)?;
         schema::bring_up_to_date(&mut writer).await?;
         let mut names = Names::read(&mut writer).await?;
-        let found = extents::read(&mut writer, &names).await?;
-        let found: Vec<_> = found.into_values().collect();
-        for gone in roster::missing(numbered, &found) {
-            // One after the other: two sources may name the same rows.
+        // One after the other: two sources may name the same rows.
+        for numbered in numbered {
             let found = extents::read(&mut writer, &names).await?;
             let found: Vec<_> = found.into_values().collect();
-            let gone = roster::missing(&[gone], &found);
-            quarantine::enter(&mut writer, &mut names, &gone, clock.wall_time())
-                .await
-                .map_err(Error::Commit)?;
+            for gone in roster::missing(std::slice::from_ref(numbered), &found) {
+                quarantine::enter(&mut writer, &mut names, &gone, clock.wall_time())
+                    .await
+                    .map_err(Error::Commit)?;
+            }
         }
         let epoch = begin(&mut writer, clock, lock.newest_epoch())
             .await

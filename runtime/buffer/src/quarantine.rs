@@ -16,6 +16,7 @@ use tidegate_record::{Class, Reason, StoredRow, WallTime};
 use crate::error::Error;
 use crate::extents;
 use crate::names::Names;
+use crate::roster::Gone;
 use crate::rows::{self, Placed};
 use crate::schema;
 use crate::sequence::Extent;
@@ -73,47 +74,40 @@ async fn readable(aside: &Path) -> Result<Vec<Extent>, Error> {
     Ok(extents.into_values().collect())
 }
 
-/// Enters what is gone into the ledger: of each stream and epoch, the rows from the one after `mark` to `last`.
+/// Enters what is gone: how far the centre held it, and in the ledger the rows that it lacked.
 pub(crate) async fn enter(
     connection: &mut SqliteConnection,
     names: &mut Names,
-    gone: &[Extent],
+    gone: &Gone,
     now: WallTime,
 ) -> Result<(), sqlx::Error> {
-    for extent in gone.iter().filter(|extent| extent.waiting() > 0) {
-        let epoch = extent.of.epoch;
-        sqlx::query("INSERT INTO epoch (ordinal, random, boot, opened) VALUES (?, ?, 0, 0) ON CONFLICT DO NOTHING")
-            .bind(epoch.ordinal.cast_signed())
-            .bind(epoch.random.cast_signed())
-            .execute(&mut *connection)
-            .await?;
-        let place = (
-            names.intern(&extent.of.stream, connection).await?,
-            epoch.ordinal,
-        );
-        sqlx::query(
-            "INSERT INTO mark (stream, epoch, seq, sent) VALUES (?, ?, ?, ?) ON CONFLICT (stream, epoch) DO UPDATE SET sent = excluded.sent",
-        )
-            .bind(place.0)
-            .bind(place.1.cast_signed())
-            .bind(extent.mark.cast_signed())
-            .bind(extent.last.cast_signed())
-            .execute(&mut *connection)
-            .await?;
-        let from = extent.mark.saturating_add(1);
-        let from = (from < extent.last).then_some(from);
-        let entry = rows::lost(
-            extent.last,
-            from,
-            Class::Alarm,
-            Reason::Quarantined,
-            extent.waiting(),
-        );
-        let entry = StoredRow { time: now, ..entry };
-        let placed = Placed::new(place, &entry)?;
-        rows::insert_covering(connection, &placed, from).await?;
+    let epoch = gone.of.epoch;
+    sqlx::query("INSERT INTO epoch (ordinal, random, boot, opened) VALUES (?, ?, 0, 0) ON CONFLICT DO NOTHING")
+        .bind(epoch.ordinal.cast_signed())
+        .bind(epoch.random.cast_signed())
+        .execute(&mut *connection)
+        .await?;
+    let stream = names.intern(&gone.of.stream, connection).await?;
+    let place = (stream, epoch.ordinal);
+    sqlx::query(
+        "INSERT INTO mark (stream, epoch, seq, sent) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (stream, epoch) DO UPDATE SET seq = max(seq, excluded.seq), sent = excluded.sent",
+    )
+    .bind(place.0)
+    .bind(place.1.cast_signed())
+    .bind(gone.mark.cast_signed())
+    .bind(gone.last.cast_signed())
+    .execute(&mut *connection)
+    .await?;
+    let rows = gone.last.saturating_sub(gone.after);
+    if rows == 0 {
+        return Ok(());
     }
-    Ok(())
+    let from = (rows > 1).then_some(gone.after.saturating_add(1));
+    let entry = rows::lost(gone.last, from, Class::Alarm, Reason::Quarantined, rows);
+    let entry = StoredRow { time: now, ..entry };
+    let placed = Placed::new(place, &entry)?;
+    rows::insert_covering(connection, &placed, from).await
 }
 
 fn noted(path: &Path) -> PathBuf {

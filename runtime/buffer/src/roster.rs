@@ -83,9 +83,10 @@ impl Roster {
     /// Writes what waits now. If that fails, damage later may go without an entry, and nothing else.
     pub(crate) fn write(&mut self, sequence: &Sequence) {
         self.turn = self.turn.wrapping_add(1);
-        let waiting = sequence.extents().values();
-        let places = waiting
-            .filter(|extent| extent.waiting() > 0)
+        let now = sequence.epoch();
+        let places = sequence.extents().values();
+        let places = places
+            .filter(|extent| extent.waiting() > 0 || extent.of.epoch == now)
             .map(|extent| Numbered {
                 of: extent.of.clone(),
                 mark: extent.mark,
@@ -126,15 +127,28 @@ fn read(file: &File) -> Option<Page> {
         .flatten()
 }
 
-/// What was numbered and is not in the database: rows of which only their numbers are known.
-pub(crate) fn missing(numbered: &[Extent], found: &[Extent]) -> Vec<Extent> {
+/// A stream and epoch that is numbered further than the database knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) of: StreamEpoch,
+    /// How far the centre holds it.
+    pub(crate) mark: u64,
+    /// The last number that is there.
+    pub(crate) after: u64,
+    /// The last number that there was.
+    pub(crate) last: u64,
+}
+
+/// What was numbered and is not in the database.
+pub(crate) fn missing(numbered: &[Extent], found: &[Extent]) -> Vec<Gone> {
     let gone = numbered.iter().filter_map(|extent| {
         let known = found.iter().find(|known| known.of == extent.of);
-        let from = known.map_or(extent.mark, |known| known.last.max(known.mark));
-        (extent.last > from).then(|| Extent {
-            mark: from,
+        let after = known.map_or(0, |known| known.last);
+        (extent.last > after).then(|| Gone {
+            of: extent.of.clone(),
+            mark: extent.mark,
+            after: after.max(extent.mark),
             last: extent.last,
-            ..Extent::new(extent.of.clone())
         })
     });
     gone.collect()
@@ -193,7 +207,7 @@ mod tests {
         let gone = |found: &[Extent]| {
             missing(&[extent(10)], found)
                 .iter()
-                .map(|gone| (gone.mark, gone.last))
+                .map(|gone| (gone.after, gone.last))
                 .collect::<Vec<_>>()
         };
         assert_eq!(gone(&[]), [(3, 10)]);
