@@ -88,6 +88,8 @@ impl Error {
             Self::Open { source, .. } | Self::Read(source) | Self::Commit(source) => {
                 let extended = extended_code(source);
                 extended == Some(SQLITE_IOERR_SHORT_READ)
+                    // Text that is not UTF-8, or a number where there was text.
+                    || matches!(source, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
                     || matches!(code(source), Some(SQLITE_CORRUPT | SQLITE_NOTADB))
             }
             Self::Impossible { .. } | Self::Damaged(_) => true,
