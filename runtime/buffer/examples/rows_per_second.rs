@@ -1,6 +1,7 @@
 //! Durable rows a second: through the buffer, and into bare SQLite by the same library with the same settings, schema,
 //! row bodies and rows per commit. Prints one line of JSON.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,6 +41,7 @@ async fn ours(folder: &Path, clock: &Arc<dyn Clock>) -> Result<(f64, usize), Fai
         path: folder.join("ours.db"),
         profile: Profile::Latency,
         quota_bytes: 1 << 30,
+        policies: HashMap::new(),
     };
     let buffer = Buffer::open(&config, Arc::new(Limits::DEFAULT), clock.clone()).await?;
     let Opened {

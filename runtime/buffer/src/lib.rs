@@ -22,7 +22,8 @@
 //! - [`writer`]: the loop that groups and commits. `commit`: one transaction. `rows`: rows as they stand on disk.
 //!   `effects`: state, publications, seen ids, dead letters.
 //! - `sequence`: positions and marks of all streams, in memory. `extents`: the same, read from disk.
-//! - `space`: quota and pressure. `prune`: what gives way next. `thin`: many rows into few. `evict`: doing it.
+//! - `space`: quota and pressure. [`Policy`]: what a stream does near the quota. `prune`: what gives way next. `thin`: many
+//!   rows into few. `evict`: doing it.
 //! - `tally`: messages that led to nothing.
 //! - [`outbox`]: rows and publications out again.
 //! - [`Inspection`]: looking into it from outside.
@@ -42,6 +43,7 @@ mod lock;
 mod names;
 mod open;
 mod outbox;
+mod policy;
 mod prune;
 mod quarantine;
 mod restore;
@@ -59,6 +61,7 @@ pub use inspect::{Account, DeadLetter, Entry, Inspection};
 pub use latency::Latency;
 pub use open::{Buffer, Config, Opened, Profile};
 pub use outbox::BufferHandle;
+pub use policy::Policy;
 pub use restore::Restored;
 pub use space::{QUOTA_BYTES_DEFAULT, QUOTA_BYTES_MIN};
 pub use tally::Tally;

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::lock::Lock;
 use crate::names::Names;
 use crate::outbox::{BufferHandle, Shared};
+use crate::policy::Policy;
 use crate::restore::{Restored, restore};
 use crate::roster::{self, Roster};
 use crate::sequence::{Extent, Sequence};
@@ -32,6 +33,8 @@ pub struct Config {
     ///
     /// [`QUOTA_BYTES_MIN`]: crate::QUOTA_BYTES_MIN
     pub quota_bytes: u64,
+    /// What streams do near the quota; one that is not named here degrades.
+    pub policies: HashMap<Name, Policy>,
 }
 
 /// When the buffer commits.

@@ -4,12 +4,13 @@
 //! commits, the field sends the last acknowledgements, the uplink sends what it can, the database closes. All of it
 //! within `Limits::shutdown_grace`; what is not done by then comes again after the next start.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_buffer::{Buffer, BufferHandle, Opened, Writer};
+use tidegate_buffer::{Buffer, BufferHandle, Opened, Policy, Writer};
 use tidegate_bundle::VerifiedRoot;
 use tidegate_field::{Broker, BrokerHandle, Phase, Sensor, SensorHandle, Surroundings};
-use tidegate_record::{Applied, Clock, Effects, Limits, Record, SystemClock};
+use tidegate_record::{Applied, Clock, Effects, Limits, Name, Record, SystemClock};
 use tidegate_router::Router;
 use tidegate_sandbox::{CodeCache, Module, ModuleCounters, Outlets, Sandbox};
 use tidegate_uplink::{Client, Uplink, UplinkCounters};
@@ -35,6 +36,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         path: settings.database(),
         profile: settings.buffer.profile,
         quota_bytes: settings.buffer.quota_bytes,
+        policies: policies(&settings),
     };
     let mut buffer = Buffer::open(&config, limits.clone(), clock.clone()).await?;
     let control = Control::open(settings.control_socket())?;
@@ -141,6 +143,13 @@ fn limits(settings: &Settings) -> Limits {
         seen_ids_max: asked.max().unwrap_or(Limits::DEFAULT.seen_ids_max),
         ..Limits::DEFAULT
     }
+}
+
+fn policies(settings: &Settings) -> HashMap<Name, Policy> {
+    let streams = settings.streams.iter();
+    streams
+        .map(|stream| (stream.name.clone(), stream.when_full))
+        .collect()
 }
 
 /// The running tasks, by when they end.

@@ -1,5 +1,6 @@
 //! A buffer in a folder of its own, what its sources hear, and rows for it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use sqlx::{ConnectOptions, SqliteConnection};
@@ -48,6 +49,7 @@ impl Rig {
             path: self.folder.path().join("buffer.db"),
             profile: Profile::Latency,
             quota_bytes: QUOTA_BYTES_MIN,
+            policies: HashMap::new(),
         }
     }
 

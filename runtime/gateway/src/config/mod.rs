@@ -5,6 +5,7 @@
 mod broker;
 mod buffer;
 mod reader;
+mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use toml::de::DeTable;
 use crate::error::Error;
 use buffer::BufferSettings;
 use reader::{Problem, Problems, Section, duration};
+pub(crate) use stream::StreamSettings;
 
 /// How often the host driver reads, unless said otherwise.
 const SENSOR_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) root: PathBuf,
     /// The buffer.
     pub(crate) buffer: BufferSettings,
+    /// What is wanted of streams.
+    pub(crate) streams: Vec<StreamSettings>,
     /// Where the centre is.
     pub(crate) uplink: Option<tidegate_uplink::Config>,
     /// Brokers.
@@ -133,6 +137,7 @@ impl File<'_> {
             root
         });
         let buffer = top.section("buffer").map(BufferSettings::read);
+        let streams = stream::read(top.sections("stream"));
         let uplink = top
             .section("uplink")
             .and_then(|section| self.uplink(section));
@@ -161,6 +166,7 @@ impl File<'_> {
             state,
             root,
             buffer: buffer.unwrap_or_default(),
+            streams,
             uplink,
             brokers,
             sensors,

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use tidegate_buffer::Policy;
 use tidegate_field::{MessageIdFrom, Protocol};
 
 use super::*;
@@ -220,5 +221,52 @@ fn what_a_broker_cannot_have_is_refused_with_the_reason() {
             "{found:#?}"
         );
         assert!(found[0].contains(expected), "{expected}\n{found:#?}");
+    }
+}
+
+#[test]
+fn a_stream_has_an_objective_and_a_policy_or_neither() {
+    let text = format!(
+        "{MINIMAL}[[stream]]\nname = \"readings\"\nlag = \"10m\"\nwhen-full = \"drop-oldest\"\n[[stream]]\nname = \"alarms\"\n"
+    );
+    let settings = Settings::parse(&text, Path::new("/")).unwrap();
+    let [readings, alarms] = &settings.streams[..] else {
+        panic!("two streams");
+    };
+    assert_eq!(readings.name.as_str(), "readings");
+    assert_eq!(readings.lag.map(|lag| lag.as_secs()), Some(600));
+    assert_eq!(readings.when_full, Policy::DropOldest);
+    assert_eq!((alarms.lag, alarms.when_full), (None, Policy::Degrade));
+}
+
+#[test]
+fn what_a_stream_cannot_have_is_refused_with_the_reason() {
+    for (settings, line, expected) in [
+        ("name = \"a\"\nlag = \"4s\"", 8, "lag: 4s is less than 5 s"),
+        ("name = \"a\"\nlag = \"10\"", 8, "lag: \"10\" is not a time"),
+        ("name = \"a\"\nlag = 10", 8, "lag: integer where a text"),
+        (
+            "name = \"a\"\nwhen-full = \"drop\"",
+            8,
+            "when-full: \"drop\" is none of \"degrade\", \"drop-oldest\", \"block\"",
+        ),
+        ("lag = \"10s\"", 6, "name is missing in [stream]"),
+        ("name = \"A\"", 7, "name: a name has only"),
+        (
+            "name = \"a\"\nlags = \"10s\"",
+            8,
+            "unknown key lags in [stream], did you mean lag?",
+        ),
+        (
+            "name = \"a\"\n[[stream]]\nname = \"a\"",
+            9,
+            "name: there is another stream named a",
+        ),
+    ] {
+        let found = problems(&format!("{MINIMAL}[[stream]]\n{settings}\n"));
+        assert!(
+            found.len() == 1 && found[0].starts_with(&format!("line {line}: {expected}")),
+            "{settings}: {found:#?}"
+        );
     }
 }
