@@ -170,6 +170,7 @@ pub(crate) fn request(gateway: &str, rows: Vec<StreamRows>) -> SyncRequest {
                 faults: 0,
             }],
             buffer: None,
+            streams: Vec::new(),
         },
     }
 }

@@ -147,6 +147,7 @@ impl Status {
             rejected: get(&self.buffer.counters().dead_letters),
             modules: self.modules.iter().filter_map(module).collect(),
             buffer: Some(self.buffer_status()),
+            streams: Vec::new(),
         }
     }
 }

@@ -13,7 +13,8 @@ pub mod sync;
 
 pub use codec::{CONTENT_TYPE, Error, decode, encode};
 pub use sync::{
-    BufferStatus, GatewayStatus, ModuleStatus, StreamRows, SyncReply, SyncRequest, Tally, VERSION,
+    BufferStatus, GatewayStatus, Measured, ModuleStatus, STREAM_LAGS_MAX, StreamLag, StreamRows,
+    SyncReply, SyncRequest, Tally, VERSION,
 };
 pub use tidegate_record::{
     Bins, BootId, BootTime, Class, ClockQuality, Content, Document, Epoch, Lost, LostValue, Mark,

@@ -66,6 +66,60 @@ pub struct GatewayStatus {
     /// Its buffer.
     #[n(5)]
     pub buffer: Option<BufferStatus>,
+    /// How far the centre is behind with each stream: at most [`STREAM_LAGS_MAX`], those with an objective first.
+    #[n(6)]
+    #[cbor(skip_if = "Vec::is_empty")]
+    pub streams: Vec<StreamLag>,
+}
+
+/// Streams of which a gateway tells the lag.
+pub const STREAM_LAGS_MAX: usize = 256;
+
+/// How far the centre is behind with one stream, as the gateway sees it before the request that says so.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct StreamLag {
+    /// Which stream.
+    #[n(0)]
+    pub stream: Name,
+    /// Rows that the centre lacks.
+    #[n(1)]
+    pub rows_waiting: u64,
+    /// Since the commit of the oldest of them, in milliseconds; 0 when there is none.
+    #[n(2)]
+    pub lag_ms: u64,
+    /// How it was measured.
+    #[n(3)]
+    pub measured: Measured,
+    /// How long a row may wait, in milliseconds, if the operator has said so.
+    #[n(4)]
+    pub objective_ms: Option<u64>,
+}
+
+/// How the time since a row's commit was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Measured {
+    /// Within one boot, by the time since it.
+    #[default]
+    #[n(0)]
+    BootTime,
+    /// Over a boot, by a wall clock that was synchronised then and now.
+    #[n(1)]
+    WallClock,
+    /// Over a boot, by a wall clock that may have been wrong.
+    #[n(2)]
+    Doubtful,
+}
+
+impl Measured {
+    /// The word for it in documents and pages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BootTime => "boot-time",
+            Self::WallClock => "wall-clock",
+            Self::Doubtful => "doubtful",
+        }
+    }
 }
 
 /// The buffer of a gateway.

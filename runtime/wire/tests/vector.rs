@@ -10,9 +10,9 @@
 use minicbor::{Decode, Encode};
 use tidegate_wire::{
     Bins, BootId, BootTime, BufferStatus, Class, ClockQuality, Content, Document, Epoch,
-    GatewayStatus, Lost, LostValue, Mark, ModuleStatus, Name, NamedValue, Numbers, Reason, Scalar,
-    Stamp, StoredRow, StreamEpoch, StreamRows, SyncReply, SyncRequest, Tally, Thinned,
-    ThinnedValue, VERSION, WallTime, decode,
+    GatewayStatus, Lost, LostValue, Mark, Measured, ModuleStatus, Name, NamedValue, Numbers,
+    Reason, Scalar, Stamp, StoredRow, StreamEpoch, StreamLag, StreamRows, SyncReply, SyncRequest,
+    Tally, Thinned, ThinnedValue, VERSION, WallTime, decode,
 };
 
 const PAGE: &str = include_str!("../../../docs/formats/wire.md");
@@ -39,6 +39,16 @@ fn rows_that_stand_for_others_are_the_bytes_of_the_page() {
 fn the_reply_is_the_bytes_of_the_page() {
     assert_eq!(minicbor::to_vec(reply()).unwrap(), block("reply"));
     assert_eq!(decode::<SyncReply>(&block("frame")).unwrap(), reply());
+}
+
+#[test]
+fn a_status_with_streams_is_the_bytes_of_the_page_and_one_without_is_read() {
+    let bytes = minicbor::to_vec(behind()).unwrap();
+    assert_eq!(bytes, block("behind"));
+    assert_eq!(minicbor::decode::<GatewayStatus>(&bytes).unwrap(), behind());
+    let earlier = request().status;
+    let bytes = minicbor::to_vec(&earlier).unwrap();
+    assert_eq!(minicbor::decode::<GatewayStatus>(&bytes).unwrap(), earlier);
 }
 
 #[test]
@@ -153,6 +163,7 @@ fn request() -> SyncRequest {
                 faults: 0,
             }],
             buffer: None,
+            streams: Vec::new(),
         },
     }
 }
@@ -237,8 +248,34 @@ fn degraded() -> SyncRequest {
                     last: WallTime(1_795_246_100_000_000_000),
                 }],
             }),
+            streams: Vec::new(),
         },
         ..request()
+    }
+}
+
+/// Behind with one stream, and not with another.
+fn behind() -> GatewayStatus {
+    let lag = |stream: &str| StreamLag {
+        stream: Name::new(stream).unwrap(),
+        rows_waiting: 0,
+        lag_ms: 0,
+        measured: Measured::BootTime,
+        objective_ms: None,
+    };
+    let readings = StreamLag {
+        rows_waiting: 3600,
+        lag_ms: 723_000,
+        measured: Measured::WallClock,
+        objective_ms: Some(600_000),
+        ..lag("readings")
+    };
+    GatewayStatus {
+        version: "0.1.0".into(),
+        rows_waiting: 3600,
+        records_in: 1000,
+        streams: vec![readings, lag("alarms")],
+        ..GatewayStatus::default()
     }
 }
 
