@@ -174,6 +174,20 @@ pub enum Error {
         /// Line and column.
         source: serde_json::Error,
     },
+    /// Sealed to another key than the one at hand.
+    #[error("the file is sealed to key {expected}, this is key {found}")]
+    WrongRecipient {
+        /// Whose it is.
+        expected: KeyId,
+        /// The key at hand.
+        found: KeyId,
+    },
+    /// Sealed under another key, or changed since.
+    #[error("the {what} does not open: it was changed, or is of another file")]
+    Unsealable {
+        /// Preface or piece.
+        what: &'static str,
+    },
     /// The system has no random numbers for a new key.
     #[error("no random numbers for a new key: {0}")]
     NoRandom(String),
@@ -204,6 +218,8 @@ impl Error {
             Self::DuplicateField { .. } => "duplicate-field",
             Self::TooLarge { .. } => "too-large",
             Self::Malformed { .. } | Self::NotJson { .. } => "malformed",
+            Self::WrongRecipient { .. } => "wrong-recipient",
+            Self::Unsealable { .. } => "unsealable",
             Self::NoRandom(_) => "no-random",
         }
     }

@@ -8,6 +8,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
+use hmac::{Hmac, KeyInit, Mac as _};
+use sha2::Sha256;
 
 use crate::{Digest, Error};
 
@@ -27,6 +29,14 @@ impl KeyId {
     /// `malformed` for anything else.
     pub fn parse(text: &str) -> Result<Self, Error> {
         Digest::parse(text).map(Self)
+    }
+
+    pub(crate) fn of(public_key: &[u8]) -> Self {
+        Self(Digest::of(public_key))
+    }
+
+    pub(crate) const fn from_digest(bytes: [u8; 32]) -> Self {
+        Self(Digest::from_bytes(bytes))
     }
 }
 
@@ -76,7 +86,7 @@ impl PublicKey {
     /// The text form, without a line end.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("{PUBLIC_PREFIX}{}", BASE64.encode(self.0.as_bytes()))
+        key_text(PUBLIC_PREFIX, self.0.as_bytes())
     }
 
     /// The 32 bytes.
@@ -148,7 +158,7 @@ impl SigningKey {
     /// The text form, without a line end. A secret: write it to a file of mode 0600.
     #[must_use]
     pub fn to_secret_text(&self) -> String {
-        format!("{SECRET_PREFIX}{}", BASE64.encode(self.0.as_bytes()))
+        key_text(SECRET_PREFIX, self.0.as_bytes())
     }
 
     /// The public half.
@@ -162,6 +172,18 @@ impl SigningKey {
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
+
+    /// A key for another purpose, which tells nothing of this one: HMAC-SHA-256 of `purpose` and `salt`.
+    pub(crate) fn derive(&self, purpose: &[u8], salt: &[u8; 32]) -> [u8; 32] {
+        let mut key = [0; 64]; // A block of SHA-256: HMAC fills a shorter key up with zeros.
+        key.iter_mut()
+            .zip(self.0.as_bytes())
+            .for_each(|(to, from)| *to = *from);
+        let mut mac = <Hmac<Sha256> as KeyInit>::new(&key.into());
+        mac.update(purpose);
+        mac.update(salt);
+        mac.finalize().into_bytes().into()
+    }
 }
 
 impl fmt::Debug for SigningKey {
@@ -170,8 +192,13 @@ impl fmt::Debug for SigningKey {
     }
 }
 
+/// `prefix` and the bytes in base64.
+pub(crate) fn key_text(prefix: &str, bytes: &[u8]) -> String {
+    format!("{prefix}{}", BASE64.encode(bytes))
+}
+
 /// Reads `prefix` and 32 bytes in base64; one line end at the end is allowed.
-fn key_bytes(text: &str, prefix: &str, what: &str) -> Result<[u8; 32], Error> {
+pub(crate) fn key_bytes(text: &str, prefix: &str, what: &str) -> Result<[u8; 32], Error> {
     let bad = |problem: String| Error::malformed(format!("the {what}"), problem);
     let line = text.strip_suffix('\n').unwrap_or(text);
     let encoded = line

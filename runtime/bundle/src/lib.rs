@@ -32,6 +32,8 @@
 //! - `root`: the document that says who may sign what
 //! - `dsse`: the envelope around every document; signatures and thresholds
 //! - `keys`: keys, their ids, their text form
+//! - `chain`: what a device signs piece by piece
+//! - `sealed`: files that only the centre can read
 //! - `tar`: the archive, read strictly
 //! - `json`: JSON, read strictly
 //! - `text`: what names, topic filters and other texts may be
@@ -39,6 +41,7 @@
 //! - `error`: every reason to refuse
 
 mod bundle;
+mod chain;
 mod digest;
 mod dsse;
 mod error;
@@ -46,10 +49,12 @@ mod json;
 mod keys;
 mod release;
 mod root;
+mod sealed;
 mod tar;
 pub mod text;
 
 pub use bundle::{BUNDLE_BYTES_MAX, UnverifiedBundle, VerifiedBundle, seal};
+pub use chain::{CHAIN_TYPE, Chain, SIGNATURE_BYTES};
 pub use digest::Digest;
 pub use dsse::{DOCUMENT_BYTES_MAX, Envelope, SIGNATURES_MAX, Signers, signed_bytes};
 pub use error::Error;
@@ -59,3 +64,4 @@ pub use release::{
     Stream, WORLD,
 };
 pub use root::{ROOT_TYPE, ReleaseRole, Role, Roles, Root, VerifiedRoot};
+pub use sealed::{ContentKey, OpeningKey, PREFACE_BYTES, SEAL_BYTES, SealingKey, recipient};

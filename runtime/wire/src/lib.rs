@@ -7,11 +7,14 @@
 //! # Layout
 //! - [`sync`]: the messages.
 //! - [`codec`]: bytes to messages and back.
+//! - [`export`]: rows in a file.
 
 pub mod codec;
+pub mod export;
 pub mod sync;
 
 pub use codec::{CONTENT_TYPE, Error, decode, encode};
+pub use export::{Chunk, End, Head, Part};
 pub use sync::{
     BufferStatus, GatewayStatus, Measured, ModuleStatus, STREAM_LAGS_MAX, StreamLag, StreamRows,
     SyncReply, SyncRequest, Tally, VERSION,
