@@ -41,6 +41,7 @@ async fn ours(folder: &Path, clock: &Arc<dyn Clock>) -> Result<(f64, usize), Fai
         path: folder.join("ours.db"),
         profile: Profile::Latency,
         quota_bytes: 1 << 30,
+        second: None,
         policies: HashMap::new(),
     };
     let buffer = Buffer::open(&config, Arc::new(Limits::DEFAULT), clock.clone()).await?;

@@ -4,15 +4,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sqlx::{Connection, SqliteConnection};
-use tidegate_record::{Applied, Clock, Limits, Mark, Reason, Stamp, StoredRow};
+use tidegate_record::{Applied, Clock, Epoch, Limits, Mark, Name, Stamp, StoredRow};
 
 use crate::error::Error;
 use crate::evict::{make_room, write_usage};
 use crate::names::Names;
 use crate::outbox::Shared;
-use crate::prune::{Pressure, Step, step};
+use crate::policy::Policy;
+use crate::prune::{Pressure, Rules, Step, step};
 use crate::rows::{self, Placed, Statement};
-use crate::sequence::Place;
+use crate::sequence::{Destination, Place, Sequence};
 use crate::space::Space;
 use crate::tally::{self, Tallies};
 use crate::writer::Request;
@@ -35,6 +36,8 @@ pub(crate) struct Group {
     pub(crate) tallies: Tallies,
     /// Whether a mark went back.
     pub(crate) went_back: bool,
+    /// The epoch that it begins.
+    pub(crate) epoch: Option<Epoch>,
 }
 
 impl Group {
@@ -51,6 +54,8 @@ pub(crate) struct Commits {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) space: Space,
+    /// What happens near the quota to streams that do not degrade.
+    pub(crate) policies: HashMap<Name, Policy>,
     /// Which release has written each module's state, as far as it is on disk.
     pub(crate) writers: HashMap<i64, Arc<str>>,
 }
@@ -60,6 +65,7 @@ impl Commits {
     /// is no room, everything in memory is as before, and it can be tried again.
     pub(crate) async fn commit(&mut self, group: &mut Group, shared: &Shared) -> Result<(), Error> {
         group.tallies = tally::of(&group.applied, self.clock.wall_time());
+        (group.went_back, group.epoch) = (false, None);
         let written = self.write(group, shared).await.map_err(Error::Commit);
         match written {
             Err(error) if error.is_full() => {
@@ -68,7 +74,13 @@ impl Commits {
             }
             other => other?,
         }
-        shared.sequence().end_rewrites();
+        {
+            let mut sequence = shared.sequence();
+            sequence.end_rewrites();
+            if let Some(epoch) = group.epoch {
+                sequence.begin(epoch);
+            }
+        }
         if self.space.is_stale() || self.space.pressure() > Pressure::None {
             self.space
                 .measure(&mut self.connection)
@@ -90,7 +102,7 @@ impl Commits {
     /// Makes room for a commit that found none. False when nothing can give way.
     pub(crate) async fn make_room(&mut self, shared: &Shared) -> Result<bool, Error> {
         self.space.found_full();
-        if self.next_step(shared).is_none() {
+        if self.next_step(&shared.sequence()).is_none() {
             return Ok(false);
         }
         self.commit(&mut Group::default(), shared).await?;
@@ -99,7 +111,7 @@ impl Commits {
 
     /// Whether there is something to do without anyone asking for it.
     pub(crate) fn is_filling(&self, shared: &Shared) -> bool {
-        self.next_step(shared).is_some()
+        self.next_step(&shared.sequence()).is_some()
     }
 
     /// What memory says is what the disk says again.
@@ -141,20 +153,21 @@ impl Commits {
         rows::insert(&mut self.connection, &rows).await?;
         self.write_effects(group).await?;
         tally::write(&mut self.connection, &mut self.names, &group.tallies).await?;
-        let mut went_back = false;
         for request in &group.requests {
             match request {
-                Request::Marks(marks, _) => went_back |= self.mark(marks, shared).await?,
+                Request::Marks(by, marks, _) => {
+                    group.went_back |= self.mark(*by, marks, shared).await?;
+                }
                 Request::Delivered(ids, _) => self.delivered(ids).await?,
                 Request::Sending(places, _) => self.reserve(places, shared).await?,
                 Request::Flush(_) | Request::Damaged(_) => {}
                 Request::Epoch(_) => {
-                    let epoch = crate::open::begin(&mut self.connection, &*self.clock, 0).await?;
-                    shared.sequence().begin(epoch);
+                    // Numbered in from the next commit on: this one may be rolled back.
+                    group.epoch =
+                        Some(crate::open::begin(&mut self.connection, &*self.clock, 0).await?);
                 }
             }
         }
-        group.went_back = went_back;
         let least = if self.space.pressure() == Pressure::Full {
             FULL_STEPS
         } else {
@@ -172,19 +185,20 @@ impl Commits {
     /// The next step, decided together with the note that it is under way.
     fn decide(&self, shared: &Shared) -> Option<Step> {
         let mut sequence = shared.sequence();
-        let (pressure, room) = (self.space.pressure(), self.space.row_bytes_max());
-        let step = step(sequence.extents(), pressure, room)?;
-        if !matches!(step, Step::Forget { .. }) {
-            sequence.begin_rewrite(step.place());
-        }
+        let step = self.next_step(&sequence)?;
+        sequence.begin_rewrite(step.place());
         Some(step)
     }
 
-    fn next_step(&self, shared: &Shared) -> Option<Step> {
+    fn next_step(&self, sequence: &Sequence) -> Option<Step> {
         step(
-            shared.sequence().extents(),
+            sequence.extents(),
             self.space.pressure(),
-            self.space.row_bytes_max(),
+            &Rules {
+                room: self.space.row_bytes_max(),
+                second: sequence.second(),
+                policies: &self.policies,
+            },
         )
     }
 
@@ -274,34 +288,23 @@ impl Commits {
     }
 
     /// Moves marks; true when one went back.
-    async fn mark(&mut self, marks: &[Mark], shared: &Shared) -> Result<bool, sqlx::Error> {
-        let moved = shared.sequence().acknowledge(marks);
+    async fn mark(
+        &mut self,
+        by: Destination,
+        marks: &[Mark],
+        shared: &Shared,
+    ) -> Result<bool, sqlx::Error> {
+        let moved = shared.sequence().acknowledge(by, marks);
         let went_back = moved.iter().any(|moved| moved.mark < moved.before);
         for moved in moved {
             let (stream, epoch) = moved.place;
-            let query = sqlx::query("UPDATE mark SET seq = ? WHERE stream = ? AND epoch = ?");
-            let query = query
-                .bind(moved.mark.cast_signed())
-                .bind(stream)
-                .bind(epoch.cast_signed());
-            self.execute(query).await?;
-            if let Some(last) = moved.forgotten_to {
-                let rows = last.saturating_sub(moved.mark);
-                let from = moved.mark.saturating_add(1);
-                let entry = rows::lost(
-                    last,
-                    (from < last).then_some(from),
-                    tidegate_record::Class::Raw,
-                    Reason::Forgotten,
-                    rows,
-                );
-                let entry = StoredRow {
-                    time: self.clock.wall_time(),
-                    ..entry
-                };
-                let placed = Placed::new(moved.place, &entry)?;
-                rows::insert_covering(&mut self.connection, &placed, entry.from).await?;
-            }
+            let query = sqlx::query(match by {
+                Destination::First => "UPDATE mark SET seq = ? WHERE stream = ? AND epoch = ?",
+                Destination::Second => "UPDATE mark SET second = ? WHERE stream = ? AND epoch = ?",
+            });
+            let query = query.bind(moved.mark.cast_signed());
+            self.execute(query.bind(stream).bind(epoch.cast_signed()))
+                .await?;
         }
         Ok(went_back)
     }

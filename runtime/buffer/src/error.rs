@@ -99,7 +99,10 @@ impl Error {
 
     /// Whether there was no room: of the quota's pages, or on the disk. Nothing is broken, and it can be tried again.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Commit(source) if code(source) == Some(SQLITE_FULL))
+        match self {
+            Self::Open { source, .. } | Self::Commit(source) => code(source) == Some(SQLITE_FULL),
+            _ => false,
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn make_room(
     shared: &Shared,
 ) -> Result<(), sqlx::Error> {
     match step {
-        Step::Forget { place } => forget(connection, place, shared).await,
+        Step::Forget { place, to } => forget(connection, place, to, shared).await,
         Step::Thin {
             place,
             level,
@@ -66,27 +66,20 @@ pub(crate) async fn make_room(
     }
 }
 
-/// Deletes the oldest rows that the centre holds.
+/// Deletes the oldest rows up to `to`, which a centre holds.
 async fn forget(
     connection: &mut SqliteConnection,
     place: Place,
+    to: u64,
     shared: &Shared,
 ) -> Result<(), sqlx::Error> {
-    let Some(mark) = shared
-        .sequence()
-        .extents()
-        .get(&place)
-        .map(|extent| extent.mark)
-    else {
-        return Ok(());
-    };
     let deleted: Vec<(i64, i64, i64)> = sqlx::query_as(
         "DELETE FROM row WHERE stream = ?1 AND epoch = ?2 AND seq <= ?3 AND seq IN \
          (SELECT seq FROM row WHERE stream = ?1 AND epoch = ?2 ORDER BY seq LIMIT ?4) RETURNING seq, class, length(body)",
     )
     .bind(place.0)
     .bind(place.1.cast_signed())
-    .bind(mark.cast_signed())
+    .bind(to.cast_signed())
     .bind(i64::try_from(ROWS_PER_STEP).unwrap_or(i64::MAX))
     .fetch_all(&mut *connection)
     .await?;
@@ -101,8 +94,8 @@ async fn forget(
                 .usage
                 .remove(rows::class_of(*class), bytes.unsigned_abs());
         }
-        // Without rows there is nothing below the mark: a file that was changed behind our back must not stop us.
-        extent.trimmed = last.unwrap_or(mark);
+        // Without rows there is nothing to delete: a file that was changed behind our back must not stop us.
+        extent.trimmed = last.unwrap_or(to);
     }
     write_usage(connection, place, shared).await?;
     let empty = shared.sequence().forget();
@@ -207,26 +200,27 @@ fn open_from(rows: &[StoredRow]) -> Option<u64> {
     open.last().map(|row| row.seq)
 }
 
-/// Puts on disk how much a place takes, so that it need not be counted at the next start.
+/// Puts on disk how much a place takes, so that it need not be counted at the next start, and where its rows begin.
 pub(crate) async fn write_usage(
     connection: &mut SqliteConnection,
     place: Place,
     shared: &Shared,
 ) -> Result<(), sqlx::Error> {
-    let Some((usage, last)) = shared.sequence().extent_mut(place).map(|extent| {
+    let Some((usage, last, trimmed)) = shared.sequence().extent_mut(place).map(|extent| {
         extent.usage.unwritten_rows = 0;
-        (extent.usage, extent.last)
+        (extent.usage, extent.last, extent.trimmed)
     }) else {
         return Ok(());
     };
     let query = sqlx::query(
-        "UPDATE mark SET counted = ?, alarm = ?, summary = ?, raw = ? WHERE stream = ? AND epoch = ?",
+        "UPDATE mark SET counted = ?, alarm = ?, summary = ?, raw = ?, trimmed = ? WHERE stream = ? AND epoch = ?",
     );
     let query = query
         .bind(last.cast_signed())
         .bind(usage.of(Class::Alarm).cast_signed())
         .bind(usage.of(Class::Summary).cast_signed())
         .bind(usage.of(Class::Raw).cast_signed())
+        .bind(trimmed.cast_signed())
         .bind(place.0)
         .bind(place.1.cast_signed());
     query.execute(connection).await.map(drop)

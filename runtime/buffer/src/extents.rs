@@ -11,16 +11,16 @@ use crate::rows::class_of;
 use crate::sequence::{Extent, Place, Usage};
 
 /// All of them. A few seeks per place, whatever the number of rows, and a count of the rows that were added since the
-/// place's usage was last written down.
+/// place's usage was last written down. A place whose epoch is gone is damage.
 pub(crate) async fn read(
     connection: &mut SqliteConnection,
     names: &Names,
 ) -> Result<BTreeMap<Place, Extent>, Error> {
     let rows = sqlx::query(
-        "SELECT m.stream, m.epoch, e.random, m.seq, m.sent, m.counted, m.alarm, m.summary, m.raw, \
+        "SELECT m.stream, m.epoch, e.random, m.seq, m.sent, m.counted, m.alarm, m.summary, m.raw, m.second, m.trimmed, \
            (SELECT max(seq) FROM row r WHERE r.stream = m.stream AND r.epoch = m.epoch), \
            (SELECT coalesce(covers_from, seq) FROM row r WHERE r.stream = m.stream AND r.epoch = m.epoch ORDER BY seq LIMIT 1) \
-         FROM mark m JOIN epoch e ON e.ordinal = m.epoch",
+         FROM mark m LEFT JOIN epoch e ON e.ordinal = m.epoch",
     )
     .fetch_all(&mut *connection)
     .await
@@ -61,13 +61,26 @@ fn extent(of: StreamEpoch, row: &sqlx::sqlite::SqliteRow) -> Result<Extent, Erro
         let number: Option<i64> = row.try_get(index).map_err(Error::Read)?;
         number.map(|number| unsigned("seq", number)).transpose()
     };
-    let mark = column(3)?;
+    let (mark, second, trimmed) = (column(3)?, column(9)?, column(10)?);
+    if let Some(first) = optional(12)?
+        && first != trimmed.saturating_add(1)
+    {
+        return Err(Error::Impossible {
+            what: "rows of which the first is",
+            value: first.cast_signed(),
+        });
+    }
     Ok(Extent {
         mark,
+        second,
         sent: column(4)?,
         reserved: column(4)?,
-        last: optional(9)?.unwrap_or(mark).max(mark),
-        trimmed: optional(10)?.map_or(mark, |first| first.saturating_sub(1)),
+        last: optional(11)?
+            .unwrap_or(0)
+            .max(mark)
+            .max(second)
+            .max(trimmed),
+        trimmed,
         usage: Usage::new([column(6)?, column(7)?, column(8)?]),
         ..Extent::new(of)
     })

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use sqlx::{ConnectOptions, Row, SqliteConnection};
-use tidegate_record::{Content, Lost, Reason, StoredRow, StreamEpoch, WallTime};
+use tidegate_record::{Class, Content, Lost, Reason, StoredRow, StreamEpoch, WallTime};
 
 use crate::error::{Error, unsigned};
 use crate::extents;
 use crate::names::Names;
 use crate::rows;
 use crate::schema;
-use crate::sequence::{Extent, Place};
+use crate::sequence::{Destination, Extent, Place};
 use crate::tally::{self, Tally};
 
 /// Rows read at a time.
 const PAGE_ROWS: usize = 1000;
+
+/// How often a place is read that does not add up: a running gateway may be changing it.
+const ATTEMPTS_MAX: usize = 5;
 
 /// A buffer, open for reading.
 #[derive(Debug)]
@@ -110,13 +113,31 @@ impl Inspection {
     /// When the database cannot be read.
     pub async fn verify(&mut self) -> Result<Vec<Account>, Error> {
         let mut accounts = Vec::new();
-        for (place, extent) in self.extents.clone() {
-            accounts.push(self.account(place, &extent).await?);
+        let places: Vec<Place> = self.extents.keys().copied().collect();
+        for place in places {
+            accounts.extend(self.account(place).await?);
         }
         Ok(accounts)
     }
 
-    async fn account(&mut self, place: Place, extent: &Extent) -> Result<Account, Error> {
+    /// None when nothing is left of the place. Not one long transaction: that would keep the writer from emptying its log.
+    async fn account(&mut self, place: Place) -> Result<Option<Account>, Error> {
+        let mut account = None;
+        for _ in 0..ATTEMPTS_MAX {
+            let Some(extent) = self.extents.get(&place).cloned() else {
+                return Ok(None);
+            };
+            let read = account.insert(self.read_account(place, &extent).await?);
+            if read.is_complete() {
+                break;
+            }
+            self.names = Names::read(&mut self.connection).await?;
+            self.extents = extents::read(&mut self.connection, &self.names).await?;
+        }
+        Ok(account)
+    }
+
+    async fn read_account(&mut self, place: Place, extent: &Extent) -> Result<Account, Error> {
         let mut account = Account {
             of: extent.of.clone(),
             numbered: extent.last,
@@ -127,13 +148,18 @@ impl Inspection {
             faults: Vec::new(),
         };
         let mut next = extent.mark.saturating_add(1);
+        if let Some((to, reason)) = extent.skipped(Destination::First, None) {
+            account.lost.insert(reason, to - extent.mark);
+            next = to.saturating_add(1);
+        }
         loop {
             let page = self.page(place, next).await?;
-            for row in &page {
+            let known = page.iter().take_while(|row| row.seq <= extent.last);
+            for row in known {
                 account.add(row, next);
                 next = row.seq.saturating_add(1);
             }
-            if page.len() < PAGE_ROWS {
+            if page.len() < PAGE_ROWS || next > extent.last {
                 break;
             }
         }
@@ -153,6 +179,7 @@ impl Inspection {
     pub async fn ledger(&mut self) -> Result<Vec<Entry>, Error> {
         let mut entries = Vec::new();
         for (place, extent) in self.extents.clone() {
+            entries.extend(skipped(&extent));
             let mut next = 0;
             loop {
                 let page = self.page(place, next).await?;
@@ -206,14 +233,15 @@ impl Inspection {
 
 impl Account {
     fn add(&mut self, row: &StoredRow, next: u64) {
-        if row.first() != next {
-            let first = row.first();
+        // An entry may begin with numbers that the centre holds.
+        let first = row.first();
+        if first > next || row.seq < next {
             self.faults.push(format!(
                 "row {} begins at {first}, {next} must follow",
                 row.seq
             ));
         }
-        let covered = row.seq.saturating_sub(row.first()).saturating_add(1);
+        let covered = row.seq.saturating_sub(first.max(next)).saturating_add(1);
         match &row.content {
             Content::Values(_) | Content::Document(_) => self.whole += covered,
             Content::Thinned(_) => self.thinned += covered,
@@ -226,6 +254,15 @@ impl Account {
         let lost: u64 = self.lost.values().sum();
         self.faults.is_empty() && self.numbered == self.held + self.whole + self.thinned + lost
     }
+}
+
+/// What the centre gets in place of rows that were deleted, and that it lacks.
+fn skipped(extent: &Extent) -> Option<Entry> {
+    let (last, reason) = extent.skipped(Destination::First, None)?;
+    let first = extent.mark.saturating_add(1);
+    let rows = last.saturating_sub(extent.mark);
+    let entry = rows::lost(last, Some(first), Class::Raw, reason, rows);
+    self::entry(&extent.of, entry)
 }
 
 fn entry(of: &StreamEpoch, row: StoredRow) -> Option<Entry> {

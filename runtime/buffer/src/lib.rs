@@ -21,13 +21,13 @@
 //!   `restore`: what a module needs to start.
 //! - [`writer`]: the loop that groups and commits. `commit`: one transaction. `rows`: rows as they stand on disk.
 //!   `effects`: state, publications, seen ids, dead letters.
-//! - `sequence`: positions and marks of all streams, in memory. `extents`: the same, read from disk.
+//! - `sequence`: positions and marks of all streams, in memory; [`Destination`]: whose marks. `extents`: the same, read from disk.
 //! - `space`: quota and pressure. [`Policy`]: what a stream does near the quota. `prune`: what gives way next. `thin`: many
 //!   rows into few. `evict`: doing it.
 //! - `tally`: messages that led to nothing.
 //! - [`outbox`]: rows and publications out again.
 //! - [`Inspection`]: looking into it from outside.
-//! - [`latency`]: how long it took from receipt to disk.
+//! - [`latency`]: how long it took from receipt to disk. [`Backlog`]: what of each stream waits, and since when.
 //!
 //! [`Applied`]: tidegate_record::Applied
 //! [`Epoch`]: tidegate_record::Epoch
@@ -38,6 +38,7 @@ mod error;
 mod evict;
 mod extents;
 mod inspect;
+mod lag;
 mod latency;
 mod lock;
 mod names;
@@ -58,11 +59,13 @@ mod writer;
 
 pub use error::Error;
 pub use inspect::{Account, DeadLetter, Entry, Inspection};
+pub use lag::{Backlog, Oldest};
 pub use latency::Latency;
 pub use open::{Buffer, Config, Opened, Profile};
 pub use outbox::BufferHandle;
 pub use policy::Policy;
 pub use restore::Restored;
+pub use sequence::{Destination, Second};
 pub use space::{QUOTA_BYTES_DEFAULT, QUOTA_BYTES_MIN};
 pub use tally::Tally;
 pub use writer::{BufferCounters, Writer};

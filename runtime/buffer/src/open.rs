@@ -17,7 +17,7 @@ use crate::outbox::{BufferHandle, Shared};
 use crate::policy::Policy;
 use crate::restore::{Restored, restore};
 use crate::roster::{self, Roster};
-use crate::sequence::{Extent, Sequence};
+use crate::sequence::{Extent, Second, Sequence};
 use crate::space::Space;
 use crate::writer::{BufferCounters, Writer};
 use crate::{extents, quarantine, schema, tally};
@@ -33,6 +33,8 @@ pub struct Config {
     ///
     /// [`QUOTA_BYTES_MIN`]: crate::QUOTA_BYTES_MIN
     pub quota_bytes: u64,
+    /// What a second centre is for, if there is one.
+    pub second: Option<Second>,
     /// What streams do near the quota; one that is not named here degrades.
     pub policies: HashMap<Name, Policy>,
 }
@@ -88,15 +90,25 @@ impl Buffer {
         if quarantine::is_noted(&config.path) {
             numbered.extend(quarantine::set_aside(&config.path).await?);
         }
-        let database = match Database::open(config, &*clock, &lock, &numbered).await {
+        let mut ballast = true;
+        let database = match Database::open(config, &clock, &lock, &numbered).await {
             Err(error) if error.is_damage() => {
                 tracing::error!("{error}");
                 numbered.extend(quarantine::set_aside(&config.path).await?);
-                Database::open(config, &*clock, &lock, &numbered).await?
+                Database::open(config, &clock, &lock, &numbered).await?
+            }
+            Err(error) if error.is_full() => {
+                tracing::error!("{error}: the ballast is given up for it");
+                // Laid again when there is room.
+                ballast = false;
+                Space::new(&config.path, config.quota_bytes).drop_ballast();
+                Database::open(config, &clock, &lock, &numbered).await?
             }
             other => other?,
         };
-        database.space.lay_ballast();
+        if ballast {
+            database.space.lay_ballast();
+        }
         Ok(Self {
             database,
             config: config.clone(),
@@ -151,6 +163,7 @@ impl Buffer {
             clock: self.clock,
             limits: self.limits.clone(),
             space,
+            policies: self.config.policies.clone(),
             writers: HashMap::new(),
         };
         let writer = Writer {
@@ -161,7 +174,7 @@ impl Buffer {
             config: self.config,
             limits: self.limits,
             roster: self.roster,
-            _lock: self.lock,
+            lock: self.lock,
         };
         Opened {
             writer,
@@ -184,7 +197,7 @@ struct Database {
 impl Database {
     async fn open(
         config: &Config,
-        clock: &dyn Clock,
+        clock: &Arc<dyn Clock>,
         lock: &Lock,
         numbered: &[Extent],
     ) -> Result<Self, Error> {
@@ -208,19 +221,20 @@ impl Database {
                     .map_err(Error::Commit)?;
             }
         }
-        let epoch = begin(&mut writer, clock, lock.newest_epoch())
+        let epoch = begin(&mut writer, &**clock, lock.newest_epoch())
             .await
             .map_err(Error::Commit)?;
         lock.remember(epoch.ordinal);
         let extents = extents::read(&mut writer, &names).await?;
         let hasher = IdHasher::new(number(&mut writer, "id_key").await?);
         let shared = Shared {
-            sequence: Mutex::new(Sequence::new(epoch, extents)),
+            sequence: Mutex::new(Sequence::new(epoch, extents, config.second)),
             reader: schema::reader(path).connect().await.map_err(open)?.into(),
             rows: watch::Sender::default(),
             posted: watch::Sender::default(),
             counters: BufferCounters::default(),
             database: number(&mut writer, "database").await?,
+            clock: clock.clone(),
             tallies: Mutex::new(tally::read(&mut writer, &names).await?),
         };
         space.measure(&mut writer).await.map_err(Error::Read)?;

@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use sqlx::{Row, SqliteConnection};
 use tidegate_record::{
-    Delivery, Epoch, Mark, Name, Outbox, Postbox, Publication, StoredRow, StreamEpoch, Topic,
+    Class, Clock, Delivery, Epoch, Mark, Name, Outbox, Postbox, Publication, Reason, StoredRow,
+    StreamEpoch, Topic, WallTime,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, unsigned};
 
 use crate::rows;
-use crate::sequence::{Extent, Place, Sequence};
+use crate::sequence::{Destination, Place, Sequence};
 use crate::tally::{Tallies, Tally};
 use crate::writer::{BufferCounters, Request};
 
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) counters: BufferCounters,
     /// The database's own number: a new one means that everything before was set aside.
     pub(crate) database: u64,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tallies: Mutex<Tallies>,
 }
 
@@ -50,7 +52,9 @@ impl Shared {
 /// The way out of the buffer: its [`Outbox`], its [`Postbox`] and its counters.
 #[derive(Debug)]
 pub struct BufferHandle {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+    /// Whose marks it moves.
+    destination: Destination,
     requests: mpsc::Sender<Request>,
     // Behind a lock that only its own `changed` takes: each clone hears every change.
     rows: tokio::sync::Mutex<watch::Receiver<()>>,
@@ -59,7 +63,7 @@ pub struct BufferHandle {
 
 impl Clone for BufferHandle {
     fn clone(&self) -> Self {
-        Self::new(self.shared.clone(), self.requests.clone())
+        self.outbox(self.destination)
     }
 }
 
@@ -71,9 +75,18 @@ impl BufferHandle {
         );
         Self {
             shared,
+            destination: Destination::First,
             requests,
             rows,
             posted,
+        }
+    }
+
+    /// The outbox for this destination. [`Buffer::start`](crate::Buffer::start) gives that for the first.
+    pub fn outbox(&self, destination: Destination) -> Self {
+        Self {
+            destination,
+            ..Self::new(self.shared.clone(), self.requests.clone())
         }
     }
 
@@ -97,9 +110,9 @@ impl BufferHandle {
         self.shared.tallies().values().cloned().collect()
     }
 
-    /// Rows that wait for the centre.
+    /// Rows that wait for this destination.
     pub fn rows_waiting(&self) -> u64 {
-        self.shared.sequence().rows_waiting()
+        self.shared.sequence().rows_waiting(self.destination)
     }
 
     /// Resolves when everything that was sent to the writer before is on disk.
@@ -123,30 +136,62 @@ impl BufferHandle {
     }
 }
 
-/// Rows follow the mark and each other. A flipped bit in a key moves a row to where it was never put.
-fn check_order(extent: &Extent, rows: &[StoredRow]) -> Result<(), Error> {
-    let mut next = extent.mark.saturating_add(1);
-    for row in rows {
-        if row.first() > next || row.seq < next {
-            return Err(Error::Impossible {
-                what: "a row out of its order, with number",
-                value: row.seq.cast_signed(),
-            });
-        }
-        next = row.seq.saturating_add(1);
-    }
-    Ok(())
+/// Rows of one place, as they are read.
+struct Found {
+    place: Place,
+    of: StreamEpoch,
+    /// The number before the first.
+    after: u64,
+    rows: Vec<StoredRow>,
+    /// Why the numbers from the mark to `after` do not come.
+    skipped: Option<(u64, Reason)>,
 }
 
-type Found = Vec<(Place, StreamEpoch, Vec<StoredRow>)>;
+impl Found {
+    /// Rows follow the mark and each other. A flipped bit in a key moves a row to where it was never put.
+    fn check(&self) -> Result<(), Error> {
+        let mut next = self.after.saturating_add(1);
+        for row in &self.rows {
+            if row.first() > next || row.seq < next {
+                return Err(Error::Impossible {
+                    what: "a row out of its order, with number",
+                    value: row.seq.cast_signed(),
+                });
+            }
+            next = row.seq.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    fn last(&self) -> u64 {
+        self.rows.last().map_or(self.after, |row| row.seq)
+    }
+
+    /// With an entry in place of what is skipped.
+    fn into_rows(self, now: WallTime) -> (StreamEpoch, Vec<StoredRow>) {
+        let entry = self.skipped.map(|(mark, reason)| {
+            let (from, rows) = (mark.saturating_add(1), self.after.saturating_sub(mark));
+            let entry = rows::lost(
+                self.after,
+                (rows > 1).then_some(from),
+                Class::Raw,
+                reason,
+                rows,
+            );
+            StoredRow { time: now, ..entry }
+        });
+        (self.of, entry.into_iter().chain(self.rows).collect())
+    }
+}
 
 impl BufferHandle {
     /// Each stream gets an equal share of what is left, so that a long one does not hold up the others; what a short one
     /// leaves of its share goes to those after it. The present has all of it before the backlog.
-    async fn read(&self, rows_max: usize) -> Result<Found, Error> {
-        let (waiting, now) = {
+    async fn read(&self, rows_max: usize, least: Class) -> Result<Vec<Found>, Error> {
+        let (waiting, now, second) = {
             let sequence = self.shared.sequence();
-            (sequence.waiting(), sequence.epoch().ordinal)
+            let waiting = sequence.waiting(self.destination, least);
+            (waiting, sequence.epoch().ordinal, sequence.second())
         };
         let mut reader = self.shared.reader.lock().await;
         let (mut found, mut left, mut places) = (Vec::new(), rows_max, waiting.len());
@@ -160,21 +205,30 @@ impl BufferHandle {
             } else {
                 left.div_ceil(places.max(1))
             };
-            let from = extent.mark.saturating_add(1);
-            let read = rows::read(&mut reader, place, from, share).await;
-            let read = read.map_err(|error| self.failed(Error::Read(error)))?;
-            check_order(&extent, &read).map_err(|error| self.failed(error))?;
-            left -= read.len().min(left);
+            let mark = extent.mark_of(self.destination);
+            let skipped = extent.skipped(self.destination, second);
+            let after = skipped.map_or(mark, |(to, _)| to);
+            let entries = usize::from(skipped.is_some());
+            let from = after.saturating_add(1);
+            let rows = rows::read(&mut reader, place, from, share - entries).await;
+            let rows = rows.map_err(|error| self.failed(Error::Read(error)))?;
+            left -= (rows.len() + entries).min(left);
             places = places.saturating_sub(1);
-            if !read.is_empty() {
-                found.push((place, extent.of, read));
+            if rows.len() + entries > 0 {
+                found.push(Found {
+                    place,
+                    of: extent.of,
+                    after,
+                    rows,
+                    skipped: skipped.map(|(_, reason)| (mark, reason)),
+                });
             }
         }
         Ok(found)
     }
 
     /// Damage that a reader finds is the writer's to deal with.
-    fn failed(&self, error: Error) -> Error {
+    pub(crate) fn failed(&self, error: Error) -> Error {
         if error.is_damage() {
             let cause = std::error::Error::source(&error)
                 .map_or_else(|| error.to_string(), ToString::to_string);
@@ -199,7 +253,7 @@ impl Outbox for BufferHandle {
     }
 
     async fn connected(&self) -> Result<(), Error> {
-        if self.shared.sequence().rows_waiting_now() < BACKLOG_ROWS_MIN {
+        if self.shared.sequence().rows_waiting_now(self.destination) < BACKLOG_ROWS_MIN {
             return Ok(());
         }
         self.request(Request::Epoch).await
@@ -209,18 +263,21 @@ impl Outbox for BufferHandle {
         self.rows_waiting() == 0
     }
 
-    async fn next(&self, rows_max: usize) -> Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Error> {
+    async fn next(
+        &self,
+        rows_max: usize,
+        least: Class,
+    ) -> Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Error> {
         loop {
             let before = self.shared.sequence().rewrites();
-            let found = self.read(rows_max).await?;
+            let found = self.read(rows_max, least).await?;
             // From here on they are not rewritten. Those that are being rewritten this moment are read again after that.
             let (unchanged, unnoted) = {
                 let mut sequence = self.shared.sequence();
                 let mut unnoted = Vec::new();
-                for (place, _, rows) in &found {
-                    let last = rows.last().map_or(0, |row| row.seq);
-                    if sequence.send(*place, last) {
-                        unnoted.push(*place);
+                for found in &found {
+                    if sequence.send(found.place, found.last()) {
+                        unnoted.push(found.place);
                     }
                 }
                 (sequence.rewrites().none_since(before), unnoted)
@@ -228,14 +285,20 @@ impl Outbox for BufferHandle {
             if !unnoted.is_empty() || !unchanged {
                 self.request(|done| Request::Sending(unnoted, done)).await?;
             }
-            if unchanged {
-                return Ok(found.into_iter().map(|(_, of, rows)| (of, rows)).collect());
+            if !unchanged {
+                continue;
             }
+            for found in &found {
+                found.check().map_err(|error| self.failed(error))?;
+            }
+            let now = self.shared.clock.wall_time();
+            let found = found.into_iter();
+            return Ok(found.map(|found| found.into_rows(now)).collect());
         }
     }
 
     async fn acknowledged(&self, marks: &[Mark]) -> Result<bool, Error> {
-        self.request(|done| Request::Marks(marks.to_vec(), done))
+        self.request(|done| Request::Marks(self.destination, marks.to_vec(), done))
             .await
     }
 

@@ -3,17 +3,18 @@
 //! First rows that the centre holds, the oldest epoch first. They are kept as long as there is room, so that a centre
 //! restored from a backup can have them again. Then raw rows, which become summaries of 10 s, of 1 min and of 1 h. Then
 //! an entry of the loss ledger takes the place of raw rows and of summaries, in turn down to a floor for each class, then
-//! below it; of alarms last of all.
+//! below it; of alarms last of all. A stream may have another [`Policy`].
 //!
 //! **What may have been sent is never changed**, so that a request which was repeated or held up on its way cannot bring
 //! something else than what is here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use tidegate_record::Class;
+use tidegate_record::{Class, Name};
 
-use crate::sequence::{Extent, Place};
+use crate::policy::Policy;
+use crate::sequence::{Extent, Place, Second};
 
 /// Spans of summaries, the finest first.
 pub(crate) const LEVELS: [Duration; 3] = [
@@ -31,10 +32,12 @@ const FLOORS: [(Class, u64); 2] = [(Class::Raw, 10), (Class::Summary, 5)];
 /// One small step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Delete rows that the centre holds.
+    /// Delete rows that a centre holds.
     Forget {
         /// Of which stream and epoch.
         place: Place,
+        /// Up to this one.
+        to: u64,
     },
     /// Thin out raw rows.
     Thin {
@@ -62,7 +65,9 @@ impl Step {
     /// The stream and epoch whose rows give way.
     pub(crate) const fn place(&self) -> Place {
         match self {
-            Self::Forget { place } | Self::Thin { place, .. } | Self::Evict { place, .. } => *place,
+            Self::Forget { place, .. } | Self::Thin { place, .. } | Self::Evict { place, .. } => {
+                *place
+            }
         }
     }
 }
@@ -78,26 +83,52 @@ pub(crate) enum Pressure {
     Full,
 }
 
-/// The next step, if there is one. `room` is the bytes that rows can take.
+/// What the steps follow.
+#[derive(Debug)]
+pub(crate) struct Rules<'a> {
+    /// Bytes that rows can take.
+    pub(crate) room: u64,
+    /// What a second centre is for, if there is one.
+    pub(crate) second: Option<Second>,
+    /// Streams that do not degrade.
+    pub(crate) policies: &'a HashMap<Name, Policy>,
+}
+
+impl Rules<'_> {
+    fn policy(&self, extent: &Extent) -> Policy {
+        let policy = self.policies.get(&extent.of.stream);
+        policy.copied().unwrap_or_default()
+    }
+}
+
+/// The next step, if there is one.
 pub(crate) fn step(
     extents: &BTreeMap<Place, Extent>,
     pressure: Pressure,
-    room: u64,
+    rules: &Rules<'_>,
 ) -> Option<Step> {
     if pressure == Pressure::None {
         return None;
     }
+    let held = forget(extents, |extent| extent.held(rules.second));
+    if held.is_some() || pressure < Pressure::Full {
+        return held;
+    }
+    // Better that one of two centres lacks rows than that both do.
+    forget(extents, |extent| extent.mark.max(extent.second))
+        .or_else(|| thin(extents, rules))
+        .or_else(|| evict(extents, rules))
+}
+
+/// The oldest rows that need not be kept.
+fn forget(extents: &BTreeMap<Place, Extent>, held: impl Fn(&Extent) -> u64) -> Option<Step> {
     let held = extents
         .iter()
-        .filter(|(_, extent)| extent.trimmed < extent.mark)
-        .min_by_key(|(place, _)| place.1);
-    if let Some((place, _)) = held {
-        return Some(Step::Forget { place: *place });
-    }
-    if pressure < Pressure::Full {
-        return None;
-    }
-    thin(extents).or_else(|| evict(extents, room))
+        .map(|(place, extent)| (*place, held(extent), extent.trimmed));
+    let (place, to, _) = held
+        .filter(|(_, held, trimmed)| trimmed < held)
+        .min_by_key(|(place, ..)| place.1)?;
+    Some(Step::Forget { place, to })
 }
 
 /// The first `seq` that was certainly never sent.
@@ -105,15 +136,25 @@ const fn unsent(extent: &Extent) -> u64 {
     extent.sent.saturating_add(1)
 }
 
-/// The finest level that something is left for, of the stream with the most raw bytes.
-fn thin(extents: &BTreeMap<Place, Extent>) -> Option<Step> {
+/// The finest level that something is left for, of the stream with the most raw bytes; or rows of that stream itself,
+/// where they are to be dropped instead.
+fn thin(extents: &BTreeMap<Place, Extent>, rules: &Rules<'_>) -> Option<Step> {
     let mut largest: Vec<_> = extents
         .iter()
         .filter(|(_, extent)| extent.usage.of(Class::Raw) > 0)
+        .filter(|(_, extent)| rules.policy(extent) != Policy::Block)
         .collect();
     largest.sort_by_key(|(_, extent)| std::cmp::Reverse(extent.usage.of(Class::Raw)));
     for level in 0..LEVELS.len() {
         for (place, extent) in &largest {
+            if rules.policy(extent) == Policy::DropOldest {
+                let from = evict_from(extent, Class::Raw);
+                if from < extent.last {
+                    let (place, class) = (**place, Class::Raw);
+                    return Some(Step::Evict { place, class, from });
+                }
+                continue;
+            }
             let cursor = extent.cursors.thinned.get(level).copied().unwrap_or(0);
             let finer = level.checked_sub(1);
             let to = match finer.and_then(|finer| extent.cursors.thinned.get(finer)) {
@@ -135,39 +176,60 @@ fn thin(extents: &BTreeMap<Place, Extent>) -> Option<Step> {
     None
 }
 
-fn evict(extents: &BTreeMap<Place, Extent>, room: u64) -> Option<Step> {
+fn evict(extents: &BTreeMap<Place, Extent>, rules: &Rules<'_>) -> Option<Step> {
     let above_floors = FLOORS
         .into_iter()
-        .map(|(class, percent)| (class, room / 100 * percent));
-    let below_them = [(Class::Raw, 0), (Class::Summary, 0), (Class::Alarm, 0)];
+        .map(|(class, percent)| (class, rules.room / 100 * percent));
+    let below_them = [(Class::Raw, 0), (Class::Summary, 0)];
     above_floors
         .chain(below_them)
-        .find_map(|(class, floor)| evict_class(extents, class, floor))
+        .find_map(|(class, floor)| evict_class(extents, class, floor, rules))
+        .or_else(|| evict_alarms(extents, rules))
+}
+
+/// Alarms give way last of all, and not to rows of a stream that rather blocks.
+fn evict_alarms(extents: &BTreeMap<Place, Extent>, rules: &Rules<'_>) -> Option<Step> {
+    let blocks = |extent: &Extent| {
+        let others = extent.usage.of(Class::Raw) + extent.usage.of(Class::Summary);
+        rules.policy(extent) == Policy::Block && others > 0
+    };
+    match extents.values().any(blocks) {
+        true => None,
+        false => evict_class(extents, Class::Alarm, 0, rules),
+    }
+}
+
+/// From where rows of `class` were not yet looked at for an entry.
+fn evict_from(extent: &Extent, class: Class) -> u64 {
+    let [alarm, summary, raw] = extent.cursors.evicted;
+    let cursor = match class {
+        Class::Alarm => alarm,
+        Class::Summary => summary,
+        Class::Raw => raw,
+    };
+    cursor.max(unsent(extent))
 }
 
 /// The oldest epoch's stream with the most of `class`, if there is more of it than `floor` in all streams.
-fn evict_class(extents: &BTreeMap<Place, Extent>, class: Class, floor: u64) -> Option<Step> {
+fn evict_class(
+    extents: &BTreeMap<Place, Extent>,
+    class: Class,
+    floor: u64,
+    rules: &Rules<'_>,
+) -> Option<Step> {
     let all: u64 = extents.values().map(|extent| extent.usage.of(class)).sum();
     if all <= floor {
         return None;
     }
-    let cursor = |extent: &Extent| {
-        let [alarm, summary, raw] = extent.cursors.evicted;
-        let cursor = match class {
-            Class::Alarm => alarm,
-            Class::Summary => summary,
-            Class::Raw => raw,
-        };
-        cursor.max(unsent(extent))
-    };
     let (place, extent) = extents
         .iter()
-        .filter(|(_, extent)| extent.usage.of(class) > 0 && cursor(extent) < extent.last)
+        .filter(|(_, extent)| rules.policy(extent) != Policy::Block)
+        .filter(|(_, extent)| extent.usage.of(class) > 0 && evict_from(extent, class) < extent.last)
         .min_by_key(|(place, extent)| (place.1, std::cmp::Reverse(extent.usage.of(class))))?;
     Some(Step::Evict {
         place: *place,
         class,
-        from: cursor(extent),
+        from: evict_from(extent, class),
     })
 }
 
@@ -175,7 +237,7 @@ fn evict_class(extents: &BTreeMap<Place, Extent>, class: Class, floor: u64) -> O
 mod tests {
     use super::*;
     use crate::sequence::Usage;
-    use tidegate_record::{Epoch, Name, StreamEpoch};
+    use tidegate_record::{Epoch, StreamEpoch};
 
     const ROOM: u64 = 1_000_000;
 
@@ -193,8 +255,28 @@ mod tests {
         }
     }
 
+    /// The next step, of streams that degrade.
+    fn next(extents: &BTreeMap<Place, Extent>, pressure: Pressure) -> Option<Step> {
+        with(extents, pressure, None, Policy::Degrade)
+    }
+
+    fn with(
+        extents: &BTreeMap<Place, Extent>,
+        pressure: Pressure,
+        second: Option<Second>,
+        policy: Policy,
+    ) -> Option<Step> {
+        let policies = HashMap::from([(Name::new("readings").unwrap(), policy)]);
+        let rules = Rules {
+            room: ROOM,
+            second,
+            policies: &policies,
+        };
+        step(extents, pressure, &rules)
+    }
+
     fn full(extents: &BTreeMap<Place, Extent>) -> Option<Step> {
-        step(extents, Pressure::Full, ROOM)
+        next(extents, Pressure::Full)
     }
 
     #[test]
@@ -203,9 +285,10 @@ mod tests {
             ((1, 2), extent(2, 50, 40, [0, 0, 500])),
             ((2, 1), extent(1, 50, 10, [0, 0, 500])),
         ]);
-        assert_eq!(step(&extents, Pressure::None, ROOM), None);
-        let oldest = Some(Step::Forget { place: (2, 1) });
-        assert_eq!(step(&extents, Pressure::Filling, ROOM), oldest);
+        assert_eq!(next(&extents, Pressure::None), None);
+        let (place, to) = ((2, 1), 10);
+        let oldest = Some(Step::Forget { place, to });
+        assert_eq!(next(&extents, Pressure::Filling), oldest);
         assert_eq!(full(&extents), oldest);
     }
 
@@ -256,5 +339,40 @@ mod tests {
         assert_eq!(classes([900_000, 50_000, 50_000]), Some(Class::Raw));
         assert_eq!(classes([990_000, 10_000, 0]), Some(Class::Summary));
         assert_eq!(classes([1_000_000, 0, 0]), Some(Class::Alarm));
+    }
+
+    #[test]
+    fn a_mirror_keeps_rows_until_there_is_no_room() {
+        let mut extent = extent(1, 50, 40, [0, 0, 500]);
+        extent.second = 20;
+        extent.trimmed = 20;
+        let extents = BTreeMap::from([((1, 1), extent)]);
+        let step = |pressure, second| with(&extents, pressure, Some(second), Policy::Degrade);
+        let (place, to) = ((1, 1), 40);
+        let forget = Some(Step::Forget { place, to });
+        assert_eq!(step(Pressure::Filling, Second::Failover), forget);
+        assert_eq!(step(Pressure::Filling, Second::Mirror), None);
+        assert_eq!(step(Pressure::Full, Second::Mirror), forget);
+    }
+
+    #[test]
+    fn a_stream_drops_its_oldest_rows_or_blocks_where_it_is_told_to() {
+        let mut extents = BTreeMap::from([((1, 1), extent(1, 9000, 100, [5000, 0, 900_000]))]);
+        extents.get_mut(&(1, 1)).unwrap().trimmed = 100;
+        let dropped = with(&extents, Pressure::Full, None, Policy::DropOldest);
+        let (place, class, from) = ((1, 1), Class::Raw, 101);
+        assert_eq!(dropped, Some(Step::Evict { place, class, from }));
+        assert_eq!(with(&extents, Pressure::Full, None, Policy::Block), None);
+        // The control: it is the policy that holds the alarms back.
+        let alarms = extent(1, 100, 0, [900_000, 0, 0]);
+        let alarms = BTreeMap::from([((1, 1), alarms)]);
+        let step = with(&alarms, Pressure::Full, None, Policy::Degrade);
+        assert!(matches!(
+            step,
+            Some(Step::Evict {
+                class: Class::Alarm,
+                ..
+            })
+        ));
     }
 }

@@ -87,16 +87,31 @@ pub(crate) async fn enter(
         .bind(epoch.random.cast_signed())
         .execute(&mut *connection)
         .await?;
+    let random: i64 = sqlx::query_scalar("SELECT random FROM epoch WHERE ordinal = ?")
+        .bind(epoch.ordinal.cast_signed())
+        .fetch_one(&mut *connection)
+        .await?;
+    if random.cast_unsigned() != epoch.random {
+        tracing::error!(
+            "rows {} to {} of stream {} are gone, and their epoch has the number of another one: they have no entry",
+            gone.after.saturating_add(1),
+            gone.last,
+            gone.of.stream
+        );
+        return Ok(());
+    }
     let stream = names.intern(&gone.of.stream, connection).await?;
     let place = (stream, epoch.ordinal);
     sqlx::query(
-        "INSERT INTO mark (stream, epoch, seq, sent) VALUES (?, ?, ?, ?) \
-         ON CONFLICT (stream, epoch) DO UPDATE SET seq = max(seq, excluded.seq), sent = excluded.sent",
+        "INSERT INTO mark (stream, epoch, seq, second, sent, trimmed) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (stream, epoch) \
+         DO UPDATE SET seq = max(seq, excluded.seq), second = max(second, excluded.second), sent = excluded.sent",
     )
     .bind(place.0)
     .bind(place.1.cast_signed())
     .bind(gone.mark.cast_signed())
+    .bind(gone.second.cast_signed())
     .bind(gone.last.cast_signed())
+    .bind(gone.after.cast_signed())
     .execute(&mut *connection)
     .await?;
     let rows = gone.last.saturating_sub(gone.after);

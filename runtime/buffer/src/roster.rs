@@ -13,7 +13,7 @@ use std::path::Path;
 use minicbor::{Decode, Encode};
 use tidegate_record::StreamEpoch;
 
-use crate::sequence::{Extent, Sequence};
+use crate::sequence::{Destination, Extent, Second, Sequence};
 
 /// Longest file that is read back: more than 10,000 places.
 const BYTES_MAX: u64 = 1 << 20;
@@ -24,6 +24,8 @@ pub(crate) struct Roster {
     files: [File; 2],
     /// Odd and even pages go to different files.
     turn: u64,
+    /// Whether the last write failed: it is said once.
+    failing: bool,
 }
 
 /// What a file holds.
@@ -43,6 +45,8 @@ struct Numbered {
     mark: u64,
     #[n(2)]
     last: u64,
+    #[n(3)]
+    second: Option<u64>,
 }
 
 impl Roster {
@@ -70,12 +74,14 @@ impl Roster {
             });
         let extents = newest.places.into_iter().map(|numbered| Extent {
             mark: numbered.mark,
+            second: numbered.second.unwrap_or(0),
             last: numbered.last,
             ..Extent::new(numbered.of)
         });
         let roster = Self {
             files,
             turn: newest.turn,
+            failing: false,
         };
         Ok((roster, extents.collect()))
     }
@@ -84,13 +90,19 @@ impl Roster {
     pub(crate) fn write(&mut self, sequence: &Sequence) {
         self.turn = self.turn.wrapping_add(1);
         let now = sequence.epoch();
+        let mirrored = sequence.second() == Some(Second::Mirror);
+        let waits = |extent: &Extent| {
+            extent.waiting(Destination::First) > 0
+                || (mirrored && extent.waiting(Destination::Second) > 0)
+        };
         let places = sequence.extents().values();
         let places = places
-            .filter(|extent| extent.waiting() > 0 || extent.of.epoch == now)
+            .filter(|extent| extent.of.epoch == now || waits(extent))
             .map(|extent| Numbered {
                 of: extent.of.clone(),
                 mark: extent.mark,
                 last: extent.last,
+                second: (extent.second > 0).then_some(extent.second),
             });
         let page = Page {
             turn: self.turn,
@@ -110,9 +122,13 @@ impl Roster {
                 bytes.extend(cbor);
                 file.write_all_at(&bytes, 0)
             });
-        if let Err(error) = written {
+        let failed = written.is_err();
+        if let Err(error) = written
+            && !self.failing
+        {
             tracing::warn!("cannot write how far rows are numbered: {error}");
         }
+        self.failing = failed;
     }
 }
 
@@ -133,6 +149,8 @@ pub(crate) struct Gone {
     pub(crate) of: StreamEpoch,
     /// How far the centre holds it.
     pub(crate) mark: u64,
+    /// How far the second one does.
+    pub(crate) second: u64,
     /// The last number that is there.
     pub(crate) after: u64,
     /// The last number that there was.
@@ -143,11 +161,13 @@ pub(crate) struct Gone {
 pub(crate) fn missing(numbered: &[Extent], found: &[Extent]) -> Vec<Gone> {
     let gone = numbered.iter().filter_map(|extent| {
         let known = found.iter().find(|known| known.of == extent.of);
-        let after = known.map_or(0, |known| known.last);
-        (extent.last > after).then(|| Gone {
+        let after = known.map_or(extent.mark, |known| known.last);
+        let is_gone = known.is_none_or(|known| known.last < extent.last);
+        is_gone.then(|| Gone {
             of: extent.of.clone(),
             mark: extent.mark,
-            after: after.max(extent.mark),
+            second: extent.second,
+            after,
             last: extent.last,
         })
     });
@@ -178,7 +198,7 @@ mod tests {
 
     fn sequence(last: u64) -> Sequence {
         let extent = extent(last);
-        Sequence::new(extent.of.epoch, BTreeMap::from([((1, 1), extent)]))
+        Sequence::new(extent.of.epoch, BTreeMap::from([((1, 1), extent)]), None)
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) const VERSION: usize = STEPS.len();
 ///
 /// `row` has no index besides its key: rows of a stream lie in order, inserts go to the end of a stream's range, and a
 /// random-key index would write 10 kB of flash a row.
-pub(crate) const STEPS: [&[&str]; 2] = [
+pub(crate) const STEPS: [&[&str]; 3] = [
     &[
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
         "CREATE TABLE epoch (ordinal INTEGER PRIMARY KEY, random INTEGER NOT NULL, boot INTEGER NOT NULL, opened INTEGER NOT NULL)",
@@ -61,6 +61,13 @@ pub(crate) const STEPS: [&[&str]; 2] = [
         // Messages that were taken and led to nothing; counts only grow.
         "CREATE TABLE tally (name INTEGER NOT NULL, reason TEXT NOT NULL, messages INTEGER NOT NULL, bytes INTEGER NOT NULL, \
          last INTEGER NOT NULL, PRIMARY KEY (name, reason)) WITHOUT ROWID",
+    ],
+    &[
+        // How far a second centre holds a place, and up to where its rows are deleted.
+        "ALTER TABLE mark ADD COLUMN second INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE mark ADD COLUMN trimmed INTEGER NOT NULL DEFAULT 0",
+        "UPDATE mark SET trimmed = coalesce((SELECT coalesce(covers_from, seq) - 1 FROM row r \
+         WHERE r.stream = mark.stream AND r.epoch = mark.epoch ORDER BY r.seq LIMIT 1), seq)",
     ],
 ];
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_record::{Class, Epoch, Mark, Name, StreamEpoch};
+use tidegate_record::{Class, Epoch, Mark, Name, Reason, StreamEpoch};
 
 use crate::prune::LEVELS;
 
@@ -13,6 +13,24 @@ const PLACES_MAX: usize = 256;
 /// A stream and epoch as the database names them.
 pub(crate) type Place = (i64, u64);
 
+/// Where rows go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// The centre.
+    First,
+    /// A second one, with marks of its own.
+    Second,
+}
+
+/// What a second centre is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Second {
+    /// It takes rows while the first does not answer. What either of them holds can be deleted.
+    Failover,
+    /// It has everything as well. What both of them hold can be deleted.
+    Mirror,
+}
+
 /// How far one stream and epoch is written and held by the centre.
 #[derive(Debug, Clone)]
 pub(crate) struct Extent {
@@ -20,6 +38,8 @@ pub(crate) struct Extent {
     pub(crate) of: StreamEpoch,
     /// Highest `seq` that the centre holds.
     pub(crate) mark: u64,
+    /// Highest `seq` that the second centre holds.
+    pub(crate) second: u64,
     /// Highest `seq` that may have been sent: what was sent is never changed.
     pub(crate) sent: u64,
     /// Highest `seq` that may be sent without this being written to disk first.
@@ -40,6 +60,7 @@ impl Extent {
         Self {
             of,
             mark: 0,
+            second: 0,
             sent: 0,
             reserved: 0,
             last: 0,
@@ -49,9 +70,59 @@ impl Extent {
         }
     }
 
-    /// Rows that the centre lacks, those that were thinned out or are gone included.
-    pub(crate) const fn waiting(&self) -> u64 {
-        self.last.saturating_sub(self.mark)
+    /// Highest `seq` that this centre holds.
+    pub(crate) const fn mark_of(&self, destination: Destination) -> u64 {
+        match destination {
+            Destination::First => self.mark,
+            Destination::Second => self.second,
+        }
+    }
+
+    /// Highest `seq` up to which rows need not be kept.
+    pub(crate) fn held(&self, second: Option<Second>) -> u64 {
+        match second {
+            None => self.mark,
+            Some(Second::Failover) => self.mark.max(self.second),
+            Some(Second::Mirror) => self.mark.min(self.second),
+        }
+    }
+
+    /// Rows that this centre lacks, those that were thinned out or are gone included.
+    pub(crate) const fn waiting(&self, destination: Destination) -> u64 {
+        self.last.saturating_sub(self.mark_of(destination))
+    }
+
+    /// The numbers after the mark of this centre whose rows it will not get, up to which one and why: they are deleted, or
+    /// its stand-in need not have what the first holds.
+    pub(crate) fn skipped(
+        &self,
+        destination: Destination,
+        second: Option<Second>,
+    ) -> Option<(u64, Reason)> {
+        let (mark, other) = match destination {
+            Destination::First => (self.mark, self.second),
+            Destination::Second => (self.second, self.mark),
+        };
+        let stand_in = (destination, second) == (Destination::Second, Some(Second::Failover));
+        let to = if stand_in {
+            self.trimmed.max(other)
+        } else {
+            self.trimmed
+        };
+        let reason = if other >= to {
+            Reason::Elsewhere
+        } else {
+            Reason::Forgotten
+        };
+        (to > mark).then_some((to, reason))
+    }
+
+    /// The most urgent class of which there are rows.
+    pub(crate) fn urgency(&self) -> Class {
+        [Class::Alarm, Class::Summary]
+            .into_iter()
+            .find(|class| self.usage.of(*class) > 0)
+            .unwrap_or(Class::Raw)
     }
 }
 
@@ -116,14 +187,13 @@ pub(crate) struct Moved {
     pub(crate) place: Place,
     pub(crate) before: u64,
     pub(crate) mark: u64,
-    /// Rows that the centre lacks again and that are deleted here: up to this one.
-    pub(crate) forgotten_to: Option<u64>,
 }
 
 /// Positions and marks of all streams that have rows, in order of `(stream, epoch)`.
 #[derive(Debug)]
 pub(crate) struct Sequence {
     epoch: Epoch,
+    second: Option<Second>,
     extents: BTreeMap<Place, Extent>,
     rewrites: Rewrites,
     /// Cursors of the places that the transaction under way rewrites, as they were before.
@@ -145,13 +215,23 @@ impl Rewrites {
 }
 
 impl Sequence {
-    pub(crate) const fn new(epoch: Epoch, extents: BTreeMap<Place, Extent>) -> Self {
+    pub(crate) const fn new(
+        epoch: Epoch,
+        extents: BTreeMap<Place, Extent>,
+        second: Option<Second>,
+    ) -> Self {
         Self {
             epoch,
+            second,
             extents,
             rewrites: Rewrites { begun: 0, ended: 0 },
             before: BTreeMap::new(),
         }
+    }
+
+    /// What a second centre is for, if there is one.
+    pub(crate) const fn second(&self) -> Option<Second> {
+        self.second
     }
 
     pub(crate) const fn rewrites(&self) -> Rewrites {
@@ -226,8 +306,8 @@ impl Sequence {
         self.extents.get_mut(&place)
     }
 
-    /// Moves the marks that the centre has moved. One beyond what was ever sent is refused: it is not about our rows.
-    pub(crate) fn acknowledge(&mut self, marks: &[Mark]) -> Vec<Moved> {
+    /// Moves the marks that a centre has moved. One beyond what was ever given out is refused: it is not about our rows.
+    pub(crate) fn acknowledge(&mut self, by: Destination, marks: &[Mark]) -> Vec<Moved> {
         let mut moved = Vec::new();
         for mark in marks {
             let Some((place, extent)) = self
@@ -241,25 +321,24 @@ impl Sequence {
                 tracing::error!(stream = %mark.of.stream, "centre claims row {}, the last one is {}", mark.seq, extent.last);
                 continue;
             }
-            if mark.seq == extent.mark {
+            let before = match by {
+                Destination::First => std::mem::replace(&mut extent.mark, mark.seq),
+                Destination::Second => std::mem::replace(&mut extent.second, mark.seq),
+            };
+            if mark.seq == before {
                 continue;
             }
-            if mark.seq < extent.mark {
+            if mark.seq < before {
                 tracing::warn!(
                     stream = %mark.of.stream, epoch = mark.of.epoch.ordinal,
-                    "centre holds rows up to {}, and held them up to {} before: it was restored from a backup",
-                    mark.seq, extent.mark
+                    "centre holds rows up to {}, and held them up to {before} before: it was restored from a backup",
+                    mark.seq
                 );
             }
-            let before = extent.mark;
-            let forgotten_to = (mark.seq < extent.trimmed).then_some(extent.trimmed);
-            extent.mark = mark.seq;
-            extent.trimmed = extent.trimmed.min(mark.seq);
             moved.push(Moved {
                 place: *place,
                 before,
                 mark: mark.seq,
-                forgotten_to,
             });
         }
         moved
@@ -284,16 +363,25 @@ impl Sequence {
         places
     }
 
-    /// What waits for the centre: what was kept since the link came back first, then the shortest first.
-    pub(crate) fn waiting(&self) -> Vec<(Place, Extent)> {
+    /// What waits for a centre, of streams with rows of class `least` or a more urgent one: alarms first, then what was kept
+    /// since the link came back, by class, then the shortest first.
+    pub(crate) fn waiting(&self, at: Destination, least: Class) -> Vec<(Place, Extent)> {
         let waiting = self
             .extents
             .iter()
-            .filter(|(_, extent)| extent.waiting() > 0);
+            .filter(|(_, extent)| extent.waiting(at) > 0 && extent.urgency() <= least);
         let mut waiting: Vec<_> = waiting
             .map(|(place, extent)| (*place, extent.clone()))
             .collect();
-        waiting.sort_by_key(|(place, extent)| (place.1 != self.epoch.ordinal, extent.waiting()));
+        waiting.sort_by_key(|(place, extent)| {
+            let urgency = extent.urgency();
+            (
+                urgency != Class::Alarm,
+                place.1 != self.epoch.ordinal,
+                urgency,
+                extent.waiting(at),
+            )
+        });
         waiting
     }
 
@@ -308,23 +396,24 @@ impl Sequence {
         known
     }
 
-    /// Rows that wait for the centre, those that were thinned out or are gone included.
-    pub(crate) fn rows_waiting(&self) -> u64 {
-        self.extents.values().map(Extent::waiting).sum()
+    /// Rows that wait for a centre, those that were thinned out or are gone included.
+    pub(crate) fn rows_waiting(&self, at: Destination) -> u64 {
+        self.extents.values().map(|extent| extent.waiting(at)).sum()
     }
 
     /// Rows of the current epoch that wait.
-    pub(crate) fn rows_waiting_now(&self) -> u64 {
+    pub(crate) fn rows_waiting_now(&self, at: Destination) -> u64 {
         let now = self
             .extents
             .iter()
             .filter(|(place, _)| place.1 == self.epoch.ordinal);
-        now.map(|(_, extent)| extent.waiting()).sum()
+        now.map(|(_, extent)| extent.waiting(at)).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Destination::{First, Second as Other};
     use super::*;
 
     fn epoch(ordinal: u64) -> Epoch {
@@ -351,7 +440,7 @@ mod tests {
             trimmed: 1,
             ..Extent::new(of(1))
         };
-        Sequence::new(epoch(2), BTreeMap::from([((1, 1), earlier)]))
+        Sequence::new(epoch(2), BTreeMap::from([((1, 1), earlier)]), None)
     }
 
     #[test]
@@ -360,11 +449,14 @@ mod tests {
         let name = of(1).stream;
         assert_eq!(sequence.next(1, &name), (1, true));
         assert_eq!(sequence.next(1, &name), (2, false));
-        assert_eq!(sequence.rows_waiting(), 5);
+        assert_eq!(sequence.rows_waiting(First), 5);
         sequence.begin(epoch(3));
         assert_eq!(sequence.next(1, &name), (1, true));
         assert_eq!(
-            (sequence.rows_waiting(), sequence.rows_waiting_now()),
+            (
+                sequence.rows_waiting(First),
+                sequence.rows_waiting_now(First)
+            ),
             (6, 1)
         );
     }
@@ -372,44 +464,63 @@ mod tests {
     #[test]
     fn a_mark_beyond_what_was_written_is_refused() {
         let mut sequence = sequence();
-        assert!(sequence.acknowledge(&mark(6)).is_empty());
-        assert!(sequence.acknowledge(&mark(2)).is_empty());
-        let moved = sequence.acknowledge(&mark(4));
-        assert_eq!(
-            (moved[0].before, moved[0].mark, moved[0].forgotten_to),
-            (2, 4, None)
-        );
-        assert_eq!(sequence.rows_waiting(), 1);
+        assert!(sequence.acknowledge(First, &mark(6)).is_empty());
+        assert!(sequence.acknowledge(First, &mark(2)).is_empty());
+        let moved = sequence.acknowledge(First, &mark(4));
+        assert_eq!((moved[0].before, moved[0].mark), (2, 4));
+        assert_eq!(sequence.rows_waiting(First), 1);
     }
 
     #[test]
     fn a_mark_that_goes_back_brings_rows_back_and_names_those_that_cannot_come() {
         let mut sequence = sequence();
-        sequence.acknowledge(&mark(5));
-        let moved = sequence.acknowledge(&mark(1));
-        assert_eq!(
-            (moved[0].before, moved[0].mark, moved[0].forgotten_to),
-            (5, 1, None)
-        );
-        assert_eq!(sequence.rows_waiting(), 4);
-        let moved = sequence.acknowledge(&mark(0));
-        assert_eq!(moved[0].forgotten_to, Some(1));
-        assert_eq!(sequence.rows_waiting(), 5);
+        sequence.acknowledge(First, &mark(5));
+        let moved = sequence.acknowledge(First, &mark(1));
+        assert_eq!((moved[0].before, moved[0].mark), (5, 1));
+        assert_eq!(sequence.rows_waiting(First), 4);
+        let skipped = |sequence: &Sequence| sequence.extents[&(1, 1)].skipped(First, None);
+        assert_eq!(skipped(&sequence), None);
+        sequence.acknowledge(First, &mark(0));
+        assert_eq!(skipped(&sequence), Some((1, Reason::Forgotten)));
+        assert_eq!(sequence.rows_waiting(First), 5);
     }
 
     #[test]
-    fn what_the_present_brings_comes_out_before_the_backlog() {
+    fn a_stand_in_gets_what_the_first_lacks_and_a_mirror_everything() {
+        let mut sequence = sequence();
+        assert_eq!(sequence.rows_waiting(Other), 5);
+        let skipped = |sequence: &Sequence, at, rule| sequence.extents[&(1, 1)].skipped(at, rule);
+        let (failover, mirror) = (Some(Second::Failover), Some(Second::Mirror));
+        let elsewhere = |to| Some((to, Reason::Elsewhere));
+        assert_eq!(skipped(&sequence, Other, failover), elsewhere(2));
+        assert_eq!(skipped(&sequence, Other, mirror), elsewhere(1));
+        sequence.acknowledge(Other, &mark(4));
+        let extent = sequence.extents.get_mut(&(1, 1)).unwrap();
+        let held = [None, failover, mirror].map(|rule| extent.held(rule));
+        assert_eq!(held, [2, 4, 2]);
+        // What is deleted here because the second holds it comes to the first as an entry.
+        extent.trimmed = 4;
+        assert_eq!(skipped(&sequence, First, failover), elsewhere(4));
+        assert_eq!(sequence.rows_waiting(First), 3);
+    }
+
+    #[test]
+    fn alarms_come_out_first_and_what_the_present_brings_before_the_backlog() {
         let mut sequence = sequence();
         let name = of(1).stream;
         for _ in 0..9 {
             sequence.next(1, &name);
         }
-        let order: Vec<_> = sequence
-            .waiting()
-            .iter()
-            .map(|(place, _)| place.1)
-            .collect();
-        assert_eq!(order, [2, 1]);
+        let order = |sequence: &Sequence, least| -> Vec<_> {
+            let waiting = sequence.waiting(First, least).into_iter();
+            waiting.map(|(place, _)| place.1).collect()
+        };
+        assert_eq!(order(&sequence, Class::Raw), [2, 1]);
+        assert!(order(&sequence, Class::Alarm).is_empty());
+        let backlog = sequence.extents.get_mut(&(1, 1)).unwrap();
+        backlog.usage.add(Class::Alarm, 100);
+        assert_eq!(order(&sequence, Class::Raw), [1, 2]);
+        assert_eq!(order(&sequence, Class::Alarm), [1]);
         assert_eq!(sequence.known(false), [of(2), of(1)]);
         assert_eq!(sequence.known(true), [of(2)]);
     }

@@ -31,7 +31,7 @@ pub(crate) fn rewrite(rows: Vec<StoredRow>, class: Class, how: How) -> Vec<Store
         row.class == class
             && match how {
                 How::Thin(_) => can_be_thinned(&row.content),
-                How::Evict => true,
+                How::Evict => can_be_evicted(&row.content),
             }
     };
     let (mut all, mut run) = (Vec::with_capacity(rows.len()), Vec::new());
@@ -63,6 +63,14 @@ fn can_be_thinned(content: &Content) -> bool {
         }),
         Content::Thinned(_) => true,
         Content::Document(_) | Content::Lost(_) => false,
+    }
+}
+
+/// An entry keeps its reason.
+fn can_be_evicted(content: &Content) -> bool {
+    match content {
+        Content::Lost(lost) => lost.reason == Reason::Evicted,
+        Content::Values(_) | Content::Document(_) | Content::Thinned(_) => true,
     }
 }
 

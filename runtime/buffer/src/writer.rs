@@ -18,7 +18,7 @@ use crate::lock::Lock;
 use crate::open::{Config, Profile};
 use crate::outbox::Shared;
 use crate::roster::Roster;
-use crate::sequence::Place;
+use crate::sequence::{Destination, Place};
 use crate::space::LOG_BYTES_MAX;
 use crate::{quarantine, tally};
 
@@ -34,8 +34,8 @@ const LOG_WAIT: Duration = Duration::from_millis(200);
 /// What the handles ask of the writer; answered after the commit.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// The centre holds these; answered with whether one went back.
-    Marks(Vec<Mark>, oneshot::Sender<bool>),
+    /// This centre holds these; answered with whether one went back.
+    Marks(Destination, Vec<Mark>, oneshot::Sender<bool>),
     /// The broker acknowledged these publications.
     Delivered(Vec<u64>, oneshot::Sender<()>),
     /// Answered when everything that was sent to the writer before is on disk.
@@ -76,7 +76,7 @@ pub struct Writer {
     pub(crate) limits: Arc<Limits>,
     pub(crate) roster: Roster,
     /// Keeps a second process out for as long as this one writes.
-    pub(crate) _lock: Lock,
+    pub(crate) lock: Lock,
 }
 
 impl Writer {
@@ -157,6 +157,7 @@ impl Writer {
         tokio::select! {
             Some(request) = self.waiting.recv() => match request {
                 Request::Flush(_) => held.requests.push(request),
+                Request::Damaged(what) => return Err(Error::Damaged(what)),
                 other => group.requests.push(other),
             },
             () = tokio::time::sleep(FULL_WAIT) => {}
@@ -245,6 +246,9 @@ impl Writer {
     /// It is on disk: says so to the sources, the readers and the counters.
     fn report(&mut self, group: &mut Group) {
         self.roster.write(&self.shared.sequence());
+        if let Some(epoch) = group.epoch.take() {
+            self.lock.remember(epoch.ordinal);
+        }
         let counters = &self.shared.counters;
         counters.commits.fetch_add(1, Ordering::Relaxed);
         let now = self.commits.clock.boot_time();
@@ -276,7 +280,7 @@ impl Writer {
         for request in group.requests.drain(..) {
             // An error means that nobody waits any more: the answer was for nobody else.
             let _gone = match request {
-                Request::Marks(_, done) => done.send(group.went_back).is_err(),
+                Request::Marks(_, _, done) => done.send(group.went_back).is_err(),
                 Request::Delivered(_, done)
                 | Request::Sending(_, done)
                 | Request::Flush(done)

@@ -193,8 +193,8 @@ async fn list(arguments: &ListArguments) -> Result<(), Error> {
                 "{}: {} bytes of {} on {}, for {}: {}\n",
                 letter.id,
                 letter.payload.len(),
-                letter.topic,
-                letter.source,
+                letter.topic.escape_debug(),
+                letter.source.escape_debug(),
                 letter.module,
                 letter.reason.escape_debug()
             )
@@ -219,8 +219,8 @@ async fn show(arguments: &ShowArguments) -> Result<(), Error> {
         format!(
             "message {} of {} on {}, for {}\nset aside: {}\n{}\n",
             letter.id,
-            letter.topic,
-            letter.source,
+            letter.topic.escape_debug(),
+            letter.source.escape_debug(),
             letter.module,
             letter.reason.escape_debug(),
             payload.escape_debug()

@@ -36,6 +36,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         path: settings.database(),
         profile: settings.buffer.profile,
         quota_bytes: settings.buffer.quota_bytes,
+        second: None,
         policies: policies(&settings),
     };
     let mut buffer = Buffer::open(&config, limits.clone(), clock.clone()).await?;

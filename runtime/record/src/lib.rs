@@ -13,6 +13,7 @@
 //! - [`loss`]: what stands in place of rows that had to be given up.
 //! - [`topic`]: MQTT topic names and filters.
 //! - [`name`]: the names that operators give to things.
+//! - [`openmetrics`]: numbers as text for a monitoring system.
 //! - [`seen`]: the window of message ids by which a repeated delivery is known.
 //! - [`clock`]: wall time, boot time, and how far to trust them.
 //! - [`backoff`]: how long to wait after a failure.
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod limits;
 pub mod loss;
 pub mod name;
+pub mod openmetrics;
 pub mod output;
 pub mod record;
 pub mod row;

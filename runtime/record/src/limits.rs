@@ -60,6 +60,10 @@ pub struct Limits {
     /// Shortest time between two requests while no backlog waits: rows that trickle share a request, because its headers
     /// and status weigh more than a row.
     pub sync_interval_min: Duration,
+    /// Longest time for which a centre can keep a gateway silent, so that a wrong word of it does not silence one for ever.
+    pub sync_poll_max: Duration,
+    /// Rows a second to which a centre can slow down a backlog.
+    pub sync_pace_min: u32,
     /// One request to the centre, from connecting to the last byte of the reply.
     pub sync_timeout: Duration,
     /// First wait after a failed connection; doubled, with full jitter, up to [`Limits::backoff_max`].
@@ -98,6 +102,8 @@ impl Limits {
         seen_ids_max: 100_000,
         sync_rows_max: 5000,
         sync_interval_min: Duration::from_secs(1),
+        sync_poll_max: Duration::from_secs(3600),
+        sync_pace_min: 100,
         sync_timeout: Duration::from_secs(30),
         backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_secs(60),

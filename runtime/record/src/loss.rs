@@ -129,6 +129,9 @@ pub enum Reason {
     /// The database was damaged and set aside.
     #[n(2)]
     Quarantined,
+    /// Another centre holds them: this one did not answer at the time.
+    #[n(3)]
+    Elsewhere,
 }
 
 impl Reason {
@@ -138,6 +141,7 @@ impl Reason {
             Self::Evicted => "evicted",
             Self::Forgotten => "forgotten",
             Self::Quarantined => "quarantined",
+            Self::Elsewhere => "elsewhere",
         }
     }
 }

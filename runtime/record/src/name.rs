@@ -35,6 +35,16 @@ impl Name {
         Self("gateway".into())
     }
 
+    /// The module under whose name the gateway keeps alarms of its own: no other has it.
+    pub fn host() -> Self {
+        Self("tidegate".into())
+    }
+
+    /// The stream of the gateway's own alarms: no module has it.
+    pub fn host_alarms() -> Self {
+        Self("tidegate-alarms".into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -208,7 +208,7 @@ pub struct Mark {
     pub seq: u64,
 }
 
-/// Rows not yet acknowledged by the centre. The buffer implements it, the uplink drains it, and neither knows the other.
+/// Rows not yet acknowledged by a centre. The buffer implements it, the uplink drains it, and neither knows the other.
 pub trait Outbox: Send + Sync {
     /// Why the outbox could not be read or marked.
     type Error: std::error::Error + Send + Sync + 'static;
@@ -227,10 +227,12 @@ pub trait Outbox: Send + Sync {
     fn connected(&self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Rows that the centre lacks, the oldest of each stream and epoch, in order of `seq`: at most `rows_max`, and as many
-    /// while there are more.
+    /// while there are more. Only of streams with rows of class `least` or one that gives way later: all of them with
+    /// [`Class::Raw`], those with alarms with [`Class::Alarm`].
     fn next(
         &self,
         rows_max: usize,
+        least: Class,
     ) -> impl Future<Output = Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Self::Error>> + Send;
 
     /// How far the centre holds these. A mark that went back means that the centre was restored from a backup: rows that

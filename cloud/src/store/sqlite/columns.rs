@@ -146,6 +146,7 @@ pub(super) const fn reason_to_column(reason: Reason) -> i64 {
         Reason::Evicted => 0,
         Reason::Forgotten => 1,
         Reason::Quarantined => 2,
+        Reason::Elsewhere => 3,
     }
 }
 
@@ -155,6 +156,7 @@ pub(super) fn reason_from_column(number: i64) -> Result<Reason, Error> {
         0 => Ok(Reason::Evicted),
         1 => Ok(Reason::Forgotten),
         2 => Ok(Reason::Quarantined),
+        3 => Ok(Reason::Elsewhere),
         _ => Err(Error::Damaged("reason")),
     }
 }

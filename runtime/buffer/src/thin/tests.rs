@@ -188,3 +188,23 @@ fn evicted_rows_leave_one_entry_that_grows() {
         (4, 1.0, 4.0)
     );
 }
+
+#[test]
+fn an_entry_keeps_its_reason() {
+    let rows: Vec<_> = (1..=5)
+        .map(|seq| row(seq, "a", seq, celsius(Scalar::Number(1.0))))
+        .collect();
+    let mut entry = rows[2].clone();
+    entry.content = Content::Lost(Lost {
+        reason: Reason::Quarantined,
+        rows: 1,
+        bytes: 0,
+        values: Vec::new(),
+    });
+    let mut rows = rows;
+    rows[2] = entry.clone();
+    let evicted = rewrite(rows, Class::Raw, How::Evict);
+    let covers: Vec<_> = evicted.iter().map(|row| (row.first(), row.seq)).collect();
+    assert_eq!(covers, [(1, 2), (3, 3), (4, 5)]);
+    assert_eq!(evicted[1], entry);
+}

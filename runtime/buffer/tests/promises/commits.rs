@@ -6,8 +6,8 @@ use bytes::Bytes;
 use sqlx::Row as _;
 use tidegate_buffer::{Buffer, Error, Opened};
 use tidegate_record::{
-    Applied, Clock, Content, Delivery, Limits, Mark, MessageId, Outbox, Postbox, Publication,
-    Rejection, Scalar, StateChange, SystemClock, Topic, WallTime,
+    Applied, Class, Clock, Content, Delivery, Limits, Mark, MessageId, Outbox, Postbox,
+    Publication, Rejection, Scalar, StateChange, SystemClock, Topic, WallTime,
 };
 
 use crate::rig::{Rig, name, nothing, row};
@@ -19,7 +19,7 @@ async fn rows_come_out_numbered_without_gaps_in_the_order_in_which_they_were_kep
     for token in 0..3 {
         open.commit(rig.applied(token, 100)).await;
     }
-    let waiting = Outbox::next(&open.handle, 1000).await.unwrap();
+    let waiting = Outbox::next(&open.handle, 1000, Class::Raw).await.unwrap();
     let [(of, rows)] = &waiting[..] else {
         panic!("{waiting:?}")
     };
@@ -91,7 +91,7 @@ async fn an_identity_is_never_given_out_twice_over_restarts() {
         open.close().await;
     }
     let open = rig.open().await;
-    for (of, rows) in Outbox::next(&open.handle, 1000).await.unwrap() {
+    for (of, rows) in Outbox::next(&open.handle, 1000, Class::Raw).await.unwrap() {
         for row in rows {
             assert!(identities.insert((of.epoch, row.seq)));
         }
@@ -138,7 +138,10 @@ async fn rows_leave_only_when_the_centre_holds_them_and_then_for_good() {
     let rig = Rig::new();
     let open = rig.open().await;
     open.commit(rig.applied(0, 10)).await;
-    let (of, _) = Outbox::next(&open.handle, 5).await.unwrap().remove(0);
+    let (of, _) = Outbox::next(&open.handle, 5, Class::Raw)
+        .await
+        .unwrap()
+        .remove(0);
     open.handle
         .acknowledged(&[Mark {
             of: of.clone(),
@@ -147,7 +150,10 @@ async fn rows_leave_only_when_the_centre_holds_them_and_then_for_good() {
         .await
         .unwrap();
     assert_eq!(open.handle.rows_waiting(), 6);
-    let (_, rows) = Outbox::next(&open.handle, 100).await.unwrap().remove(0);
+    let (_, rows) = Outbox::next(&open.handle, 100, Class::Raw)
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(rows.first().unwrap().seq, 5);
     open.handle
         .acknowledged(&[Mark {
@@ -163,7 +169,10 @@ async fn rows_leave_only_when_the_centre_holds_them_and_then_for_good() {
     );
     open.close().await;
     let open = rig.open().await;
-    let (again, rows) = Outbox::next(&open.handle, 100).await.unwrap().remove(0);
+    let (again, rows) = Outbox::next(&open.handle, 100, Class::Raw)
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!((again, rows.len(), open.handle.rows_waiting()), (of, 6, 6));
     open.close().await;
 }
@@ -177,7 +186,7 @@ async fn every_stream_gets_its_share_of_a_read() {
         .collect();
     rows.push((row("short", 0), None));
     open.commit(Applied { rows, ..nothing() }).await;
-    let streams = Outbox::next(&open.handle, 100).await.unwrap();
+    let streams = Outbox::next(&open.handle, 100, Class::Raw).await.unwrap();
     let counts: Vec<_> = streams
         .iter()
         .map(|(of, rows)| (of.stream.as_str(), rows.len()))
@@ -367,6 +376,6 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let refused = rig.buffer().await.unwrap_err().to_string();
     assert_eq!(
         refused,
-        "the database has schema 99, this version knows up to 2: install the newer version again"
+        "the database has schema 99, this version knows up to 3: install the newer version again"
     );
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Seek, SeekFrom, Write};
 
-use tidegate_record::{Content, Mark, Outbox, Reason};
+use tidegate_record::{Class, Content, Mark, Outbox, Reason};
 
 use crate::rig::{Open, Rig};
 
@@ -24,7 +24,10 @@ async fn filled() -> Rig {
     let rig = Rig::new();
     let open = rig.open().await;
     open.commit(rig.applied(0, 1000)).await;
-    let (of, _) = Outbox::next(&open.handle, 1).await.unwrap().remove(0);
+    let (of, _) = Outbox::next(&open.handle, 1, Class::Raw)
+        .await
+        .unwrap()
+        .remove(0);
     open.handle
         .acknowledged(&[Mark { of, seq: 300 }])
         .await

@@ -4,6 +4,7 @@
 
 mod commits;
 mod damage;
+mod destinations;
 mod model;
 mod rig;
 mod room;

@@ -234,7 +234,7 @@ impl World {
     }
 
     async fn request(&self) -> Request {
-        Outbox::next(&self.open().handle, REQUEST_ROWS)
+        Outbox::next(&self.open().handle, REQUEST_ROWS, Class::Raw)
             .await
             .unwrap()
     }
@@ -327,4 +327,24 @@ proptest! {
             world.open.take().unwrap().close().await;
         });
     }
+}
+
+/// The control: the model of the centre does notice.
+#[test]
+#[should_panic(expected = "row 1 came with another content")]
+fn a_row_that_comes_with_another_content_is_noticed() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut world = World::new().await;
+        world.keep(2).await;
+        let mut request = world.request().await;
+        world.centre.take(&request);
+        for (_, rows) in &mut request {
+            rows[0].key = "another".into();
+        }
+        world.centre.take(&request);
+    });
 }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use sqlx::{ConnectOptions, SqliteConnection};
-use tidegate_buffer::{Buffer, BufferHandle, Config, Error, Opened, Profile, QUOTA_BYTES_MIN};
+use tidegate_buffer::{
+    Buffer, BufferHandle, Config, Error, Opened, Policy, Profile, QUOTA_BYTES_MIN, Second,
+};
 use tidegate_record::{
     Ack, AckSink, Applied, Class, Clock, Content, Limits, Mark, Name, NamedValue, Outbox, Row,
     Scalar, StoredRow, StreamEpoch, SystemClock, WallTime,
@@ -27,6 +29,8 @@ impl AckSink for Heard {
 pub(crate) struct Rig {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) heard: Arc<Heard>,
+    pub(crate) second: Option<Second>,
+    pub(crate) policies: HashMap<Name, Policy>,
 }
 
 /// A running buffer: dropping `applied` and `handle` ends the writer.
@@ -41,6 +45,8 @@ impl Rig {
         Self {
             folder: tempfile::tempdir().unwrap(),
             heard: Arc::default(),
+            second: None,
+            policies: HashMap::new(),
         }
     }
 
@@ -49,7 +55,8 @@ impl Rig {
             path: self.folder.path().join("buffer.db"),
             profile: Profile::Latency,
             quota_bytes: QUOTA_BYTES_MIN,
-            policies: HashMap::new(),
+            second: self.second,
+            policies: self.policies.clone(),
         }
     }
 
@@ -152,7 +159,7 @@ impl Rig {
 impl Open {
     /// Takes everything out as far as the file allows. False when it does not.
     pub(crate) async fn try_drain(&self) -> bool {
-        while let Ok(waiting) = Outbox::next(&self.handle, 5000).await {
+        while let Ok(waiting) = Outbox::next(&self.handle, 5000, Class::Raw).await {
             let Some((of, rows)) = waiting.into_iter().next() else {
                 return true;
             };
@@ -181,7 +188,7 @@ impl Open {
     pub(crate) async fn drain(&self) -> Vec<(StreamEpoch, StoredRow)> {
         let mut all = Vec::new();
         loop {
-            let waiting = Outbox::next(&self.handle, 5000).await.unwrap();
+            let waiting = Outbox::next(&self.handle, 5000, Class::Raw).await.unwrap();
             if waiting.is_empty() {
                 return all;
             }

@@ -1,14 +1,15 @@
 //! The quota holds, and nothing is given up silently.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
-use tidegate_buffer::{Inspection, QUOTA_BYTES_MIN};
+use tidegate_buffer::{Inspection, Policy, QUOTA_BYTES_MIN};
 use tidegate_record::{
     Applied, Class, Content, Document, Lost, Mark, NamedValue, Outbox, Reason, Row, Scalar,
     StoredRow, StreamEpoch, WallTime,
 };
 
-use crate::rig::{Rig, name, nothing};
+use crate::rig::{Open, Rig, name, nothing};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -102,12 +103,18 @@ async fn the_quota_holds_without_a_link_and_every_row_is_accounted_for() {
     let rig = Rig::new();
     let open = rig.open().await;
     const ROWS: u64 = 400_000;
-    let (mut alarms, mut largest) = (0, 0);
+    let (mut alarms, mut largest, mut row_bytes) = (0, 0, 0.0);
     for first in (0..ROWS).step_by(1000) {
         let rows = (first..first + 1000).map(reading).chain([alarm(first)]);
         open.commit(kept(rows)).await;
         alarms += 1;
         largest = largest.max(rig.bytes());
+        if first == 0 {
+            row_bytes = sqlx::query_scalar("SELECT avg(length(body)) FROM row")
+                .fetch_one(&mut rig.database().await)
+                .await
+                .unwrap();
+        }
     }
     assert!(largest <= QUOTA_BYTES_MIN, "{largest} bytes on disk");
     let mut inspection = Inspection::open(&rig.config().path).await.unwrap();
@@ -120,9 +127,8 @@ async fn the_quota_holds_without_a_link_and_every_row_is_accounted_for() {
         "{accounts:?}"
     );
     // The control: without giving way they would need far more than the quota.
+    assert!(ROWS as f64 * row_bytes > 2.0 * QUOTA_BYTES_MIN as f64);
     let all = open.drain().await;
-    let bytes_per_row = 100;
-    assert!(ROWS * bytes_per_row > 2 * QUOTA_BYTES_MIN);
     let expected = Account {
         rows: ROWS,
         min: 0.0,
@@ -209,7 +215,10 @@ async fn what_cannot_give_way_withholds_acks_until_the_centre_has_taken_some() {
     let rows = |from: u64, to: u64| kept((from..to).map(|number| picture(number, 8000)));
     open.commit(rows(0, 500)).await;
     // They may have been sent, so none of them may be changed.
-    let (of, held) = Outbox::next(&open.handle, 5000).await.unwrap().remove(0);
+    let (of, held) = Outbox::next(&open.handle, 5000, Class::Raw)
+        .await
+        .unwrap()
+        .remove(0);
     let mut more = rows(500, 1000);
     more.acks = vec![tidegate_record::Ack::new(rig.heard.clone(), 1)];
     open.applied.send(more).await.unwrap();
@@ -287,7 +296,7 @@ async fn what_comes_after_a_long_silence_overtakes_the_backlog() {
     let now = open.handle.epoch();
     assert_ne!(now, silent);
     open.commit(kept([reading(20_000)].into_iter())).await;
-    let next = Outbox::next(&open.handle, 100).await.unwrap();
+    let next = Outbox::next(&open.handle, 100, Class::Raw).await.unwrap();
     let order: Vec<_> = next
         .iter()
         .map(|(of, rows)| (of.epoch, rows.len()))
@@ -314,4 +323,62 @@ async fn a_row_that_is_missing_or_comes_twice_is_found_by_the_account() {
     let accounts = inspection.verify().await.unwrap();
     assert!(!accounts[0].is_complete());
     assert_eq!(accounts[0].faults, ["row 51 begins at 51, 50 must follow"]);
+}
+
+/// Keeps rows of a stream with this policy until they have to give way, or cannot.
+async fn filled(policy: Policy) -> (Rig, Open) {
+    let policies = [(name("readings"), policy)].into();
+    let rig = Rig {
+        policies,
+        ..Rig::new()
+    };
+    let open = rig.open().await;
+    for first in (0..200_000).step_by(1000) {
+        let rows = (first..first + 1000).map(reading).chain([alarm(first)]);
+        open.applied.send(kept(rows)).await.unwrap();
+        let full = || open.handle.counters().full.load(Ordering::Relaxed) > 0;
+        let waits = async {
+            while !full() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let committed = tokio::select! {
+            biased;
+            done = open.handle.flushed() => done.is_ok(),
+            () = waits => false,
+        };
+        if !committed {
+            break;
+        }
+    }
+    (rig, open)
+}
+
+#[tokio::test]
+async fn a_stream_that_drops_its_oldest_rows_is_never_thinned_out() {
+    let (_rig, open) = filled(Policy::DropOldest).await;
+    let all = open.drain().await;
+    let readings = |(of, _): &&(StreamEpoch, StoredRow)| of.stream == name("readings");
+    let thinned = |row: &StoredRow| matches!(row.content, Content::Thinned(_));
+    assert!(!all.iter().any(|(_, row)| thinned(row)));
+    let (_, oldest) = all.iter().find(readings).unwrap();
+    assert!(
+        matches!(&oldest.content, Content::Lost(lost) if lost.rows > 10_000),
+        "{oldest:?}"
+    );
+    assert_eq!(account(&all, "readings").rows, 200_000);
+    open.close().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_blocks_gives_nothing_up_and_neither_do_alarms() {
+    let (_rig, open) = filled(Policy::Block).await;
+    assert!(open.handle.counters().full.load(Ordering::Relaxed) > 0);
+    let all = open.drain().await;
+    assert!(all.len() > 50_000);
+    assert!(
+        all.iter()
+            .all(|(_, row)| matches!(row.content, Content::Values(_)))
+    );
+    open.close().await;
 }
