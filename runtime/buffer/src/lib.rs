@@ -37,6 +37,8 @@ mod effects;
 mod error;
 mod evict;
 mod extents;
+#[cfg(feature = "faults")]
+mod faults;
 mod inspect;
 mod lag;
 mod latency;

@@ -186,7 +186,7 @@ where
 
 /// The writer's settings, for a database of at most so many pages.
 pub(crate) fn writer(path: &Path, pages_max: u64) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .busy_timeout(BUSY_TIMEOUT)
@@ -197,7 +197,10 @@ pub(crate) fn writer(path: &Path, pages_max: u64) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .pragma("max_page_count", pages_max.to_string())
         .pragma("journal_size_limit", LOG_BYTES_KEPT)
-        .pragma("cache_size", "-2048")
+        .pragma("cache_size", "-2048");
+    #[cfg(feature = "faults")]
+    let options = crate::faults::synchronous(options);
+    options
 }
 
 /// The reader's settings.

@@ -88,7 +88,7 @@ impl Writer {
         let mut group = Group::default();
         while self.gather(&mut group).await {
             #[cfg(feature = "faults")]
-            acknowledge_too_early(&mut group);
+            crate::faults::acknowledge_too_early(&mut group);
             if let Err(error) = self.commit(&mut group).await {
                 if error.is_damage() {
                     quarantine::note(&self.config.path, &error);
@@ -293,18 +293,4 @@ impl Writer {
 
 fn count(counter: &AtomicU64, more: usize) {
     counter.fetch_add(u64::try_from(more).unwrap_or(u64::MAX), Ordering::Relaxed);
-}
-
-/// The negative control of the durability tests: the promise is broken on purpose, and they must notice.
-#[cfg(feature = "faults")]
-fn acknowledge_too_early(group: &mut Group) {
-    if std::env::var_os("TIDEGATE_FAULT").is_some_and(|fault| fault == "ack-before-commit") {
-        for ack in group
-            .applied
-            .iter_mut()
-            .flat_map(|applied| applied.acks.drain(..))
-        {
-            ack.committed();
-        }
-    }
 }
