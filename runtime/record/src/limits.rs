@@ -28,6 +28,11 @@ pub struct Limits {
     pub channels_max: usize,
     /// Wall time of one call of a module before it is stopped.
     pub call_deadline: Duration,
+    /// Time that a module's calls may take of each [`Limits::busy_window`]. Beyond it the module is detached: its messages go
+    /// to disk, so that neither the broker's window nor a neighbour waits for it.
+    pub busy_max: Duration,
+    /// See [`Limits::busy_max`].
+    pub busy_window: Duration,
     /// Shortest time between two calls without messages, so that a module which always wants to be woken at once does not
     /// keep the thread busy.
     pub wake_interval_min: Duration,
@@ -87,6 +92,8 @@ impl Limits {
         publish_window: 100,
         channels_max: 4096,
         call_deadline: Duration::from_millis(50),
+        busy_max: Duration::from_millis(250),
+        busy_window: Duration::from_millis(500),
         wake_interval_min: Duration::from_millis(10),
         memory_bytes_max: 32 << 20,
         state_bytes_max: 256 << 10,

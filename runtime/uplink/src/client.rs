@@ -1,91 +1,136 @@
-//! One exchange with the centre.
+//! One exchange with a centre, over HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{Request, Response, Uri};
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use tidegate_wire::{SyncReply, SyncRequest};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tidegate_wire::SyncReply;
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::socket::{Address, Socket, Traffic};
+use crate::tls;
 
 /// Largest reply: marks of some thousand streams.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 /// Of an error's text, what is logged.
 const ERROR_TEXT_MAX: usize = 300;
-/// A connection that nobody has used for this long is closed, so that a quiet gateway holds none.
-const IDLE_CONNECTION: Duration = Duration::from_secs(90);
 
-/// A connection to the centre, made when needed and kept while used.
+/// A connection to a centre, made when needed and kept while used.
 #[derive(Debug)]
 pub struct Client {
-    http: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    sync: Uri,
+    address: Address,
+    tls: Option<Arc<ClientConfig>>,
+    host: HeaderValue,
+    path: Uri,
     timeout: Duration,
+    traffic: Arc<Traffic>,
+    connection: Option<Connection>,
+}
+
+/// A connection with its task, which ends with it.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    _task: JoinSet<()>,
 }
 
 impl Client {
-    /// Prepares the connection; nothing is sent yet.
+    /// Prepares the connection; nothing is sent yet. What it will carry is added to `traffic`.
     ///
     /// # Errors
     /// When the certificate authorities cannot be read, or TLS cannot be set up.
-    pub fn new(config: &Config, timeout: Duration) -> Result<Self, Error> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(timeout));
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(config)?)
-            .https_or_http() // `Config` has refused plain HTTP to other machines.
-            .enable_http1()
-            .wrap_connector(tcp);
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .pool_max_idle_per_host(1)
-            .build(https);
+    pub fn new(config: &Config, timeout: Duration, traffic: Arc<Traffic>) -> Result<Self, Error> {
+        let tls = match config.is_tls() {
+            true => Some(tls::client_config(config.ca.as_deref())?),
+            false => None,
+        };
         Ok(Self {
-            http,
-            sync: config.endpoint("/v1/sync").map_err(Error::Request)?,
+            address: config.address(),
+            tls,
+            host: config.host_header().map_err(Error::Request)?,
+            path: config.path("/v1/sync").map_err(Error::Request)?,
             timeout,
+            traffic,
+            connection: None,
         })
     }
 
-    /// Sends one request. Returns the reply and the bytes sent as the request's body.
+    /// Closes the connection: nobody will use it for a while.
+    pub(crate) fn rest(&mut self) {
+        self.connection = None;
+    }
+
+    /// Sends one request.
     ///
     /// # Errors
     /// When the centre cannot be reached, does not answer in time, refuses, or answers what is not a reply.
-    pub(crate) async fn sync(&self, request: &SyncRequest) -> Result<(SyncReply, usize), Error> {
-        let body = tidegate_wire::encode(request)?;
-        let bytes = body.len();
-        let request = Request::post(self.sync.clone())
-            .header(CONTENT_TYPE, tidegate_wire::CONTENT_TYPE)
-            .body(Full::new(Bytes::from(body)))
-            .map_err(Error::Request)?;
-        let exchange = async {
-            let response = self.http.request(request).await.map_err(Error::Connect)?;
-            read(response).await
-        };
-        let timeout = || Error::Timeout(self.timeout.as_secs());
-        let reply = tokio::time::timeout(self.timeout, exchange)
-            .await
-            .map_err(|_| timeout())??;
+    pub(crate) async fn sync(&mut self, body: Vec<u8>) -> Result<SyncReply, Error> {
+        let timeout = self.timeout;
+        let reply = tokio::time::timeout(timeout, self.post(body.into())).await;
+        let reply = reply.map_err(|_| Error::Timeout(timeout.as_secs()))??;
         match reply.version {
-            tidegate_wire::VERSION => Ok((reply, bytes)),
+            tidegate_wire::VERSION => Ok(reply),
             version => Err(Error::Version(version)),
         }
     }
+
+    async fn post(&mut self, body: Bytes) -> Result<SyncReply, Error> {
+        if let Some(connection) = self.connection.take() {
+            match self.post_on(connection, body.clone()).await {
+                // It was closed since the last request. A request may be sent any number of times.
+                Err(Error::Exchange(_)) => {}
+                outcome => return outcome,
+            }
+        }
+        let connection = self.connect().await?;
+        self.post_on(connection, body).await
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let socket = Socket::connect(&self.address, self.tls.clone(), self.traffic.clone());
+        let socket = TokioIo::new(socket.await.map_err(Error::Connect)?);
+        let (sender, connection) = http1::handshake(socket).await.map_err(Error::Exchange)?;
+        let mut task = JoinSet::new();
+        // Why it ended, the request says.
+        task.spawn(async { drop(connection.await) });
+        Ok(Connection {
+            sender,
+            _task: task,
+        })
+    }
+
+    /// The connection is kept when the answer was read whole.
+    async fn post_on(
+        &mut self,
+        mut connection: Connection,
+        body: Bytes,
+    ) -> Result<SyncReply, Error> {
+        let request = Request::post(self.path.clone())
+            .header(HOST, self.host.clone())
+            .header(CONTENT_TYPE, tidegate_wire::CONTENT_TYPE)
+            .body(Full::new(body))
+            .map_err(Error::Request)?;
+        let sender = &mut connection.sender;
+        sender.ready().await.map_err(Error::Exchange)?;
+        let response = sender.send_request(request).await;
+        let reply = read(response.map_err(Error::Exchange)?).await;
+        if matches!(reply, Ok(_) | Err(Error::Refused { .. })) {
+            self.connection = Some(connection);
+        }
+        reply
+    }
 }
 
-async fn read(response: Response<hyper::body::Incoming>) -> Result<SyncReply, Error> {
+async fn read(response: Response<Incoming>) -> Result<SyncReply, Error> {
     let status = response.status();
     let retry_after = response
         .headers()
@@ -108,44 +153,4 @@ async fn read(response: Response<hyper::body::Incoming>) -> Result<SyncReply, Er
         text: text.escape_debug().to_string(),
         retry_after,
     })
-}
-
-fn tls(config: &Config) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(Error::Tls)?;
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = &config.ca {
-        let error = |source: Box<dyn std::error::Error + Send + Sync>| Error::Authorities {
-            path: path.display().to_string(),
-            source,
-        };
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|source| error(source.into()))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|source| error(source.into()))?;
-            roots
-                .add(certificate)
-                .map_err(|source| error(source.into()))?;
-        }
-        if roots.is_empty() {
-            return Err(error("no certificate in it".into()));
-        }
-        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
-    }
-    // A machine without a store can still speak to a centre on loopback; any other is refused by the handshake.
-    let (_, unusable) = roots.add_parsable_certificates(system_authorities());
-    if unusable > 0 {
-        tracing::warn!("{unusable} of the system's certificate authorities cannot be used");
-    }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn system_authorities() -> Vec<CertificateDer<'static>> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in found.errors {
-        tracing::warn!("cannot read one of the system's certificate authorities: {error}");
-    }
-    found.certs
 }

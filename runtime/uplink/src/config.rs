@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use http::Uri;
+use http::{HeaderValue, Uri};
 use thiserror::Error;
+
+use crate::socket::Address;
 
 /// Where the centre is.
 #[derive(Debug, Clone)]
@@ -43,17 +45,35 @@ impl Config {
         Ok(Self { url: uri, ca })
     }
 
-    /// The address of an API path such as `/v1/sync`.
-    pub(crate) fn endpoint(&self, path: &str) -> Result<Uri, http::Error> {
+    /// Whether the connection is by TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.url.scheme_str() == Some("https")
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Address {
+        let port = if self.is_tls() { 443 } else { 80 };
+        let host = self.url.host().unwrap_or_default();
+        Address {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: self.url.port_u16().unwrap_or(port),
+        }
+    }
+
+    /// What the header `Host` says.
+    pub(crate) fn host_header(&self) -> Result<HeaderValue, http::Error> {
+        let host = self.url.host().unwrap_or_default();
+        let text = match self.url.port_u16() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        Ok(HeaderValue::try_from(text)?)
+    }
+
+    /// The path of an API path such as `/v1/sync`.
+    pub(crate) fn path(&self, path: &str) -> Result<Uri, http::Error> {
         let prefix = self.url.path().trim_end_matches('/');
-        let mut builder = Uri::builder().path_and_query(format!("{prefix}{path}"));
-        if let Some(scheme) = self.url.scheme() {
-            builder = builder.scheme(scheme.clone());
-        }
-        if let Some(authority) = self.url.authority() {
-            builder = builder.authority(authority.clone());
-        }
-        builder.build()
+        Ok(Uri::try_from(format!("{prefix}{path}"))?)
     }
 }
 
@@ -105,9 +125,13 @@ mod tests {
     #[test]
     fn a_path_in_the_address_is_kept() {
         let config = Config::new("https://centre.example/plant/", None).unwrap();
-        assert_eq!(
-            config.endpoint("/v1/sync").unwrap(),
-            "https://centre.example/plant/v1/sync"
-        );
+        assert_eq!(config.path("/v1/sync").unwrap(), "/plant/v1/sync");
+        assert_eq!(config.host_header().unwrap(), "centre.example");
+        let plain = Config::new("http://[::1]:8080", None).unwrap();
+        assert_eq!(plain.path("/v1/sync").unwrap(), "/v1/sync");
+        assert_eq!(plain.host_header().unwrap(), "[::1]:8080");
+        let Address { host, port } = plain.address();
+        assert_eq!((host.as_str(), port), ("::1", 8080));
+        assert_eq!(config.address().port, 443);
     }
 }

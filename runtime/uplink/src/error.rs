@@ -22,7 +22,10 @@ pub enum Error {
     Request(#[source] http::Error),
     /// The centre cannot be reached.
     #[error("cannot reach the centre")]
-    Connect(#[source] hyper_util::client::legacy::Error),
+    Connect(#[source] std::io::Error),
+    /// The connection broke.
+    #[error("the connection to the centre broke")]
+    Exchange(#[source] hyper::Error),
     /// The centre did not answer in time.
     #[error("the centre did not answer within {0} s")]
     Timeout(u64),

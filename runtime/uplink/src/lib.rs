@@ -5,14 +5,25 @@
 //! happens on the way (no link, a lost or repeated reply, an error, garbage) costs a wait with back-off and nothing else.
 //!
 //! # Layout
-//! - [`config`]: where the centre is. [`client`]: one exchange. [`task`]: the loop.
+//! - [`task`]: the loop. [`course`]: when the next request may go. [`client`]: one exchange.
+//! - [`budget`]: what may be spent on a metered link. [`drain`]: when the backlog will be gone. [`counters`]: what was done.
+//! - [`config`]: where the centre is. [`socket`] and [`tls`]: the bytes to it, counted.
 
+pub mod budget;
 mod client;
 mod config;
+mod counters;
+mod course;
+mod drain;
 mod error;
+mod socket;
 mod task;
+mod tls;
 
 pub use client::Client;
 pub use config::{Config, ConfigError};
+pub use counters::UplinkCounters;
+pub use drain::Forecast;
 pub use error::Error;
-pub use task::{Uplink, UplinkCounters};
+pub use socket::Traffic;
+pub use task::Uplink;

@@ -1,44 +1,18 @@
 //! The loop: take rows, send them, move the marks, wait.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidegate_record::{Backoff, Clock, Limits, Name, Outbox, StoredRow, StreamEpoch};
 use tidegate_wire::{GatewayStatus, StreamRows, SyncReply, SyncRequest};
 use tokio::sync::watch;
 
+use crate::budget::{Grant, Meter};
 use crate::client::Client;
+use crate::counters::UplinkCounters;
+use crate::course::{Course, Turn};
 use crate::error::Error;
-
-/// What the uplink has done since the start.
-#[derive(Debug, Default)]
-pub struct UplinkCounters {
-    /// Whether the last exchange succeeded.
-    pub connected: AtomicBool,
-    /// Exchanges that succeeded.
-    pub syncs: AtomicU64,
-    /// Rows sent, those sent again included.
-    pub rows_sent: AtomicU64,
-    /// Bytes of request bodies sent.
-    pub bytes_up: AtomicU64,
-    error: Mutex<Option<String>>,
-}
-
-impl UplinkCounters {
-    /// Why the last exchange failed; none when it succeeded.
-    pub fn error(&self) -> Option<String> {
-        self.error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn outcome(&self, error: Option<String>) {
-        self.connected.store(error.is_none(), Ordering::Relaxed);
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
-    }
-}
 
 /// Sends what waits in an outbox.
 pub struct Uplink<O> {
@@ -52,6 +26,8 @@ pub struct Uplink<O> {
     pub status: Arc<dyn Fn() -> GatewayStatus + Send + Sync>,
     /// What it has done.
     pub counters: Arc<UplinkCounters>,
+    /// What may be spent; none for a link that is not metered.
+    pub meter: Option<Arc<Meter>>,
     /// Bounds.
     pub limits: Arc<Limits>,
     /// Time.
@@ -70,18 +46,11 @@ impl<O> std::fmt::Debug for Uplink<O> {
 /// and their rows are sent from where the gateway thinks that the centre stands.
 const KNOWN_MAX: usize = 2000;
 
+/// Before a longer wait than this the connection is closed, so that a quiet gateway holds none.
+const IDLE_CONNECTION: Duration = Duration::from_secs(90);
+
 /// What waits in the outbox.
 type Waiting = Vec<(StreamEpoch, Vec<StoredRow>)>;
-
-/// An exchange that succeeded.
-struct Exchanged {
-    /// Rows that were sent.
-    sent: usize,
-    /// When the centre wants to hear again.
-    poll: Duration,
-    /// Whether it holds less than before: it was restored from a backup, and all its marks are asked for again.
-    restored: bool,
-}
 
 /// Whether the centre's marks are known.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,47 +59,53 @@ enum Marks {
     Known,
 }
 
+/// What came of one round.
+enum Round {
+    /// The centre's marks were asked for.
+    Greeted,
+    /// The centre answered; so many rows were sent.
+    Answered(usize),
+    /// The centre holds less than before: it was restored from a backup, and all its marks are asked for again.
+    Restored,
+    /// Nothing may go, or nothing is there.
+    Quiet,
+}
+
+/// A request that may go.
+struct Request {
+    message: SyncRequest,
+    body: Vec<u8>,
+    /// Rows in it, and whether there may be more.
+    sent: usize,
+    full: bool,
+}
+
 impl<O: Outbox> Uplink<O> {
     /// Syncs until `stop` is true; then sends what still waits, as long as the centre takes it, and ends.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::new(self.limits.backoff_min, self.limits.backoff_max);
+        let mut course = Course::new(&self.limits);
         let mut marks = Marks::Unknown;
-        let mut rows_max = self.limits.sync_rows_max;
         loop {
             let last = *stop.borrow_and_update();
-            let exchanged = self.exchange(marks, rows_max).await;
-            match exchanged {
-                Ok(Exchanged {
-                    sent,
-                    poll,
-                    restored,
-                }) => {
-                    self.counters.outcome(None);
+            match self.round(&mut course, marks, last).await {
+                Ok(Round::Quiet | Round::Answered(0)) if last => break,
+                Ok(round) => {
                     // To hear where the centre stands is no progress yet: what follows may fail as before.
-                    if sent > 0 || self.outbox.is_empty() {
+                    if matches!(round, Round::Answered(1..)) || self.outbox.is_empty() {
                         backoff.reset();
                     }
-                    let now = if restored {
-                        Marks::Unknown
-                    } else {
-                        Marks::Known
-                    };
-                    let first = std::mem::replace(&mut marks, now) == Marks::Unknown || restored;
-                    let backlog = sent >= rows_max;
-                    rows_max = self.limits.sync_rows_max;
-                    if last && !first && sent == 0 {
-                        return;
+                    if !matches!(round, Round::Quiet) {
+                        self.counters.outcome(None);
+                        marks = Marks::Known;
                     }
-                    if !(first || backlog || last) {
-                        self.wait(poll, &mut stop).await;
+                    match round {
+                        Round::Restored => marks = Marks::Unknown,
+                        _ if last => {}
+                        _ => self.wait(&course, &mut stop).await,
                     }
                 }
-                Err(_) if last => return,
-                Err(Error::Message(tidegate_wire::codec::Error::TooLarge { .. }))
-                    if rows_max > 1 =>
-                {
-                    rows_max /= 2;
-                }
+                Err(_) if last => break,
                 Err(error) => {
                     marks = Marks::Unknown;
                     let pause = self.failed(&error, &mut backoff);
@@ -140,53 +115,82 @@ impl<O: Outbox> Uplink<O> {
                     }
                 }
             }
+            self.keep_account(false).await;
         }
+        self.keep_account(true).await;
     }
 
-    /// Waits until rows wait, but for at least the shortest interval, or until the centre wants to hear again.
-    async fn wait(&self, poll: Duration, stop: &mut watch::Receiver<bool>) {
-        let rows = async {
-            tokio::time::sleep(self.limits.sync_interval_min).await;
-            while self.outbox.is_empty() {
-                self.outbox.changed().await;
-            }
+    /// Sends what may go now, and moves the marks.
+    async fn round(
+        &mut self,
+        course: &mut Course,
+        marks: Marks,
+        last: bool,
+    ) -> Result<Round, Error> {
+        let begun = self.clock.boot_time();
+        let Some(turn) = course.turn(begun, self.grant(), last) else {
+            return Ok(Round::Quiet);
         };
-        tokio::select! {
-            () = rows => {}
-            () = tokio::time::sleep(poll.max(self.limits.sync_interval_min)) => {}
-            _ = stop.changed() => {}
-        }
-    }
-
-    /// One exchange. While the centre's marks are not known it sends no rows, and asks for all marks; a request without
-    /// rows asks for those of the present, to notice a centre that was restored from a backup.
-    async fn exchange(&self, marks: Marks, rows_max: usize) -> Result<Exchanged, Error> {
-        let waiting = match marks {
-            Marks::Unknown => Vec::new(),
-            Marks::Known => self.outbox.next(rows_max).await.map_err(outbox)?,
+        let Some(request) = self.request(marks, &turn).await? else {
+            course.quiet();
+            return Ok(Round::Quiet);
         };
-        let sent = waiting.iter().map(|(_, rows)| rows.len()).sum();
-        let known = match marks {
-            Marks::Unknown => self.outbox.known(false),
-            Marks::Known if waiting.is_empty() => self.outbox.known(true),
-            Marks::Known => Vec::new(),
-        };
-        let request = self.request(waiting, known);
-        let (reply, bytes) = self.client.sync(&request).await?;
-        self.count(sent, bytes);
-        let poll = Duration::from_millis(reply.next_poll_ms.into());
-        let restored = self.settle(reply, &request, sent).await?;
+        let reply = self.exchange(&request).await?;
+        course.answered(begun, request.sent, request.full, &reply);
+        self.counters.expect_silence(course.silence(self.grant()));
+        let restored = self.settle(&reply, &request).await?;
         if marks == Marks::Unknown {
             self.outbox.connected().await.map_err(outbox)?;
         }
-        Ok(Exchanged {
-            sent,
-            poll,
-            restored,
+        Ok(match (restored, marks) {
+            (true, _) => Round::Restored,
+            (false, Marks::Unknown) => Round::Greeted,
+            (false, Marks::Known) => Round::Answered(request.sent),
         })
     }
 
-    fn request(&self, waiting: Waiting, mut known: Vec<StreamEpoch>) -> SyncRequest {
+    /// The largest request that may go. While the centre's marks are not known it has no rows, and asks for all marks;
+    /// one without rows asks for those of the present, to notice a centre that was restored from a backup.
+    async fn request(&self, marks: Marks, turn: &Turn) -> Result<Option<Request>, Error> {
+        let mut rows_max = turn.rows_max;
+        loop {
+            let waiting = match marks {
+                Marks::Unknown => Vec::new(),
+                Marks::Known => {
+                    let next = self.outbox.next(rows_max, turn.least).await;
+                    next.map_err(outbox)?
+                }
+            };
+            let sent: usize = waiting.iter().map(|(_, rows)| rows.len()).sum();
+            let known = match marks {
+                Marks::Unknown => self.outbox.known(false),
+                Marks::Known if sent == 0 && !turn.poll => return Ok(None),
+                Marks::Known if sent == 0 => self.outbox.known(true),
+                Marks::Known => Vec::new(),
+            };
+            let message = self.message(waiting, known);
+            let bytes_max = self.bytes_max(turn);
+            match tidegate_wire::encode(&message) {
+                Ok(body) if sent > 1 && body.len() > bytes_max => {
+                    // About as many as the budget has left.
+                    let fit = sent.saturating_mul(bytes_max) / body.len();
+                    rows_max = fit.clamp(1, sent - 1);
+                }
+                Ok(body) => {
+                    return Ok(Some(Request {
+                        message,
+                        body,
+                        sent,
+                        full: sent >= rows_max || marks == Marks::Unknown,
+                    }));
+                }
+                Err(tidegate_wire::Error::TooLarge { .. }) if sent > 1 => rows_max = sent / 2,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn message(&self, waiting: Waiting, mut known: Vec<StreamEpoch>) -> SyncRequest {
         known.truncate(KNOWN_MAX);
         let rows = waiting
             .into_iter()
@@ -202,14 +206,21 @@ impl<O: Outbox> Uplink<O> {
         }
     }
 
+    async fn exchange(&mut self, request: &Request) -> Result<SyncReply, Error> {
+        let bytes = request.body.len();
+        let before = self.meter.as_ref().map(|meter| meter.carried());
+        let reply = self.client.sync(request.body.clone()).await?;
+        self.counters.count(request.sent, bytes);
+        if let Some((meter, before)) = self.meter.as_ref().zip(before) {
+            let rows = if request.sent > 0 { bytes } else { 0 };
+            meter.exchanged(before, rows);
+        }
+        Ok(reply)
+    }
+
     /// Moves the marks. A centre that takes nothing is not asked again at once. Answers whether a mark went back.
-    async fn settle(
-        &self,
-        reply: SyncReply,
-        request: &SyncRequest,
-        sent: usize,
-    ) -> Result<bool, Error> {
-        let moved = request.rows.iter().any(|rows| {
+    async fn settle(&self, reply: &SyncReply, request: &Request) -> Result<bool, Error> {
+        let moved = request.message.rows.iter().any(|rows| {
             let first = rows.rows.first().map_or(0, StoredRow::first);
             let mut marks = reply.marks.iter();
             marks.any(|mark| mark.of == rows.of && mark.seq >= first)
@@ -219,12 +230,32 @@ impl<O: Outbox> Uplink<O> {
             let outcome = self.outbox.acknowledged(&reply.marks).await;
             restored = outcome.map_err(outbox)?;
         }
-        match sent > 0 && !moved && !restored {
-            true => Err(Error::NoProgress(sent)),
+        match request.sent > 0 && !moved && !restored {
+            true => Err(Error::NoProgress(request.sent)),
             false => Ok(restored),
         }
     }
 
+    /// Waits until rows wait and may go, or until the centre wants to hear again.
+    async fn wait(&mut self, course: &Course, stop: &mut watch::Receiver<bool>) {
+        let (rest, poll) = course.pauses(self.clock.boot_time(), self.grant());
+        if rest > IDLE_CONNECTION || (poll > IDLE_CONNECTION && self.outbox.is_empty()) {
+            self.client.rest();
+        }
+        let rows = async {
+            tokio::time::sleep(rest).await;
+            while self.outbox.is_empty() {
+                self.outbox.changed().await;
+            }
+        };
+        tokio::select! {
+            () = rows => {}
+            () = tokio::time::sleep(poll) => {}
+            _ = stop.changed() => {}
+        }
+    }
+
+    /// Tells what failed, once, and answers how long to wait.
     fn failed(&self, error: &Error, backoff: &mut Backoff) -> Duration {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(error);
@@ -244,20 +275,27 @@ impl<O: Outbox> Uplink<O> {
             Error::Refused {
                 retry_after: Some(seconds),
                 ..
-            } => wait.max(Duration::from_secs(*seconds)),
+            } => wait.max(Duration::from_secs(*seconds).min(self.limits.sync_poll_max)),
             _ => wait,
         }
     }
 
-    fn count(&self, rows: usize, bytes: usize) {
-        let counters = &self.counters;
-        counters.syncs.fetch_add(1, Ordering::Relaxed);
-        counters
-            .rows_sent
-            .fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
-        counters
-            .bytes_up
-            .fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    fn grant(&self) -> Grant {
+        self.meter
+            .as_ref()
+            .map_or(Grant::UNMETERED, |meter| meter.grant())
+    }
+
+    /// What the budget leaves for a request's body.
+    fn bytes_max(&self, turn: &Turn) -> usize {
+        let overhead = self.meter.as_ref().map_or(0, |meter| meter.overhead());
+        usize::try_from(turn.bytes_max.saturating_sub(overhead)).unwrap_or(usize::MAX)
+    }
+
+    async fn keep_account(&self, end: bool) {
+        if let Some(meter) = &self.meter {
+            meter.keep(end).await;
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub use codec::{CONTENT_TYPE, Error, decode, encode};
 pub use export::{Chunk, End, Head, Part};
 pub use sync::{
     BufferStatus, GatewayStatus, Measured, ModuleStatus, STREAM_LAGS_MAX, StreamLag, StreamRows,
-    SyncReply, SyncRequest, Tally, VERSION,
+    SyncReply, SyncRequest, Tally, UplinkStatus, VERSION,
 };
 pub use tidegate_record::{
     Bins, BootId, BootTime, Class, ClockQuality, Content, Document, Epoch, Lost, LostValue, Mark,

@@ -70,6 +70,23 @@ pub struct GatewayStatus {
     #[n(6)]
     #[cbor(skip_if = "Vec::is_empty")]
     pub streams: Vec<StreamLag>,
+    /// Its way to the centre.
+    #[n(7)]
+    pub uplink: Option<UplinkStatus>,
+}
+
+/// The way of a gateway's rows to the centre.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct UplinkStatus {
+    /// Rows sent in a minute, over the last minutes.
+    #[n(0)]
+    pub rows_per_minute: u64,
+    /// Seconds until no row waits, at the rate at which they became fewer; none when they did not.
+    #[n(1)]
+    pub drain_s: Option<u64>,
+    /// Seconds within which the gateway means to speak again, rows or not.
+    #[n(2)]
+    pub silence_s: u64,
 }
 
 /// Streams of which a gateway tells the lag.
@@ -191,4 +208,7 @@ pub struct SyncReply {
     /// When nothing waits, the centre wants to hear from the gateway again after this many milliseconds.
     #[n(3)]
     pub next_poll_ms: u32,
+    /// Rows a second that the centre wants of a backlog at most; none for as fast as they come.
+    #[n(4)]
+    pub pace: Option<u32>,
 }

@@ -164,6 +164,7 @@ fn request() -> SyncRequest {
             }],
             buffer: None,
             streams: Vec::new(),
+            uplink: None,
         },
     }
 }
@@ -249,6 +250,7 @@ fn degraded() -> SyncRequest {
                 }],
             }),
             streams: Vec::new(),
+            uplink: None,
         },
         ..request()
     }
@@ -360,5 +362,6 @@ fn reply() -> SyncReply {
         ],
         server_time: WallTime(1_795_246_200_250_000_000),
         next_poll_ms: 5000,
+        pace: None,
     }
 }

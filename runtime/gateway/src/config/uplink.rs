@@ -1,0 +1,136 @@
+//! `[uplink]`: where the centre is, and what the way to it may cost.
+
+use tidegate_uplink::Config;
+use tidegate_uplink::budget::{BUDGET_BYTES_MIN, Bounds, BudgetConfig};
+
+use super::File;
+use super::reader::Section;
+
+/// The way to the centre, as its operator wants it.
+#[derive(Debug, Clone)]
+pub(crate) struct UplinkSettings {
+    /// Where the centre is.
+    pub(crate) first: Config,
+    /// What a metered link may cost.
+    pub(crate) budget: Option<BudgetConfig>,
+}
+
+impl File<'_> {
+    pub(super) fn uplink(&self, mut section: Section<'_>) -> Option<UplinkSettings> {
+        let first = self.endpoint(&mut section);
+        let budget = section.section("budget").map(budget);
+        section.end();
+        Some(UplinkSettings {
+            first: first?,
+            budget,
+        })
+    }
+
+    fn endpoint(&self, section: &mut Section<'_>) -> Option<Config> {
+        let ca = section.optional_as("ca", |text| Ok(self.base.join(text)));
+        section.required_as("url", |text| {
+            Config::new(text, ca).map_err(|error| error.to_string())
+        })
+    }
+}
+
+fn budget(mut section: Section<'_>) -> BudgetConfig {
+    let bounds = Bounds {
+        hour: section.optional_as("hour", bytes),
+        day: section.optional_as("day", bytes),
+        month: section.optional_as("month", bytes),
+    };
+    let interface = section.optional_as("interface", interface);
+    if bounds == Bounds::default() {
+        let reason = "nothing bounds what it counts: say hour, day or month";
+        section.refuse("interface", reason);
+    }
+    section.end();
+    BudgetConfig { bounds, interface }
+}
+
+/// A name that the kernel may give an interface: no path.
+fn interface(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_graphic() && c != '/';
+    match (1..=15).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('.') {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is not the name of a network interface")),
+    }
+}
+
+/// `500KiB`, `5MiB` or `2GiB`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let number = units
+        .iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)));
+    let bytes = number.and_then(|(number, shift)| {
+        let number: u64 = number.trim().parse().ok()?;
+        number.checked_mul(1 << shift)
+    });
+    match bytes {
+        Some(bytes) if bytes >= BUDGET_BYTES_MIN => Ok(bytes),
+        Some(_) => Err(format!(
+            "{text} is less than {} KiB, which one request may take",
+            BUDGET_BYTES_MIN >> 10
+        )),
+        None => Err(format!(
+            "{text:?} is not a size such as \"500KiB\", \"5MiB\" or \"2GiB\""
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+    use std::path::Path;
+
+    const MINIMAL: &str = "[gateway]\nname = \"gw\"\nstate = \"state\"\n[trust]\nroot = \"root.json\"\n\
+        [uplink]\nurl = \"https://centre.example\"\n";
+
+    fn read(more: &str) -> Result<UplinkSettings, Vec<String>> {
+        let settings = Settings::parse(&format!("{MINIMAL}{more}"), Path::new("/etc/tidegate"));
+        match settings {
+            Ok(settings) => Ok(settings.uplink.unwrap()),
+            Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    #[test]
+    fn budgets_are_read_and_all_of_them_may_be_left_out() {
+        assert_eq!(read("").unwrap().budget, None);
+        let text = "[uplink.budget]\nhour = \"500KiB\"\nmonth = \"2GiB\"\ninterface = \"wwan0\"\n";
+        let expected = BudgetConfig {
+            bounds: Bounds {
+                hour: Some(500 << 10),
+                day: None,
+                month: Some(2 << 30),
+            },
+            interface: Some("wwan0".into()),
+        };
+        assert_eq!(read(text).unwrap().budget, Some(expected));
+    }
+
+    #[test]
+    fn a_budget_that_means_nothing_is_refused_with_the_reason() {
+        for (line, expected) in [
+            ("hour = \"5MB\"", "hour: \"5MB\" is not a size"),
+            ("day = \"1KiB\"", "day: 1KiB is less than 64 KiB"),
+            (
+                "interface = \"wwan0\"",
+                "interface: nothing bounds what it counts",
+            ),
+            (
+                "month = \"1GiB\"\ninterface = \"../eth0\"",
+                "interface: \"../eth0\" is not the name",
+            ),
+            ("week = \"1GiB\"", "unknown key week in [budget]"),
+        ] {
+            let problems = read(&format!("[uplink.budget]\n{line}\n")).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].contains(expected), "{problems:?}");
+            assert!(problems[0].starts_with("line 9: ") || problems[0].starts_with("line 10: "));
+        }
+    }
+}

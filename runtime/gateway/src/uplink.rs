@@ -1,0 +1,216 @@
+//! The way to the centre: made, started, and what is told of it.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+use tidegate_buffer::BufferHandle;
+use tidegate_record::{BootTime, Clock, Limits, Name};
+use tidegate_uplink::budget::{Meter, Report};
+use tidegate_uplink::{Client, Forecast, Uplink, UplinkCounters};
+use tidegate_wire::{GatewayStatus, UplinkStatus};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Settings;
+use crate::error::Error;
+
+/// The way, not yet taken.
+pub(crate) struct Way {
+    client: Client,
+    told: Arc<Told>,
+}
+
+/// What is told of it.
+pub(crate) struct Told {
+    counters: Arc<UplinkCounters>,
+    meter: Option<Arc<Meter>>,
+}
+
+/// What it needs to be taken.
+pub(crate) struct Provisions {
+    pub(crate) gateway: Name,
+    pub(crate) handle: BufferHandle,
+    pub(crate) status: Arc<dyn Fn() -> GatewayStatus + Send + Sync>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stopped: watch::Receiver<bool>,
+}
+
+impl Way {
+    /// None for a gateway that only works on site.
+    ///
+    /// # Errors
+    /// When a file that the configuration names cannot be used.
+    pub(crate) fn new(
+        settings: &Settings,
+        limits: &Limits,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Self>, Error> {
+        let Some(uplink) = &settings.uplink else {
+            return Ok(None);
+        };
+        let meter = uplink.budget.clone().map(|budget| {
+            let file = settings.state.join("uplink.budget");
+            Arc::new(Meter::open(budget, file, clock.clone()))
+        });
+        let traffic = meter.as_ref().map(|meter| meter.traffic());
+        let traffic = traffic.unwrap_or_default();
+        let client = Client::new(&uplink.first, limits.sync_timeout, traffic)?;
+        let counters = Arc::default();
+        let told = Arc::new(Told { counters, meter });
+        Ok(Some(Self { client, told }))
+    }
+
+    pub(crate) fn told(&self) -> Arc<Told> {
+        self.told.clone()
+    }
+
+    pub(crate) fn start(self, with: Provisions, tasks: &mut JoinSet<()>) {
+        let uplink = Uplink {
+            client: self.client,
+            gateway: with.gateway,
+            outbox: with.handle,
+            status: with.status,
+            counters: self.told.counters.clone(),
+            meter: self.told.meter.clone(),
+            limits: with.limits,
+            clock: with.clock,
+        };
+        tasks.spawn(uplink.run(with.stopped));
+    }
+}
+
+impl Told {
+    pub(crate) fn counters(&self) -> &UplinkCounters {
+        &self.counters
+    }
+
+    /// For the operator, while `waiting` rows wait.
+    pub(crate) fn json(&self, now: BootTime, waiting: u64) -> Value {
+        let counters = &self.counters;
+        let Forecast {
+            rows_per_minute,
+            drain,
+        } = counters.forecast(now, waiting);
+        json!({
+            "connected": counters.connected.load(Ordering::Relaxed),
+            "syncs": counters.syncs.load(Ordering::Relaxed),
+            "rows_sent": counters.rows_sent.load(Ordering::Relaxed),
+            "bytes_up": counters.bytes_up.load(Ordering::Relaxed),
+            "rows_per_minute": rows_per_minute,
+            "drain_s": drain.map(|drain| drain.as_secs()),
+            "error": counters.error(),
+            "budget": self.meter.as_ref().map(|meter| budget(&meter.report())),
+        })
+    }
+
+    /// For the centre.
+    pub(crate) fn wire(&self, now: BootTime, waiting: u64) -> UplinkStatus {
+        let forecast = self.counters.forecast(now, waiting);
+        UplinkStatus {
+            rows_per_minute: forecast.rows_per_minute,
+            drain_s: forecast.drain.map(|drain| drain.as_secs()),
+            silence_s: self.counters.silence().as_secs(),
+        }
+    }
+}
+
+fn budget(report: &Report) -> Value {
+    let spans = report.spans.iter().map(|(span, used, max)| {
+        let span = span.as_str();
+        json!({"span": span, "bytes_used": used, "bytes_max": max})
+    });
+    json!({
+        "state": report.state,
+        "relief_s": report.relief.map(|relief| relief.as_secs()),
+        "spans": spans.collect::<Value>(),
+    })
+}
+
+/// The uplink of a status, for people.
+pub(crate) fn text(uplink: &Value) -> String {
+    let number = |key: &str| uplink.get(key).and_then(Value::as_u64);
+    let state = match uplink.get("connected") {
+        Some(Value::Bool(true)) => "connected",
+        _ => "not connected",
+    };
+    let (rows, bytes) = (number("rows_sent"), number("bytes_up"));
+    let (rows, bytes) = (rows.unwrap_or(0), bytes.unwrap_or(0));
+    let mut text = format!("uplink: {state}, {rows} rows and {bytes} bytes sent");
+    // Writing to a string cannot fail.
+    if let Some(seconds @ 1..) = number("drain_s") {
+        let _written = write!(text, ", drained in {}", length(seconds));
+    }
+    if let Some(error) = uplink.get("error").and_then(Value::as_str) {
+        let _written = write!(text, " ({error})");
+    }
+    text.push('\n');
+    if let Some(budget) = uplink.get("budget").filter(|budget| budget.is_object()) {
+        text.push_str(&budget_text(budget));
+    }
+    text
+}
+
+fn budget_text(budget: &Value) -> String {
+    let mut text = "budget: ".to_owned();
+    let spans = budget.get("spans").and_then(Value::as_array);
+    for span in spans.into_iter().flatten() {
+        let kibibytes = |key: &str| span.get(key).and_then(Value::as_u64).unwrap_or(0) >> 10;
+        let name = span.get("span").and_then(Value::as_str).unwrap_or_default();
+        let (used, max) = (kibibytes("bytes_used"), kibibytes("bytes_max"));
+        let _written = write!(text, "{used} of {max} KiB in the last {name}, ");
+    }
+    let relief = budget.get("relief_s").and_then(Value::as_u64);
+    let relief = length(relief.unwrap_or(0));
+    match budget.get("state").and_then(Value::as_str) {
+        Some("spent") => {
+            let _written = write!(text, "spent: all rows wait for another {relief}");
+        }
+        Some("alarms only") => {
+            let _written = write!(text, "alarms only for another {relief}");
+        }
+        _ => text.push_str("all rows may go"),
+    }
+    text.push('\n');
+    text
+}
+
+/// In its largest fitting unit.
+fn length(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_reads_what_a_budget_means_and_when_the_backlog_is_gone() {
+        let uplink = json!({
+            "connected": true, "rows_sent": 7, "bytes_up": 99, "drain_s": 7_300, "error": null,
+            "budget": {"state": "spent", "relief_s": 1_900, "spans": [
+                {"span": "hour", "bytes_used": 5 << 20, "bytes_max": 5 << 20},
+                {"span": "month", "bytes_used": 2048, "bytes_max": 1 << 30},
+            ]},
+        });
+        assert_eq!(
+            text(&uplink),
+            "uplink: connected, 7 rows and 99 bytes sent, drained in 2 h\n\
+             budget: 5120 of 5120 KiB in the last hour, 2 of 1048576 KiB in the last month, \
+             spent: all rows wait for another 31 min\n"
+        );
+        let plain =
+            json!({"connected": false, "error": "no route", "drain_s": null, "budget": null});
+        assert_eq!(
+            text(&plain),
+            "uplink: not connected, 0 rows and 0 bytes sent (no route)\n"
+        );
+    }
+}
