@@ -16,6 +16,8 @@ mod counters;
 mod course;
 mod drain;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
 mod socket;
 mod task;
 mod tls;

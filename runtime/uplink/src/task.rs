@@ -209,7 +209,10 @@ impl<O: Outbox> Uplink<O> {
     async fn exchange(&mut self, request: &Request) -> Result<SyncReply, Error> {
         let bytes = request.body.len();
         let before = self.meter.as_ref().map(|meter| meter.carried());
+        #[cfg(not(feature = "faults"))]
         let reply = self.client.sync(request.body.clone()).await?;
+        #[cfg(feature = "faults")]
+        let reply = crate::faults::sync(&mut self.client, &request.message).await?;
         self.counters.count(request.sent, bytes);
         if let Some((meter, before)) = self.meter.as_ref().zip(before) {
             let rows = if request.sent > 0 { bytes } else { 0 };
