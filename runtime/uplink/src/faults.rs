@@ -12,7 +12,9 @@ use crate::error::Error;
 /// Sends `request`, without the identity of its rows where that is the fault.
 pub(crate) async fn sync(client: &mut Client, request: &SyncRequest) -> Result<SyncReply, Error> {
     let nameless = Nameless::of(request);
-    let reply = client.sync(tidegate_wire::encode(&nameless.request)?).await?;
+    let reply = client
+        .sync(tidegate_wire::encode(&nameless.request)?)
+        .await?;
     Ok(nameless.recognised(reply))
 }
 
