@@ -34,7 +34,7 @@ impl Cloud {
     /// When it does not start.
     pub fn start(binaries: &Binaries, directory: &Path) -> Result<Self> {
         let program = binaries.tidegate_cloud();
-        let (process, address) = launch(&program, directory, "127.0.0.1:0")?;
+        let (process, address) = launch(&program, directory, "127.0.0.1:0", &[])?;
         Ok(Self {
             process,
             address,
@@ -71,8 +71,16 @@ impl Cloud {
     /// # Errors
     /// When it does not start.
     pub fn start_again(&mut self) -> Result<()> {
+        self.start_again_with(&[])
+    }
+
+    /// As [`Cloud::start_again`], with further arguments.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_again_with(&mut self, arguments: &[&str]) -> Result<()> {
         let listen = self.address.to_string();
-        (self.process, self.address) = launch(&self.program, &self.directory, &listen)?;
+        (self.process, self.address) = launch(&self.program, &self.directory, &listen, arguments)?;
         Ok(())
     }
 
@@ -128,11 +136,17 @@ impl Cloud {
     }
 }
 
-fn launch(program: &Path, directory: &Path, listen: &str) -> Result<(Process, SocketAddr)> {
+fn launch(
+    program: &Path,
+    directory: &Path,
+    listen: &str,
+    arguments: &[&str],
+) -> Result<(Process, SocketAddr)> {
     let mut command = Command::new(program);
     command
         .args(["run", "--listen", listen, "--database"])
-        .arg(directory.join("cloud.db"));
+        .arg(directory.join("cloud.db"))
+        .args(arguments);
     // The first line of stdout says the address: an earlier run's must not be read.
     let stdout = directory.join("cloud.stdout");
     if stdout.exists() {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
-use tidegate_buffer::BufferHandle;
+use tidegate_buffer::{BufferHandle, Destination, Second};
 use tidegate_record::{BootTime, Clock, Limits, Name};
 use tidegate_uplink::budget::{Meter, Report};
-use tidegate_uplink::{Client, Forecast, Uplink, UplinkCounters};
+use tidegate_uplink::{Client, Failover, Role, Uplink, UplinkCounters};
 use tidegate_wire::{GatewayStatus, UplinkStatus};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,19 +16,28 @@ use tokio::task::JoinSet;
 use crate::config::Settings;
 use crate::error::Error;
 
-/// The way, not yet taken.
+/// The ways to the centres, not yet taken.
 pub(crate) struct Way {
-    client: Client,
+    first: Client,
+    second: Option<Client>,
     told: Arc<Told>,
 }
 
-/// What is told of it.
+/// What is told of them.
 pub(crate) struct Told {
-    counters: Arc<UplinkCounters>,
+    first: Arc<UplinkCounters>,
+    second: Option<Other>,
     meter: Option<Arc<Meter>>,
 }
 
-/// What it needs to be taken.
+/// A second centre, and what it is for: without a failover, a mirror.
+struct Other {
+    counters: Arc<UplinkCounters>,
+    failover: Option<Arc<Failover>>,
+}
+
+/// What they need to be taken.
+#[derive(Clone)]
 pub(crate) struct Provisions {
     pub(crate) gateway: Name,
     pub(crate) handle: BufferHandle,
@@ -57,64 +66,131 @@ impl Way {
         });
         let traffic = meter.as_ref().map(|meter| meter.traffic());
         let traffic = traffic.unwrap_or_default();
-        let client = Client::new(&uplink.first, limits.sync_timeout, traffic)?;
-        let counters = Arc::default();
-        let told = Arc::new(Told { counters, meter });
-        Ok(Some(Self { client, told }))
+        let client = |config| Client::new(config, limits.sync_timeout, traffic.clone());
+        let first = client(&uplink.first)?;
+        let second = uplink.second.as_ref();
+        let clients = second.map(|second| client(&second.config)).transpose()?;
+        let other = second.map(|second| Other {
+            counters: Arc::default(),
+            failover: match second.when {
+                Second::Failover => Some(Arc::new(Failover::new(second.after))),
+                Second::Mirror => None,
+            },
+        });
+        let told = Told {
+            first: Arc::default(),
+            second: other,
+            meter,
+        };
+        Ok(Some(Self {
+            first,
+            second: clients,
+            told: Arc::new(told),
+        }))
     }
 
     pub(crate) fn told(&self) -> Arc<Told> {
         self.told.clone()
     }
 
-    pub(crate) fn start(self, with: Provisions, tasks: &mut JoinSet<()>) {
-        let uplink = Uplink {
-            client: self.client,
-            gateway: with.gateway,
-            outbox: with.handle,
-            status: with.status,
-            counters: self.told.counters.clone(),
-            meter: self.told.meter.clone(),
-            limits: with.limits,
-            clock: with.clock,
+    pub(crate) fn start(self, with: &Provisions, tasks: &mut JoinSet<()>) {
+        let Told {
+            first,
+            second,
+            meter,
+        } = &*self.told;
+        let uplink = |client, counters: &Arc<UplinkCounters>, role, destination| Uplink {
+            client,
+            gateway: with.gateway.clone(),
+            outbox: with.handle.outbox(destination),
+            status: status(with, counters, destination),
+            counters: counters.clone(),
+            role,
+            meter: meter.clone(),
+            limits: with.limits.clone(),
+            clock: with.clock.clone(),
         };
-        tasks.spawn(uplink.run(with.stopped));
+        let failover = second.as_ref().and_then(|second| second.failover.clone());
+        let role = failover.clone().map_or(Role::Sole, Role::First);
+        let first = uplink(self.first, first, role, Destination::First);
+        tasks.spawn(first.run(with.stopped.clone()));
+        if let Some((client, other)) = self.second.zip(second.as_ref()) {
+            let role = failover.map_or(Role::Sole, Role::StandIn);
+            let second = uplink(client, &other.counters, role, Destination::Second);
+            tasks.spawn(second.run(with.stopped.clone()));
+        }
     }
 }
 
-impl Told {
-    pub(crate) fn counters(&self) -> &UplinkCounters {
-        &self.counters
-    }
-
-    /// For the operator, while `waiting` rows wait.
-    pub(crate) fn json(&self, now: BootTime, waiting: u64) -> Value {
-        let counters = &self.counters;
-        let Forecast {
-            rows_per_minute,
-            drain,
-        } = counters.forecast(now, waiting);
-        json!({
-            "connected": counters.connected.load(Ordering::Relaxed),
-            "syncs": counters.syncs.load(Ordering::Relaxed),
-            "rows_sent": counters.rows_sent.load(Ordering::Relaxed),
-            "bytes_up": counters.bytes_up.load(Ordering::Relaxed),
-            "rows_per_minute": rows_per_minute,
-            "drain_s": drain.map(|drain| drain.as_secs()),
-            "error": counters.error(),
-            "budget": self.meter.as_ref().map(|meter| budget(&meter.report())),
-        })
-    }
-
-    /// For the centre.
-    pub(crate) fn wire(&self, now: BootTime, waiting: u64) -> UplinkStatus {
-        let forecast = self.counters.forecast(now, waiting);
-        UplinkStatus {
-            rows_per_minute: forecast.rows_per_minute,
-            drain_s: forecast.drain.map(|drain| drain.as_secs()),
-            silence_s: self.counters.silence().as_secs(),
+/// What is told to one centre: what waits for it, and how that becomes less.
+fn status(
+    with: &Provisions,
+    counters: &Arc<UplinkCounters>,
+    destination: Destination,
+) -> Arc<dyn Fn() -> GatewayStatus + Send + Sync> {
+    let (status, clock) = (with.status.clone(), with.clock.clone());
+    let (counters, handle) = (counters.clone(), with.handle.outbox(destination));
+    Arc::new(move || {
+        let rows_waiting = handle.rows_waiting();
+        let forecast = counters.forecast(clock.boot_time(), rows_waiting);
+        GatewayStatus {
+            rows_waiting,
+            uplink: Some(UplinkStatus {
+                rows_per_minute: forecast.rows_per_minute,
+                drain_s: forecast.drain.map(|drain| drain.as_secs()),
+                silence_s: counters.silence().as_secs(),
+            }),
+            ..status()
         }
+    })
+}
+
+impl Told {
+    /// Of the first centre.
+    pub(crate) fn counters(&self) -> &UplinkCounters {
+        &self.first
     }
+
+    /// For the operator.
+    pub(crate) fn json(&self, now: BootTime, handle: &BufferHandle) -> Value {
+        let mut json = centre(&self.first, now, handle.rows_waiting());
+        if let Some(fields) = json.as_object_mut() {
+            let budget = self.meter.as_ref().map(|meter| budget(&meter.report()));
+            let second = self.second.as_ref().map(|other| other.json(now, handle));
+            fields.insert("budget".to_owned(), budget.into());
+            fields.insert("second".to_owned(), second.into());
+        }
+        json
+    }
+}
+
+impl Other {
+    fn json(&self, now: BootTime, handle: &BufferHandle) -> Value {
+        let waiting = handle.outbox(Destination::Second).rows_waiting();
+        let mut json = centre(&self.counters, now, waiting);
+        if let Some(fields) = json.as_object_mut() {
+            let standing_in = self
+                .failover
+                .as_ref()
+                .map(|failover| failover.is_standing_in());
+            fields.insert("standing_in".to_owned(), standing_in.into());
+        }
+        json
+    }
+}
+
+fn centre(counters: &UplinkCounters, now: BootTime, waiting: u64) -> Value {
+    let forecast = counters.forecast(now, waiting);
+    json!({
+        "connected": counters.connected.load(Ordering::Relaxed),
+        "syncs": counters.syncs.load(Ordering::Relaxed),
+        "rows_sent": counters.rows_sent.load(Ordering::Relaxed),
+        "bytes_up": counters.bytes_up.load(Ordering::Relaxed),
+        "rows_waiting": waiting,
+        "rows_per_minute": forecast.rows_per_minute,
+        "drain_s": forecast.drain.map(|drain| drain.as_secs()),
+        "error": counters.error(),
+    })
 }
 
 fn budget(report: &Report) -> Value {
@@ -131,14 +207,31 @@ fn budget(report: &Report) -> Value {
 
 /// The uplink of a status, for people.
 pub(crate) fn text(uplink: &Value) -> String {
+    let mut text = centre_text("uplink", uplink);
+    let some = |key: &str| uplink.get(key).filter(|value| value.is_object());
+    if let Some(second) = some("second") {
+        text.push_str(&match second.get("standing_in") {
+            Some(Value::Bool(false)) => "second uplink: not needed\n".to_owned(),
+            Some(Value::Bool(true)) => centre_text("second uplink: stands in", second),
+            _ => centre_text("second uplink: mirrors", second),
+        });
+    }
+    if let Some(budget) = some("budget") {
+        text.push_str(&budget_text(budget));
+    }
+    text
+}
+
+fn centre_text(name: &str, uplink: &Value) -> String {
     let number = |key: &str| uplink.get(key).and_then(Value::as_u64);
     let state = match uplink.get("connected") {
         Some(Value::Bool(true)) => "connected",
         _ => "not connected",
     };
+    let separator = if name.contains(':') { "," } else { ":" };
     let (rows, bytes) = (number("rows_sent"), number("bytes_up"));
     let (rows, bytes) = (rows.unwrap_or(0), bytes.unwrap_or(0));
-    let mut text = format!("uplink: {state}, {rows} rows and {bytes} bytes sent");
+    let mut text = format!("{name}{separator} {state}, {rows} rows and {bytes} bytes sent");
     // Writing to a string cannot fail.
     if let Some(seconds @ 1..) = number("drain_s") {
         let _written = write!(text, ", drained in {}", length(seconds));
@@ -147,9 +240,6 @@ pub(crate) fn text(uplink: &Value) -> String {
         let _written = write!(text, " ({error})");
     }
     text.push('\n');
-    if let Some(budget) = uplink.get("budget").filter(|budget| budget.is_object()) {
-        text.push_str(&budget_text(budget));
-    }
     text
 }
 

@@ -6,6 +6,7 @@
 //!
 //! # Layout
 //! - [`task`]: the loop. [`course`]: when the next request may go. [`client`]: one exchange.
+//! - [`failover`]: which of two centres gets the rows.
 //! - [`budget`]: what may be spent on a metered link. [`drain`]: when the backlog will be gone. [`counters`]: what was done.
 //! - [`config`]: where the centre is. [`socket`] and [`tls`]: the bytes to it, counted.
 
@@ -16,6 +17,7 @@ mod counters;
 mod course;
 mod drain;
 mod error;
+mod failover;
 #[cfg(feature = "faults")]
 mod faults;
 mod socket;
@@ -27,5 +29,6 @@ pub use config::{Config, ConfigError};
 pub use counters::UplinkCounters;
 pub use drain::Forecast;
 pub use error::Error;
+pub use failover::{Failover, Role};
 pub use socket::Traffic;
 pub use task::Uplink;

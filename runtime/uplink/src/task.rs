@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::counters::UplinkCounters;
 use crate::course::{Course, Turn};
 use crate::error::Error;
+use crate::failover::{Duty, Role};
 
 /// Sends what waits in an outbox.
 pub struct Uplink<O> {
@@ -26,6 +27,8 @@ pub struct Uplink<O> {
     pub status: Arc<dyn Fn() -> GatewayStatus + Send + Sync>,
     /// What it has done.
     pub counters: Arc<UplinkCounters>,
+    /// What it is for, where there are two centres.
+    pub role: Role,
     /// What may be spent; none for a link that is not metered.
     pub meter: Option<Arc<Meter>>,
     /// Bounds.
@@ -71,6 +74,17 @@ enum Round {
     Quiet,
 }
 
+impl Round {
+    /// What is known of the marks after it, and was before.
+    const fn marks(&self, before: Marks) -> Marks {
+        match self {
+            Self::Greeted | Self::Answered(_) => Marks::Known,
+            Self::Restored => Marks::Unknown,
+            Self::Quiet => before,
+        }
+    }
+}
+
 /// A request that may go.
 struct Request {
     message: SyncRequest,
@@ -83,37 +97,50 @@ struct Request {
 impl<O: Outbox> Uplink<O> {
     /// Syncs until `stop` is true; then sends what still waits, as long as the centre takes it, and ends.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let role = self.role.clone();
         let mut backoff = Backoff::new(self.limits.backoff_min, self.limits.backoff_max);
         let mut course = Course::new(&self.limits);
         let mut marks = Marks::Unknown;
         loop {
             let last = *stop.borrow_and_update();
-            match self.round(&mut course, marks, last).await {
-                Ok(Round::Quiet | Round::Answered(0)) if last => break,
-                Ok(round) => {
-                    // To hear where the centre stands is no progress yet: what follows may fail as before.
-                    if matches!(round, Round::Answered(1..)) || self.outbox.is_empty() {
-                        backoff.reset();
-                    }
-                    if !matches!(round, Round::Quiet) {
-                        self.counters.outcome(None);
-                        marks = Marks::Known;
-                    }
-                    match round {
-                        Round::Restored => marks = Marks::Unknown,
-                        _ if last => {}
-                        _ => self.wait(&course, &mut stop).await,
-                    }
-                }
-                Err(_) if last => break,
-                Err(error) => {
+            let turn = match role.duty().await {
+                Duty::Rows(turn) => turn,
+                Duty::Probe | Duty::Off if last => break,
+                Duty::Probe => {
                     marks = Marks::Unknown;
-                    let pause = self.failed(&error, &mut backoff);
+                    None
+                }
+                Duty::Off => {
+                    marks = Marks::Unknown;
+                    self.client.rest();
                     tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                        () = role.called() => {}
                         _ = stop.changed() => {}
                     }
+                    continue;
                 }
+            };
+            let outcome = self.round(&mut course, marks, last).await;
+            drop(turn);
+            let pause = match outcome {
+                Ok(Round::Quiet | Round::Answered(0)) if last => break,
+                Err(_) if last => break,
+                Ok(round) => {
+                    marks = round.marks(marks);
+                    self.heard(&round, &mut backoff)
+                }
+                Err(error) => {
+                    marks = Marks::Unknown;
+                    Some(self.failed(&error, &mut backoff))
+                }
+            };
+            match pause {
+                Some(pause) => tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = stop.changed() => {}
+                },
+                None if last => {}
+                None => self.wait(&course, &mut stop).await,
             }
             self.keep_account(false).await;
         }
@@ -258,6 +285,23 @@ impl<O: Outbox> Uplink<O> {
         }
     }
 
+    /// Notes what the centre did. Answers how long to wait before it is asked again, where that does not depend on rows.
+    fn heard(&self, round: &Round, backoff: &mut Backoff) -> Option<Duration> {
+        if !matches!(round, Round::Quiet) {
+            self.counters.outcome(None);
+            self.role.answered(self.clock.boot_time());
+        }
+        if self.role.is_probing() || matches!(round, Round::Restored) {
+            return Some(backoff.jittered());
+        }
+        // To hear where the centre stands is no progress yet: what follows may fail as before.
+        if matches!(round, Round::Answered(1..)) || self.outbox.is_empty() {
+            backoff.reset();
+            self.role.progressed();
+        }
+        None
+    }
+
     /// Tells what failed, once, and answers how long to wait.
     fn failed(&self, error: &Error, backoff: &mut Backoff) -> Duration {
         let mut text = error.to_string();
@@ -273,6 +317,7 @@ impl<O: Outbox> Uplink<O> {
             tracing::debug!("{text}");
         }
         self.counters.outcome(Some(text));
+        self.role.failed(self.clock.boot_time());
         let wait = backoff.jittered();
         match error {
             Error::Refused {

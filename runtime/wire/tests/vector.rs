@@ -12,7 +12,7 @@ use tidegate_wire::{
     Bins, BootId, BootTime, BufferStatus, Class, ClockQuality, Content, Document, Epoch,
     GatewayStatus, Lost, LostValue, Mark, Measured, ModuleStatus, Name, NamedValue, Numbers,
     Reason, Scalar, Stamp, StoredRow, StreamEpoch, StreamLag, StreamRows, SyncReply, SyncRequest,
-    Tally, Thinned, ThinnedValue, VERSION, WallTime, decode,
+    Tally, Thinned, ThinnedValue, UplinkStatus, VERSION, WallTime, decode,
 };
 
 const PAGE: &str = include_str!("../../../docs/formats/wire.md");
@@ -49,6 +49,27 @@ fn a_status_with_streams_is_the_bytes_of_the_page_and_one_without_is_read() {
     let earlier = request().status;
     let bytes = minicbor::to_vec(&earlier).unwrap();
     assert_eq!(minicbor::decode::<GatewayStatus>(&bytes).unwrap(), earlier);
+}
+
+#[test]
+fn a_status_with_an_uplink_and_no_streams_and_a_reply_with_a_pace_survive_the_way() {
+    let status = GatewayStatus {
+        uplink: Some(UplinkStatus {
+            rows_per_minute: 90_000,
+            drain_s: Some(77),
+            silence_s: 5,
+        }),
+        ..request().status
+    };
+    let read: GatewayStatus = minicbor::decode(&minicbor::to_vec(&status).unwrap()).unwrap();
+    assert_eq!(read, status);
+    let paced = SyncReply {
+        pace: Some(9000),
+        ..reply()
+    };
+    let bytes = minicbor::to_vec(&paced).unwrap();
+    assert_eq!(bytes, block("paced"));
+    assert_eq!(minicbor::decode::<SyncReply>(&bytes).unwrap(), paced);
 }
 
 #[test]

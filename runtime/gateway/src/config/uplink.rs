@@ -1,28 +1,71 @@
-//! `[uplink]`: where the centre is, and what the way to it may cost.
+//! `[uplink]`: where the centre is, what stands in for it, and what the way to it may cost.
 
+use std::time::Duration;
+
+use tidegate_buffer::Second;
 use tidegate_uplink::Config;
 use tidegate_uplink::budget::{BUDGET_BYTES_MIN, Bounds, BudgetConfig};
 
 use super::File;
-use super::reader::Section;
+use super::reader::{Section, duration};
+
+/// How long the first centre fails before the second stands in, unless said otherwise.
+const AFTER: Duration = Duration::from_secs(60);
 
 /// The way to the centre, as its operator wants it.
 #[derive(Debug, Clone)]
 pub(crate) struct UplinkSettings {
     /// Where the centre is.
     pub(crate) first: Config,
+    /// A second one.
+    pub(crate) second: Option<SecondSettings>,
     /// What a metered link may cost.
     pub(crate) budget: Option<BudgetConfig>,
+}
+
+/// A second centre, as its operator wants it.
+#[derive(Debug, Clone)]
+pub(crate) struct SecondSettings {
+    /// Where it is.
+    pub(crate) config: Config,
+    /// What it is for.
+    pub(crate) when: Second,
+    /// How long the first has failed when it stands in.
+    pub(crate) after: Duration,
 }
 
 impl File<'_> {
     pub(super) fn uplink(&self, mut section: Section<'_>) -> Option<UplinkSettings> {
         let first = self.endpoint(&mut section);
+        let second = section
+            .section("second")
+            .and_then(|section| self.second(section));
         let budget = section.section("budget").map(budget);
         section.end();
         Some(UplinkSettings {
             first: first?,
+            second,
             budget,
+        })
+    }
+
+    fn second(&self, mut section: Section<'_>) -> Option<SecondSettings> {
+        let config = self.endpoint(&mut section);
+        let when = section.optional_as("when", |text| match text {
+            "failover" => Ok(Second::Failover),
+            "mirror" => Ok(Second::Mirror),
+            other => Err(format!("{other:?} is neither \"failover\" nor \"mirror\"")),
+        });
+        let when = when.unwrap_or(Second::Failover);
+        let after = section.optional_as("after", duration);
+        if when == Second::Mirror {
+            section.refuse("after", "a mirror gets every row at once");
+        }
+        section.end();
+        Some(SecondSettings {
+            config: config?,
+            when,
+            after: after.unwrap_or(AFTER),
         })
     }
 
@@ -110,6 +153,33 @@ mod tests {
             interface: Some("wwan0".into()),
         };
         assert_eq!(read(text).unwrap().budget, Some(expected));
+    }
+
+    #[test]
+    fn a_second_centre_stands_in_after_a_minute_unless_said_otherwise() {
+        let second = |lines: &str| {
+            let text = format!("[uplink.second]\nurl = \"https://other.example\"\n{lines}\n");
+            read(&text).map(|uplink| uplink.second.unwrap())
+        };
+        let plain = second("").unwrap();
+        assert_eq!((plain.when, plain.after), (Second::Failover, AFTER));
+        assert_eq!(
+            second("after = \"5s\"").unwrap().after,
+            Duration::from_secs(5)
+        );
+        assert_eq!(second("when = \"mirror\"").unwrap().when, Second::Mirror);
+        for (lines, expected) in [
+            ("when = \"both\"", "line 10: when: \"both\" is neither"),
+            (
+                "when = \"mirror\"\nafter = \"5s\"",
+                "line 11: after: a mirror gets",
+            ),
+        ] {
+            let problems = second(lines).unwrap_err();
+            assert!(problems[0].starts_with(expected), "{problems:?}");
+        }
+        let none = read("[uplink.second]\n").unwrap_err();
+        assert!(none[0].contains("url is missing in [second]"), "{none:?}");
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Ledger {
     /// Puts the file in place of the one before, which stands until this one is whole on disk.
     pub(super) fn write(&mut self, path: &Path) -> io::Result<()> {
         self.version = VERSION;
-        let bytes = minicbor::to_vec(&self).map_err(io::Error::other)?;
+        let bytes = minicbor::to_vec(&*self).map_err(io::Error::other)?;
         let new = path.with_extension("new");
         let mut file = File::create(&new)?;
         file.write_all(&bytes)?;
