@@ -7,7 +7,9 @@
 use std::collections::HashSet;
 
 use thiserror::Error;
-use tidegate_wire::{Name, StoredRow, StreamEpoch, StreamRows, SyncRequest, VERSION};
+use tidegate_wire::{
+    GatewayStatus, Name, StoredRow, StreamEpoch, StreamRows, SyncRequest, VERSION, WallTime,
+};
 
 /// Most rows in one request: bounds the time of one commit, and so the wait of all others.
 pub const ROWS_MAX: usize = 10_000;
@@ -18,9 +20,12 @@ pub const STREAMS_MAX: usize = 4096;
 /// Largest ordinal and seq: what a signed 64-bit column holds in order.
 pub const COUNT_MAX: u64 = i64::MAX.unsigned_abs();
 
-/// A request that passed [`Checked::new`].
+/// A request that passed [`Checked::new`] or [`Checked::imported`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checked(SyncRequest);
+pub struct Checked {
+    request: SyncRequest,
+    imported: bool,
+}
 
 impl Checked {
     /// Checks the shape of `request`.
@@ -56,23 +61,56 @@ impl Checked {
             }
             check_order(stream)?;
         }
-        Ok(Self(request))
+        Ok(Self {
+            request,
+            imported: false,
+        })
+    }
+
+    /// Checks rows that came in a file, as if their gateway had sent them.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
+    pub fn imported(
+        gateway: Name,
+        rows: Vec<StreamRows>,
+        received: WallTime,
+    ) -> Result<Self, Flaw> {
+        let epochs = rows.iter().map(|stream| stream.of.epoch);
+        let checked = Self::new(SyncRequest {
+            version: VERSION,
+            gateway,
+            epoch: epochs.max().unwrap_or(tidegate_wire::Epoch {
+                ordinal: 0,
+                random: 0,
+            }),
+            sent: received,
+            known: Vec::new(),
+            rows,
+            status: GatewayStatus::default(),
+        })?;
+        Ok(Self {
+            imported: true,
+            ..checked
+        })
     }
 
     /// The request.
     pub const fn request(&self) -> &SyncRequest {
-        &self.0
+        &self.request
+    }
+
+    /// Whether it came in a file: then it does not say how the gateway is now, and not that it can be reached.
+    pub const fn is_imported(&self) -> bool {
+        self.imported
     }
 
     /// Every stream and epoch that the request names, once: the marks that the reply owes.
     pub fn named(&self) -> Vec<&StreamEpoch> {
         let mut seen = HashSet::new();
-        let all = self
-            .0
-            .rows
-            .iter()
-            .map(|stream| &stream.of)
-            .chain(&self.0.known);
+        let request = &self.request;
+        let rows = request.rows.iter().map(|stream| &stream.of);
+        let all = rows.chain(&request.known);
         all.filter(|of| seen.insert(*of)).collect()
     }
 }

@@ -22,6 +22,10 @@ pub enum Code {
     TooLarge,
     /// Another content type.
     WrongContentType,
+    /// No device key of this gateway is known.
+    UnknownDevice,
+    /// Signed by no known key of this gateway, or not for this place.
+    BadSignature,
     /// A row came again with other content.
     Conflict,
     /// Parameters of a query.
@@ -40,11 +44,13 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::WrongVersion,
         Self::TooLarge,
         Self::WrongContentType,
+        Self::UnknownDevice,
+        Self::BadSignature,
         Self::Conflict,
         Self::BadQuery,
         Self::NotFound,
@@ -61,6 +67,8 @@ impl Code {
             Self::WrongVersion => "wrong-version",
             Self::TooLarge => "too-large",
             Self::WrongContentType => "wrong-content-type",
+            Self::UnknownDevice => "unknown-device",
+            Self::BadSignature => "bad-signature",
             Self::Conflict => "conflict",
             Self::BadQuery => "bad-query",
             Self::NotFound => "not-found",
@@ -76,6 +84,7 @@ impl Code {
             Self::Malformed | Self::WrongVersion | Self::BadQuery => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnknownDevice | Self::BadSignature => StatusCode::FORBIDDEN,
             Self::Conflict => StatusCode::CONFLICT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub(crate) mod build;
+pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
 pub(crate) mod new;

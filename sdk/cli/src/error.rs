@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::cli::Output;
-use crate::{component, manifest, toolchain};
+use crate::commands::import;
+use crate::{centre, component, manifest, toolchain};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -31,6 +32,18 @@ pub(crate) enum Error {
         path: PathBuf,
         source: tidegate_bundle::Error,
     },
+    /// An export that was to be imported.
+    #[error("{} is refused", path.display())]
+    Export {
+        path: PathBuf,
+        source: import::Problem,
+    },
+    #[error(transparent)]
+    Centre(#[from] centre::Error),
+    #[error(
+        "the centre lacks rows before some of {}, and has not taken these: bring the older file first{gaps}", path.display()
+    )]
+    Gaps { path: PathBuf, gaps: String },
     #[error("cannot sign module {module}")]
     Sign {
         module: String,
@@ -117,8 +130,12 @@ impl Error {
                 ..
             } => 65,
             Self::Test { .. } | Self::TestDiffers { .. } | Self::TestDepends { .. } => 2,
-            Self::Refused { .. } => 3,
-            Self::Argument { .. } => 64,
+            Self::Centre(centre::Error::Prepare(_) | centre::Error::Reach { .. }) => 1,
+            Self::Refused { .. }
+            | Self::Export { .. }
+            | Self::Gaps { .. }
+            | Self::Centre(centre::Error::Refused { .. }) => 3,
+            Self::Argument { .. } | Self::Centre(centre::Error::Address(_)) => 64,
             Self::TooLarge { .. }
             | Self::OpenKey { .. }
             | Self::Document { .. }

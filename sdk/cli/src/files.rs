@@ -5,7 +5,9 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use tidegate_bundle::{BUNDLE_BYTES_MAX, DOCUMENT_BYTES_MAX, PublicKey, SigningKey, VerifiedRoot};
+use tidegate_bundle::{
+    BUNDLE_BYTES_MAX, DOCUMENT_BYTES_MAX, OpeningKey, PublicKey, SigningKey, VerifiedRoot,
+};
 
 use crate::error::Error;
 
@@ -84,8 +86,21 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Erro
     })
 }
 
-/// A secret key; refused when others can read it.
+/// A secret key that signs.
 pub(crate) fn read_secret_key(path: &Path) -> Result<SigningKey, Error> {
+    read_secret(path, SigningKey::parse)
+}
+
+/// A secret key that opens what is sealed to it.
+pub(crate) fn read_opening_key(path: &Path) -> Result<OpeningKey, Error> {
+    read_secret(path, OpeningKey::parse)
+}
+
+/// A secret key; refused when others can read it.
+fn read_secret<K>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<K, tidegate_bundle::Error>,
+) -> Result<K, Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,
@@ -97,7 +112,7 @@ pub(crate) fn read_secret_key(path: &Path) -> Result<SigningKey, Error> {
         });
     }
     let text = read_text(path, KEY_BYTES_MAX)?;
-    SigningKey::parse(&text).map_err(|source| Error::Document {
+    parse(&text).map_err(|source| Error::Document {
         path: path.to_owned(),
         source,
     })

@@ -11,10 +11,12 @@
 //! - `project`: a module's folder, as cargo sees it
 //! - `component`: what a built component imports and exports, and whether that is allowed
 //! - `toolchain`: finds or fetches what builds WebAssembly
+//! - `centre`: a connection to a centre
 //! - `files`: reading and writing, bounded; key files
 //! - `sdk`: the module SDK and templates inside this program
 //! - `report`, `error`: the two ways in which a command ends, and the exit codes
 
+mod centre;
 mod cli;
 mod commands;
 mod component;

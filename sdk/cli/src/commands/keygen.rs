@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tidegate_bundle::SigningKey;
+use tidegate_bundle::{KeyId, OpeningKey, SigningKey};
 
 use crate::error::Error;
 use crate::files;
@@ -14,33 +14,45 @@ use crate::report::Report;
 pub(crate) struct Args {
     /// Where to write the secret key; never overwritten.
     file: PathBuf,
+    /// Make a pair that does not sign: exports of gateways are sealed to the public key, and opened by the secret one.
+    #[arg(long)]
+    sealing: bool,
 }
 
 impl Args {
     pub(crate) fn run(&self) -> Result<Report, Error> {
-        let key = SigningKey::generate().map_err(Error::Keygen)?;
-        let (public, public_file) = (key.public_key(), files::with_suffix(&self.file, ".pub"));
-        files::write_new(
-            &self.file,
-            format!("{}\n", key.to_secret_text()).as_bytes(),
-            0o600,
-        )?;
-        files::write_new(
-            &public_file,
-            format!("{}\n", public.to_text()).as_bytes(),
-            0o644,
-        )?;
-        let facts =
-            json!({"secret_key": self.file, "public_key": public_file, "key_id": public.id()});
+        let (secret, public, id) = self.pair().map_err(Error::Keygen)?;
+        let public_file = files::with_suffix(&self.file, ".pub");
+        files::write_new(&self.file, format!("{secret}\n").as_bytes(), 0o600)?;
+        files::write_new(&public_file, format!("{public}\n").as_bytes(), 0o644)?;
+        let can = if self.sealing {
+            "read what is sealed to it"
+        } else {
+            "sign"
+        };
+        let facts = json!({"secret_key": self.file, "public_key": public_file, "key_id": id});
         Ok(Report::new(facts)
             .fact(
                 "secret key",
                 format!(
-                    "{}  (keep it offline; whoever has it can sign)",
+                    "{}  (keep it offline; whoever has it can {can})",
                     self.file.display()
                 ),
             )
             .fact("public key", public_file.display())
-            .fact("key id", public.id()))
+            .fact("key id", id))
+    }
+
+    /// The texts of both halves, and the key's id.
+    fn pair(&self) -> Result<(String, String, KeyId), tidegate_bundle::Error> {
+        if self.sealing {
+            let key = OpeningKey::generate()?;
+            let public = key.sealing_key();
+            Ok((key.to_secret_text(), public.to_text(), public.id()))
+        } else {
+            let key = SigningKey::generate()?;
+            let public = key.public_key();
+            Ok((key.to_secret_text(), public.to_text(), public.id()))
+        }
     }
 }

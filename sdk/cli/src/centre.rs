@@ -1,0 +1,209 @@
+//! A connection to a centre: HTTPS, or plain HTTP on this machine.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::Value;
+
+/// Largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// One request, from connecting to the last byte of the answer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Times that a centre which is busy is asked again.
+const BUSY_RETRIES: u32 = 10;
+/// Longest wait before it is.
+const BUSY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A connection to a centre, made when needed and kept while used.
+#[derive(Debug)]
+pub(crate) struct Centre {
+    runtime: tokio::runtime::Runtime,
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    url: Uri,
+}
+
+/// Why a centre cannot be asked, or does not do it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{0:?} is not an https:// address, nor an http:// address of this machine")]
+    Address(String),
+    #[error("cannot prepare the connection")]
+    Prepare(#[source] BoxError),
+    #[error("the centre at {url} cannot be reached")]
+    Reach { url: String, source: BoxError },
+    #[error("the centre refuses ({code}): {message}")]
+    Refused { code: String, message: String },
+}
+
+impl Centre {
+    /// Prepares the connection; nothing is sent yet. `ca` is trusted instead of the system's authorities.
+    pub(crate) fn new(url: &str, ca: Option<&Path>) -> Result<Self, Error> {
+        let address = || Error::Address(url.to_owned());
+        let parsed: Uri = url.parse().map_err(|_| address())?;
+        let host = parsed.host().ok_or_else(address)?;
+        let ip = host.trim_start_matches('[').trim_end_matches(']');
+        let ip: Result<std::net::IpAddr, _> = ip.parse();
+        let here = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
+        // Whoever reads along on the way must not learn what a sealed stick kept from them.
+        match parsed.scheme_str() {
+            Some("https") => {}
+            Some("http") if here => {}
+            _ => return Err(address()),
+        }
+        let prepare = |source| Error::Prepare(source);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| prepare(source.into()))?;
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls(ca).map_err(prepare)?)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self {
+            runtime,
+            http: Client::builder(TokioExecutor::new()).build(connector),
+            url: parsed,
+        })
+    }
+
+    /// Posts to an API path such as `/v1/sync`; gives the JSON of the answer. A busy centre is asked again.
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Value, Error> {
+        let body = Bytes::from(body);
+        self.runtime.block_on(async {
+            let mut tries = 0;
+            loop {
+                let (status, wait, answer) = self.once(path, content_type, body.clone()).await?;
+                if status == StatusCode::SERVICE_UNAVAILABLE && tries < BUSY_RETRIES {
+                    tries += 1;
+                    tokio::time::sleep(wait.min(BUSY_WAIT_MAX)).await;
+                } else {
+                    return read(status, &answer);
+                }
+            }
+        })
+    }
+
+    async fn once(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Duration, Bytes), Error> {
+        let reach = |source: BoxError| Error::Reach {
+            url: self.url.to_string(),
+            source,
+        };
+        let request = Request::post(self.endpoint(path).map_err(|error| reach(error.into()))?)
+            .header(CONTENT_TYPE, content_type)
+            .body(Full::new(body))
+            .map_err(|error| reach(error.into()))?;
+        let exchange = async {
+            let response = self.http.request(request).await?;
+            let (status, wait) = (response.status(), retry_after(&response));
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+            Ok((status, wait, body.collect().await?.to_bytes()))
+        };
+        match tokio::time::timeout(TIMEOUT, exchange).await {
+            Ok(outcome) => outcome.map_err(reach),
+            Err(late) => Err(reach(late.into())),
+        }
+    }
+
+    fn endpoint(&self, path: &str) -> Result<Uri, http::Error> {
+        let prefix = self.url.path().trim_end_matches('/');
+        let builder = Uri::builder().path_and_query(format!("{prefix}{path}"));
+        let builder = match self.url.scheme() {
+            Some(scheme) => builder.scheme(scheme.clone()),
+            None => builder,
+        };
+        match self.url.authority() {
+            Some(authority) => builder.authority(authority.clone()).build(),
+            None => builder.build(),
+        }
+    }
+}
+
+fn retry_after<B>(response: &Response<B>) -> Duration {
+    let header = response.headers().get(RETRY_AFTER);
+    let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1))
+}
+
+fn read(status: StatusCode, answer: &[u8]) -> Result<Value, Error> {
+    let json: Option<Value> = serde_json::from_slice(answer).ok();
+    match json {
+        Some(json) if status.is_success() => Ok(json),
+        json => {
+            let text = |pointer| {
+                let text = json.as_ref()?.pointer(pointer)?.as_str()?;
+                Some(text.escape_debug().to_string())
+            };
+            Err(Error::Refused {
+                code: text("/error/code").unwrap_or_else(|| status.to_string()),
+                message: text("/error/message").unwrap_or_else(|| "without a reason".to_owned()),
+            })
+        }
+    }
+}
+
+fn tls(ca: Option<&Path>) -> Result<ClientConfig, BoxError> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            for certificate in CertificateDer::pem_file_iter(path)? {
+                roots.add(certificate?)?;
+            }
+        }
+        // One that cannot be used is as good as none: the handshake says so.
+        None => {
+            let (_added, _unusable) =
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_and_plain_http_to_this_machine_are_taken() {
+        for good in [
+            "https://centre.example/x",
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+        ] {
+            assert!(Centre::new(good, None).is_ok(), "{good}");
+        }
+        for bad in ["http://centre.example", "ftp://127.0.0.1", "centre", ""] {
+            assert!(
+                matches!(Centre::new(bad, None), Err(Error::Address(_))),
+                "{bad}"
+            );
+        }
+    }
+}
