@@ -9,6 +9,7 @@ use sqlx::AssertSqlSafe;
 use tidegate_record::{Applied, Publication, Rejection, StateChange};
 
 use crate::commit::{Commits, Group};
+use crate::replay::envelope;
 use crate::rows::{ROWS_PER_STATEMENT, Statement, insert_statement, statement};
 
 /// Seen chunks that are dropped at once, when a module's window has moved past them.
@@ -147,16 +148,18 @@ impl Commits {
     }
 
     async fn set_aside(&mut self, module: i64, rejection: &Rejection) -> Result<(), sqlx::Error> {
+        let record = &rejection.record;
         let query = sqlx::query(
-            "INSERT INTO dead_letter (module, source, topic, payload, time, reason) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO dead_letter (module, source, topic, payload, time, reason, envelope) VALUES (?, ?, ?, ?, ?, ?, ?)",
         );
         let query = query
             .bind(module)
-            .bind(rejection.source.to_string())
-            .bind(rejection.topic.to_string())
-            .bind(rejection.payload.to_vec())
-            .bind(rejection.time.0.cast_signed())
-            .bind(rejection.reason.clone());
+            .bind(record.channel.source.as_str().to_owned())
+            .bind(record.channel.topic.to_string())
+            .bind(record.body.to_bytes().to_vec())
+            .bind(record.time.0.cast_signed())
+            .bind(rejection.reason.clone())
+            .bind(envelope(record, self.clock.boot())?);
         let id = query
             .execute(&mut self.connection)
             .await?

@@ -17,7 +17,7 @@ const LATE: &str = "late: ";
 pub struct Tally {
     /// The module or source.
     pub of: Name,
-    /// `rejected` or `late`.
+    /// `rejected`, `late`, or a [`SkipReason`](tidegate_record::SkipReason)'s word.
     pub reason: String,
     /// How many.
     pub messages: u64,
@@ -68,7 +68,17 @@ pub(crate) fn of(applied: &[Applied], now: WallTime) -> Tallies {
                 of: applied.module.clone(),
                 reason: if late { "late" } else { "rejected" }.to_owned(),
                 messages: 1,
-                bytes: rejection.payload.len().try_into().unwrap_or(u64::MAX),
+                bytes: u64::try_from(rejection.record.body.to_bytes().len()).unwrap_or(u64::MAX),
+                last: now,
+            };
+            add(&mut tallies, tally);
+        }
+        for skip in &applied.skipped {
+            let tally = Tally {
+                of: skip.of.clone(),
+                reason: skip.reason.as_str().to_owned(),
+                messages: skip.messages,
+                bytes: skip.bytes,
                 last: now,
             };
             add(&mut tallies, tally);

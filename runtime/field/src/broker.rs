@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_record::{Backoff, Limits, Name, Postbox, Publication, Record, TopicFilter};
+use tidegate_record::{
+    Backoff, Limits, Name, Postbox, Publication, Record, SkipSink, TopicFilter,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -113,6 +115,7 @@ impl Broker {
             receipts,
             to_send: VecDeque::new(),
             phase: surroundings.phase.clone(),
+            skips: surroundings.skips.clone(),
             limits: limits.clone(),
             counters,
             told: None,
@@ -190,6 +193,7 @@ pub(crate) struct Link {
     /// Durable publications to be sent next: first those that were in flight when a connection ended.
     pub(crate) to_send: VecDeque<Letter>,
     pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) skips: Arc<dyn SkipSink>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: Arc<BrokerCounters>,
     /// The error that the log has, and since when.

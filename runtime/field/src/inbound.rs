@@ -99,6 +99,13 @@ mod tests {
     use tidegate_record::{Limits, SystemClock};
     use tokio::sync::{mpsc, watch};
 
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl tidegate_record::SkipSink for Nowhere {
+        fn skipped(&self, _: &Name, _: tidegate_record::SkipReason, _: u64, _: Ack) {}
+    }
+
     fn record(
         message_id: Option<MessageIdFrom>,
         payload: &str,
@@ -109,6 +116,7 @@ mod tests {
             phase: watch::channel(crate::Phase::Running).1,
             clock: Arc::new(SystemClock::new()),
             ids: IdHasher::new(7),
+            skips: Arc::new(Nowhere),
             limits: Arc::new(Limits::DEFAULT),
         };
         let mut inbound = Inbound::new(Name::new("plant").unwrap(), message_id, &surroundings);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_record::{Clock, IdHasher, Limits, Record};
+use tidegate_record::{Clock, IdHasher, Limits, Record, SkipSink};
 use tokio::sync::{mpsc, watch};
 
 /// Where a run is between its start and its end. Only ever goes forward.
@@ -28,6 +28,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Hashes the ids that senders give to messages.
     pub ids: IdHasher,
+    /// Where messages that lead to nothing are counted.
+    pub skips: Arc<dyn SkipSink>,
     /// The bound of everything.
     pub limits: Arc<Limits>,
 }

@@ -1,11 +1,12 @@
-//! Records to the modules' inboxes.
+//! Records to the modules.
 //!
-//! An inbox that is full makes this task wait, and with it the field: the broker keeps what cannot be taken. A record
-//! that no module asked for is acknowledged and counted.
+//! The way to a module is short: one that cannot take its records in time is detached by its own task, and they go to
+//! disk. Where the disk has no room for them this task waits, and with it the field: the broker keeps what cannot be
+//! taken. A record that no module asked for is counted, and acknowledged with that count.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_record::{Limits, Record};
+use tidegate_record::{Body, Limits, Record, SkipReason, SkipSink};
 use tidegate_router::Router;
 use tokio::sync::mpsc;
 
@@ -22,7 +23,8 @@ pub(crate) struct DispatchCounters {
 pub(crate) async fn run(
     mut records: mpsc::Receiver<Record>,
     mut router: Router,
-    inboxes: Vec<mpsc::Sender<Record>>,
+    modules: Vec<mpsc::Sender<Record>>,
+    skips: &dyn SkipSink,
     counters: &DispatchCounters,
 ) {
     let mut batch = Vec::new();
@@ -36,20 +38,29 @@ pub(crate) async fn run(
             let routes = router.route(&record.channel);
             let Some((last, others)) = routes.split_last() else {
                 counters.unrouted.fetch_add(1, Ordering::Relaxed);
-                record.ack.committed();
+                skip(record, skips);
                 continue;
             };
             for route in others {
-                deliver(&inboxes, *route, record.clone()).await;
+                deliver(&modules, *route, record.clone()).await;
             }
-            deliver(&inboxes, *last, record).await;
+            deliver(&modules, *last, record).await;
         }
     }
 }
 
-async fn deliver(inboxes: &[mpsc::Sender<Record>], route: usize, record: Record) {
-    if let Some(inbox) = inboxes.get(route) {
-        // A closed inbox is that of a module whose buffer has failed. The record's ack is withheld by its drop.
-        let _delivered = inbox.send(record).await;
+async fn deliver(modules: &[mpsc::Sender<Record>], route: usize, record: Record) {
+    if let Some(module) = modules.get(route) {
+        // A closed way is that of a module whose buffer has failed. The record's ack is withheld by its drop.
+        let _delivered = module.send(record).await;
     }
+}
+
+fn skip(record: Record, skips: &dyn SkipSink) {
+    let bytes = match &record.body {
+        Body::Payload(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+        Body::Boolean(_) | Body::Integer(_) | Body::Number(_) => 0,
+    };
+    let source = &record.channel.source;
+    skips.skipped(source, SkipReason::Unrouted, bytes, record.ack);
 }

@@ -34,6 +34,11 @@ impl Ack {
         Self(None)
     }
 
+    /// Whether a source waits for it.
+    pub const fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// This share's effects are on disk. The source hears of it when the last share says so.
     pub fn committed(mut self) {
         // Taken out, so that `drop` below does not see a share that was never committed.

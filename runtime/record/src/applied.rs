@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Ack, BootTime, MessageId, Name, Publication, Row, WallTime};
+use crate::{Ack, BootTime, MessageId, Name, Publication, Record, Row, Skip};
 
 /// What one call of a module changed, from the sandbox to the buffer.
 #[derive(Debug)]
@@ -25,10 +25,38 @@ pub struct Applied {
     pub rejections: Vec<Rejection>,
     /// Ids of the messages in this call, for those that carry one.
     pub seen: Vec<MessageId>,
+    /// Messages that led to nothing, to be counted.
+    pub skipped: Vec<Skip>,
+    /// Messages that wait on disk until the module takes them: they come out of its [`Inbox`](crate::Inbox), in this order,
+    /// after those that are there. Their acks are in `acks`.
+    pub spilled: Vec<Record>,
+    /// The module has taken the messages up to this one out of its [`Inbox`](crate::Inbox): they leave it with this commit.
+    pub consumed_to: Option<u64>,
     /// When the first of its messages was received; none when the module was only woken.
     pub received: Option<BootTime>,
     /// Fired after the commit, in this order.
     pub acks: Vec<Ack>,
+}
+
+impl Applied {
+    /// Nothing yet, of this activation of a module.
+    pub const fn new(module: Name, generation: u64, version: Arc<str>) -> Self {
+        Self {
+            module,
+            generation,
+            version,
+            rows: Vec::new(),
+            publications: Vec::new(),
+            state: Vec::new(),
+            rejections: Vec::new(),
+            seen: Vec::new(),
+            skipped: Vec::new(),
+            spilled: Vec::new(),
+            consumed_to: None,
+            received: None,
+            acks: Vec::new(),
+        }
+    }
 }
 
 /// One write to a module's state.
@@ -41,16 +69,10 @@ pub struct StateChange {
 }
 
 /// A message set aside, with the reason: the operator can look at it and play it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Rejection {
-    /// Source and topic of the message.
-    pub source: Arc<str>,
-    /// See `source`.
-    pub topic: Arc<str>,
-    /// The message's payload, or its scalar as text.
-    pub payload: Bytes,
-    /// Event time of the message.
-    pub time: WallTime,
+    /// The message, without its ack.
+    pub record: Record,
     /// Why, in the module's words or the host's.
     pub reason: String,
 }

@@ -8,6 +8,8 @@
 //! - [`record`]: a reading or message on its way to the modules.
 //! - [`ack`]: the promise to its source, fired by the commit.
 //! - [`applied`]: all effects of one call of a module, committed together.
+//! - [`inbox`]: messages that wait on disk for a module that has fallen behind.
+//! - [`skip`]: messages that lead to nothing.
 //! - [`output`]: publications, rows and device writes that a module asks for.
 //! - [`row`]: a row with its identity, as it is stored and synced, and the [`Outbox`] it waits in.
 //! - [`loss`]: what stands in place of rows that had to be given up.
@@ -23,6 +25,7 @@ pub mod ack;
 pub mod applied;
 pub mod backoff;
 pub mod clock;
+pub mod inbox;
 pub mod limits;
 pub mod loss;
 pub mod name;
@@ -31,12 +34,14 @@ pub mod output;
 pub mod record;
 pub mod row;
 pub mod seen;
+pub mod skip;
 pub mod topic;
 
 pub use ack::{Ack, AckSink};
 pub use applied::{Applied, Rejection, StateChange};
 pub use backoff::Backoff;
 pub use clock::{BootId, BootTime, Clock, ClockQuality, SystemClock, WallTime};
+pub use inbox::{Backlog, Inbox, Waiting};
 pub use limits::Limits;
 pub use loss::{Bins, Lost, LostValue, Numbers, Reason, Thinned, ThinnedValue};
 pub use name::{Name, NameError};
@@ -47,4 +52,5 @@ pub use row::{
     StreamEpoch,
 };
 pub use seen::{IdHasher, MessageId, Seen};
+pub use skip::{Skip, SkipReason, SkipSink};
 pub use topic::{Topic, TopicError, TopicFilter};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use minicbor::{Decode, Encode};
 
 use crate::{Ack, BootTime, ClockQuality, MessageId, Name, WallTime};
 
@@ -46,6 +47,23 @@ impl Record {
         size_of::<Self>() + payload + properties
     }
 
+    /// All of it but its ack, which stays where it is.
+    #[must_use]
+    pub fn without_ack(&self) -> Self {
+        Self {
+            channel: self.channel.clone(),
+            body: self.body.clone(),
+            time: self.time,
+            clock: self.clock,
+            quality: self.quality,
+            delivery: self.delivery,
+            received: self.received,
+            properties: self.properties.clone(),
+            id: self.id,
+            ack: Ack::none(),
+        }
+    }
+
     /// The 16-byte trace id of the W3C `traceparent` property, where there is a valid one.
     pub fn trace_id(&self) -> Option<[u8; 16]> {
         let (_, value) = self
@@ -61,7 +79,7 @@ impl Record {
 }
 
 /// Where messages come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Channel {
     /// Broker or driver, by its name in gateway.toml.
     pub source: Name,
@@ -97,14 +115,18 @@ impl Body {
 }
 
 /// How far to trust a reading. A driver without a reading says `Bad`; it never makes a number up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Quality {
     /// As measured.
     #[default]
+    #[n(0)]
     Good,
     /// Measured, but out of range, stale or estimated.
+    #[n(1)]
     Uncertain,
     /// Not measured.
+    #[n(2)]
     Bad,
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_record::{
-    BootTime, Class, Clock, ClockQuality, Command, Content, Delivery, Document, Limits, Name,
+    BootTime, Class, Clock, ClockQuality, Command, Content, Delivery, Document, Limits,
     NamedValue, Publication, Quality, Record, Rejection, Row, Scalar, Topic, WallTime,
 };
 
@@ -113,7 +113,8 @@ const fn quality_of(quality: ClockQuality) -> wit::ClockQuality {
     match quality {
         ClockQuality::Unset => wit::ClockQuality::Unset,
         ClockQuality::HeldOver => wit::ClockQuality::HeldOver,
-        ClockQuality::Synced => wit::ClockQuality::Synced,
+        // Messages are never restamped.
+        ClockQuality::Synced | ClockQuality::Restamped => wit::ClockQuality::Synced,
         ClockQuality::Device => wit::ClockQuality::Device,
     }
 }
@@ -274,10 +275,7 @@ impl Rules<'_> {
 /// A message set aside, with the reason.
 pub(crate) fn rejection(record: &Record, reason: String) -> Rejection {
     Rejection {
-        source: Name::shared(&record.channel.source),
-        topic: record.channel.topic.clone(),
-        payload: record.body.to_bytes(),
-        time: record.time,
+        record: record.without_ack(),
         reason,
     }
 }

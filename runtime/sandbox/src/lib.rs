@@ -13,7 +13,8 @@
 //! - [`engine`]: wasmtime's settings, the epoch ticker, loading.
 //! - [`spec`]: what a module is, may do and may use.
 //! - [`module`]: one module: its instance, state, and a call.
-//! - [`task`]: the loop that feeds a module and passes its effects on.
+//! - [`task`]: the loop that feeds a module and passes its effects on. [`busy`]: how much of the time it takes.
+//! - [`intake`]: where its messages come from, straight or by way of the disk. [`load`]: some of them.
 //! - [`host`]: what a guest can call. [`wasi`]: the empty WASI baseline. [`guest_log`]: its log lines.
 //! - [`convert`]: records to a batch, an outcome to effects.
 //! - [`budget`]: memory and tables of one instance.
@@ -23,12 +24,15 @@
 
 mod bindings;
 mod budget;
+mod busy;
 mod cache;
 mod convert;
 mod engine;
 mod error;
 mod guest_log;
 mod host;
+mod intake;
+mod load;
 mod module;
 mod spec;
 mod task;

@@ -77,7 +77,7 @@ pub struct Called {
 pub struct Failed {
     /// Why.
     pub failure: Failure,
-    /// The records of the call, the repeated ones last.
+    /// The records of the call, in their order.
     pub records: Vec<Record>,
 }
 
@@ -166,7 +166,7 @@ impl Module {
         match self.process(&new).await {
             Err(failure) => Err(Failed {
                 failure,
-                records: new.into_iter().chain(repeated).collect(),
+                records: together(new, repeated),
             }),
             Ok(mut called) => {
                 for id in &ids {
@@ -199,20 +199,24 @@ impl Module {
         }
     }
 
-    /// Records that are new to the module, those that it has seen, and the new ones' ids.
-    fn apart(&self, records: Vec<Record>) -> (Vec<Record>, Vec<Record>, Vec<MessageId>) {
+    /// Records that are new to the module, those that it has seen with their positions, and the new ones' ids.
+    fn apart(&self, records: Vec<Record>) -> (Vec<Record>, Vec<(usize, Record)>, Vec<MessageId>) {
         if records.iter().all(|record| record.id.is_none()) {
             return (records, Vec::new(), Vec::new());
         }
         let (mut ids, mut in_batch) = (Vec::new(), HashSet::new());
-        let (new, repeated) = records.into_iter().partition(|record| match record.id {
-            None => true,
-            Some(id) if self.seen.contains(id) || !in_batch.insert(id) => false,
-            Some(id) => {
-                ids.push(id);
-                true
+        let (mut new, mut repeated) = (Vec::with_capacity(records.len()), Vec::new());
+        for (position, record) in records.into_iter().enumerate() {
+            match record.id {
+                Some(id) if self.seen.contains(id) || !in_batch.insert(id) => {
+                    repeated.push((position, record));
+                    continue;
+                }
+                Some(id) => ids.push(id),
+                None => {}
             }
-        });
+            new.push(record);
+        }
         (new, repeated, ids)
     }
 
@@ -282,19 +286,14 @@ impl Module {
         })
     }
 
+    /// Makes outcomes without effects.
+    pub(crate) fn blank(&self) -> Box<dyn Fn() -> Applied + Send> {
+        let (name, generation, version) = (self.name.clone(), self.generation, self.version.clone());
+        Box::new(move || Applied::new(name.clone(), generation, version.clone()))
+    }
+
     fn nothing(&self) -> Applied {
-        Applied {
-            module: self.name.clone(),
-            generation: self.generation,
-            version: self.version.clone(),
-            rows: Vec::new(),
-            publications: Vec::new(),
-            state: Vec::new(),
-            rejections: Vec::new(),
-            seen: Vec::new(),
-            received: None,
-            acks: Vec::new(),
-        }
+        Applied::new(self.name.clone(), self.generation, self.version.clone())
     }
 
     fn store(&mut self) -> Store<Host> {
@@ -384,9 +383,18 @@ fn said(fault: Fault) -> Failure {
     }
 }
 
-fn acks(new: Vec<Record>, repeated: Vec<Record>) -> Vec<Ack> {
+fn acks(new: Vec<Record>, repeated: Vec<(usize, Record)>) -> Vec<Ack> {
+    let repeated = repeated.into_iter().map(|(_, record)| record);
     new.into_iter()
         .chain(repeated)
         .map(|record| record.ack)
         .collect()
+}
+
+/// The reverse of [`Module::apart`].
+fn together(mut new: Vec<Record>, repeated: Vec<(usize, Record)>) -> Vec<Record> {
+    for (position, record) in repeated {
+        new.insert(position.min(new.len()), record);
+    }
+    new
 }

@@ -1,18 +1,21 @@
 //! The loop that feeds one module and passes its effects on: at-once effects first, then the outcome to the buffer.
 //!
-//! Ends when the inbox closes and is empty; what was taken from it has then been passed on. A failing module is told
+//! Ends when the field has gone; what was taken has then been passed on, or waits on disk. A failing module is told
 //! apart from a failing message by halving the batch; one that keeps failing is parked, and its messages are set aside
 //! so that neither the broker's window nor a neighbour waits for it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate_record::{Applied, BootTime, Clock, Effects, Limits, Record};
+use tidegate_record::{Applied, BootTime, Clock, Effects, Inbox, Limits, Record};
 use tokio::sync::mpsc;
 
+use crate::busy::Busy;
 use crate::error::Failure;
+use crate::intake::Intake;
+use crate::load::{Load, Place};
 use crate::module::{Called, Failed, Module};
 
 /// Where a module's effects go.
@@ -45,6 +48,10 @@ pub struct ModuleCounters {
     pub duplicates: AtomicU64,
     /// Calls that failed.
     pub faults: AtomicU64,
+    /// Whether its messages go by way of the disk, because it is behind.
+    pub detached: AtomicBool,
+    /// Whether there is no room on disk for what arrives meanwhile, so that the broker waits.
+    pub held_up: AtomicBool,
     state: Mutex<(ModuleState, Option<String>)>,
 }
 
@@ -87,31 +94,44 @@ impl ModuleState {
     }
 }
 
-/// Runs `module` until `inbox` closes.
-pub async fn run(
+/// Runs `module` until `live` closes. What it cannot take in time waits in `inbox`.
+pub async fn run<I: Inbox>(
     module: Module,
-    inbox: mpsc::Receiver<Record>,
+    live: mpsc::Receiver<Record>,
+    inbox: I,
     outlets: Outlets,
     counters: Arc<ModuleCounters>,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
 ) {
+    let blank = module.blank();
+    let applied = outlets.applied.clone();
+    let intake = Intake::new(
+        live,
+        inbox,
+        applied,
+        blank,
+        counters.clone(),
+        limits.clone(),
+    );
     let feeder = Feeder {
         module,
         outlets,
         counters,
+        busy: Busy::new(&limits),
         limits,
         clock,
         wake_at: None,
         faults: VecDeque::new(),
     };
-    feeder.run(inbox).await;
+    feeder.run(intake).await;
 }
 
 struct Feeder {
     module: Module,
     outlets: Outlets,
     counters: Arc<ModuleCounters>,
+    busy: Busy,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
     wake_at: Option<BootTime>,
@@ -123,26 +143,25 @@ struct Feeder {
 struct Closed;
 
 impl Feeder {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Record>) {
+    async fn run<I: Inbox>(mut self, mut intake: Intake<I>) {
         match self.module.start().await {
             Ok(wake_at) => self.wake_at = wake_at,
             Err(failure) => self.note(&failure),
         }
-        let mut records = Vec::new();
         let mut woken = BootTime::default();
         loop {
             let due = self.due(woken);
             let taken = tokio::select! {
                 biased;
-                taken = inbox.recv_many(&mut records, self.limits.batch_records_max) => Some(taken),
+                taken = intake.next() => Some(taken),
                 () = sleep(due) => None,
             };
             let done = match taken {
-                Some(0) => return,
-                Some(_) => self.feed(std::mem::take(&mut records)).await,
+                Some(None) => return,
+                Some(Some(load)) => self.feed(load, &mut intake).await,
                 None => {
                     woken = self.clock.boot_time();
-                    self.wake().await
+                    self.wake(&mut intake).await
                 }
             };
             if let Err(Closed) = done {
@@ -161,74 +180,82 @@ impl Feeder {
         self.wake_at.map(|at| at.since(now).max(rest))
     }
 
-    /// Gives the module what has arrived, in calls that keep the bound on bytes.
-    async fn feed(&mut self, records: Vec<Record>) -> Result<(), Closed> {
-        count(&self.counters.messages, records.len());
-        let (mut batch, mut bytes) = (Vec::with_capacity(records.len()), 0);
-        for record in records {
-            let size = record.size_bytes();
-            if bytes + size > self.limits.batch_bytes_max && !batch.is_empty() {
-                self.batch(std::mem::take(&mut batch)).await?;
-                bytes = 0;
-            }
-            bytes += size;
-            batch.push(record);
-        }
-        self.batch(batch).await
-    }
-
-    /// Works through a batch, halving what fails, in order.
-    async fn batch(&mut self, records: Vec<Record>) -> Result<(), Closed> {
-        let mut retries = 0;
-        let mut todo = vec![records];
-        while let Some(records) = todo.pop() {
-            if self.counters.state().0 == ModuleState::Parked {
-                self.set_aside(records, "module is parked").await?;
+    /// Works through a load, in calls that keep the bound on bytes, halving what fails, in order.
+    async fn feed<I: Inbox>(&mut self, load: Load, intake: &mut Intake<I>) -> Result<(), Closed> {
+        let (messages, from_disk) = (load.records.len(), load.place.is_some());
+        let (mut spent, mut retries) = (Duration::ZERO, 0);
+        let mut todo = load.cut(self.limits.batch_bytes_max);
+        while let Some(Load { records, place }) = todo.pop() {
+            if records.is_empty() || self.counters.state().0 == ModuleState::Parked {
+                self.set_aside(records, place, "module is parked").await?;
                 continue;
             }
-            let Failed {
-                failure,
-                mut records,
-            } = match self.module.call(records).await {
-                Ok(called) => {
-                    self.pass_on(called).await?;
-                    continue;
+            let begun = self.clock.boot_time();
+            match intake.beside(self.module.call(records)).await {
+                Ok(called) => self.pass_on(called, place).await?,
+                Err(Failed { failure, records }) => {
+                    let load = Load { records, place };
+                    match failure {
+                        Failure::Transient(_) if retries < self.limits.transient_retries_max => {
+                            retries += 1;
+                            let wait = self.limits.backoff_min * 2_u32.saturating_pow(retries);
+                            intake.beside(tokio::time::sleep(wait)).await;
+                            todo.push(load);
+                        }
+                        failure => self.failed(&failure, load, &mut todo).await?,
+                    }
                 }
-                Err(failed) => failed,
-            };
-            match failure {
-                Failure::Transient(_) if retries < self.limits.transient_retries_max => {
-                    retries += 1;
-                    tokio::time::sleep(self.limits.backoff_min * 2_u32.saturating_pow(retries))
-                        .await;
-                    todo.push(records);
-                }
-                Failure::Permanent(_) => {
-                    self.note(&failure);
-                    todo.push(records);
-                }
-                _ if records.len() > 1 => {
-                    let second = records.split_off(records.len() / 2);
-                    todo.push(second);
-                    todo.push(records);
-                }
-                _ => {
-                    self.note(&failure);
-                    self.set_aside(records, &failure.to_string()).await?;
-                }
+            }
+            let now = self.clock.boot_time();
+            spent += now.since(begun);
+            if self.busy.add(begun, now) {
+                intake.detach(&mut todo);
+            }
+            if from_disk && intake.is_closing() {
+                // The rest stays on disk.
+                return Ok(());
+            }
+        }
+        if from_disk {
+            intake.worked(messages, spent);
+        }
+        Ok(())
+    }
+
+    /// A failing message is found by halving.
+    async fn failed(
+        &mut self,
+        failure: &Failure,
+        mut load: Load,
+        todo: &mut Vec<Load>,
+    ) -> Result<(), Closed> {
+        match failure {
+            Failure::Permanent(_) => {
+                self.note(failure);
+                todo.push(load);
+            }
+            _ if load.records.len() > 1 => {
+                let second = load.split_off(load.records.len() / 2);
+                todo.push(second);
+                todo.push(load);
+            }
+            _ => {
+                self.note(failure);
+                self.set_aside(load.records, load.place, &failure.to_string())
+                    .await?;
             }
         }
         Ok(())
     }
 
     /// Calls the module without messages, because it asked for it.
-    async fn wake(&mut self) -> Result<(), Closed> {
+    async fn wake<I: Inbox>(&mut self, intake: &mut Intake<I>) -> Result<(), Closed> {
         self.wake_at = None;
         if self.counters.state().0 == ModuleState::Parked {
             return Ok(());
         }
-        match self.module.call(Vec::new()).await {
-            Ok(called) => self.pass_on(called).await,
+        match intake.beside(self.module.call(Vec::new())).await {
+            Ok(called) => self.pass_on(called, None).await,
             Err(Failed { failure, .. }) => {
                 self.note(&failure);
                 // A new instance says again when it wants to be woken.
@@ -238,7 +265,7 @@ impl Feeder {
         }
     }
 
-    async fn pass_on(&mut self, called: Called) -> Result<(), Closed> {
+    async fn pass_on(&mut self, mut called: Called, place: Option<Place>) -> Result<(), Closed> {
         for publication in called.at_once {
             self.outlets.effects.publish(publication);
         }
@@ -248,15 +275,27 @@ impl Feeder {
         self.wake_at = called.wake_at;
         count(&self.counters.calls, 1);
         count(&self.counters.duplicates, called.repeated);
+        if let Some(place) = place {
+            place.leave(&mut called.applied);
+        }
         self.commit(called.applied).await
     }
 
-    async fn set_aside(&mut self, records: Vec<Record>, reason: &str) -> Result<(), Closed> {
-        let applied = self.module.reject(records, reason);
+    async fn set_aside(
+        &mut self,
+        records: Vec<Record>,
+        place: Option<Place>,
+        reason: &str,
+    ) -> Result<(), Closed> {
+        let mut applied = self.module.reject(records, reason);
+        if let Some(place) = place {
+            place.leave(&mut applied);
+        }
         self.commit(applied).await
     }
 
     async fn commit(&mut self, applied: Applied) -> Result<(), Closed> {
+        count(&self.counters.messages, applied.acks.len());
         count(&self.counters.rows, applied.rows.len());
         count(&self.counters.rejected, applied.rejections.len());
         self.outlets.applied.send(applied).await.map_err(|_| Closed)

@@ -12,7 +12,7 @@ mod publishing;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidegate_record::{Ack, Limits, Record, TopicFilter};
+use tidegate_record::{Ack, Limits, Record, SkipReason, TopicFilter};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
@@ -245,6 +245,9 @@ impl Session {
                 let room = link.budget.take(bytes).filter(|_| !held_too_many);
                 let Some(ack) = room else {
                     count(&link.counters.dropped);
+                    let bytes = as_count(payload_bytes);
+                    link.skips
+                        .skipped(&link.name, SkipReason::Overflow, bytes, Ack::none());
                     return;
                 };
                 ack
@@ -262,24 +265,27 @@ impl Session {
         }
     }
 
-    /// Counts a message that cannot be taken, and then acknowledges it in its turn: else the broker would deliver it for
-    /// ever.
+    /// Counts a message that cannot be taken. It is acknowledged in its turn when the count is on disk: else the broker
+    /// would deliver it for ever.
     fn skip(&mut self, packet_id: Option<u16>, reason: Unusable, link: &Link) {
-        match reason {
-            Unusable::Malformed => count(&link.counters.malformed),
+        let (reason, bytes) = match reason {
+            Unusable::Malformed => {
+                count(&link.counters.malformed);
+                (SkipReason::Malformed, 0)
+            }
             Unusable::TooLarge(Oversized { topic, bytes }) => {
                 count(&link.counters.oversized);
                 add(&link.counters.oversized_bytes, as_count(bytes));
                 let topic = topic.get(..TOPIC_BYTES_MAX).unwrap_or(&topic);
                 let topic = String::from_utf8_lossy(topic);
                 tracing::debug!(broker = %link.name, %topic, bytes, "message skipped: too large");
+                (SkipReason::Oversized, as_count(bytes))
             }
-        }
-        if let Some(packet_id) = packet_id {
-            let number = self.acks.push(packet_id, 0);
-            self.acks.settle(number, Settled::Acknowledged);
-            self.release(&link.counters);
-        }
+        };
+        let ack = packet_id.map_or_else(Ack::none, |packet_id| {
+            Ack::new(link.desk.clone(), self.acks.push(packet_id, 0))
+        });
+        link.skips.skipped(&link.name, reason, bytes, ack);
     }
 
     /// Acknowledges what was committed, as far as the order allows.
@@ -318,9 +324,15 @@ impl Session {
     fn start_draining(&mut self, link: &mut Link) {
         if self.deadline.is_none() {
             self.deadline = Some(Instant::now() + link.limits.shutdown_grace);
-            link.records = None;
             let lost = link.held.drain(..).filter(|held| !held.comes_again);
-            add(&link.counters.dropped, as_count(lost.count()));
+            for Held { record, .. } in lost {
+                count(&link.counters.dropped);
+                let bytes = as_count(record.body.to_bytes().len());
+                link.skips
+                    .skipped(&link.name, SkipReason::Overflow, bytes, record.ack);
+            }
+            // Last: what is counted after this may not get onto disk any more.
+            link.records = None;
         }
     }
 

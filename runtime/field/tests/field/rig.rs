@@ -1,5 +1,6 @@
 //! The field under test, with the ends of its channels in the test's hands.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_field::{Broker, BrokerConfig, BrokerHandle, ClientId, Phase, Protocol, Surroundings};
 use tidegate_record::{
-    Body, Delivery, IdHasher, Limits, Name, Postbox, Publication, Record, SystemClock, Topic,
-    TopicFilter,
+    Ack, Body, Delivery, IdHasher, Limits, Name, Postbox, Publication, Record, SkipReason, SkipSink,
+    SystemClock, Topic, TopicFilter,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -69,11 +70,13 @@ impl Setup {
     pub(crate) fn start(self) -> Rig {
         let (records_in, records) = mpsc::channel(self.inbox);
         let (phase, phase_out) = watch::channel(Phase::Running);
+        let skips = Arc::<Skips>::default();
         let surroundings = Surroundings {
             records: records_in,
             phase: phase_out,
             clock: Arc::new(SystemClock::new()),
             ids: IdHasher::new(1),
+            skips: skips.clone(),
             limits: Arc::new(self.limits.clone()),
         };
         let mut tasks = JoinSet::new();
@@ -86,6 +89,7 @@ impl Setup {
             tasks,
             handle,
             postbox,
+            skips,
         }
     }
 
@@ -105,6 +109,28 @@ pub(crate) struct Rig {
     pub(crate) tasks: JoinSet<()>,
     pub(crate) handle: BrokerHandle,
     pub(crate) postbox: Arc<MemoryPostbox>,
+    pub(crate) skips: Arc<Skips>,
+}
+
+/// Counts what leads to nothing, and acknowledges it at once.
+#[derive(Debug, Default)]
+pub(crate) struct Skips(Mutex<BTreeMap<SkipReason, (u64, u64)>>);
+
+impl SkipSink for Skips {
+    fn skipped(&self, _: &Name, reason: SkipReason, bytes: u64, ack: Ack) {
+        let mut counts = self.0.lock().unwrap();
+        let count = counts.entry(reason).or_default();
+        *count = (count.0 + 1, count.1 + bytes);
+        ack.committed();
+    }
+}
+
+impl Skips {
+    /// Messages with this reason, and their bytes.
+    pub(crate) fn of(&self, reason: SkipReason) -> (u64, u64) {
+        let counts = self.0.lock().unwrap();
+        counts.get(&reason).copied().unwrap_or_default()
+    }
 }
 
 impl Rig {
