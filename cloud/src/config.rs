@@ -1,6 +1,7 @@
 //! The command line, checked as a whole before anything is opened.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -28,6 +29,12 @@ pub struct RunArguments {
     /// Private key of the certificate (PEM).
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+    /// Folder of device keys, `GATEWAY.pub` each: exports of these gateways are taken.
+    #[arg(long, value_name = "FOLDER")]
+    pub device_keys: Option<PathBuf>,
+    /// Rows a second that gateways may send of their backlogs, all of them together; otherwise as fast as they come.
+    #[arg(long, value_name = "ROWS")]
+    pub pace: Option<NonZeroU32>,
 }
 
 /// Arguments that fit together.
@@ -39,6 +46,10 @@ pub struct Settings {
     pub database: PathBuf,
     /// Whether connections are encrypted.
     pub channel: Channel,
+    /// Folder of device keys.
+    pub device_keys: Option<PathBuf>,
+    /// Rows a second of backlogs.
+    pub pace: Option<NonZeroU32>,
 }
 
 /// How connections travel.
@@ -80,6 +91,8 @@ impl TryFrom<RunArguments> for Settings {
             listen: arguments.listen,
             database: arguments.database,
             channel,
+            device_keys: arguments.device_keys,
+            pace: arguments.pace,
         })
     }
 }
@@ -112,6 +125,8 @@ mod tests {
             database: "centre.db".into(),
             tls_cert: tls_cert.then(|| "cert.pem".into()),
             tls_key: tls_key.then(|| "key.pem".into()),
+            device_keys: None,
+            pace: None,
         }
     }
 

@@ -8,6 +8,7 @@
 //! - [`config`]: the command line, checked as a whole before anything is opened.
 //! - [`checked`]: a request whose shape is sound; the only kind that a store takes.
 //! - [`store`]: what is kept, behind one trait; SQLite.
+//! - [`lag`]: how far the centre is behind with each stream.
 //! - [`http`]: connections, the sync endpoint, the read API, live events.
 //! - [`page`]: the pages that people look at.
 //! - [`run()`]: all of it together, from the settings to the last connection.
@@ -15,6 +16,7 @@
 pub mod checked;
 pub mod config;
 pub mod http;
+pub mod lag;
 pub mod page;
 mod run;
 pub mod store;

@@ -38,7 +38,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let app = Arc::new(App::new(store.clone(), Arc::new(SystemClock::new())));
+    let app = App::new(store.clone(), Arc::new(SystemClock::new())).with_pace(settings.pace);
+    let app = Arc::new(app.with_device_keys(settings.device_keys.clone()));
 
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {scheme}://{address}")

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidegate_wire::{BufferStatus, ClockQuality, Epoch, Name, Tally, WallTime};
+use tidegate_wire::{BufferStatus, ClockQuality, Epoch, Name, Tally, UplinkStatus, WallTime};
 
 use super::content::ContentJson;
 use crate::store::{EntryPosition, Gateway, HeldRow, Loss, Position, SeriesRow, Stream};
@@ -38,6 +38,15 @@ pub(super) fn gateway(gateway: &Gateway) -> Value {
         "rejected": status.rejected,
         "modules": modules,
         "buffer": status.buffer.as_ref().map(buffer),
+        "uplink": status.uplink.as_ref().map(uplink),
+    })
+}
+
+fn uplink(uplink: &UplinkStatus) -> Value {
+    json!({
+        "rows_per_minute": uplink.rows_per_minute,
+        "drain_s": uplink.drain_s,
+        "silence_s": uplink.silence_s,
     })
 }
 
@@ -173,6 +182,7 @@ const fn clock(clock: ClockQuality) -> &'static str {
         ClockQuality::HeldOver => "held-over",
         ClockQuality::Synced => "synced",
         ClockQuality::Device => "device",
+        ClockQuality::Restamped => "restamped",
     }
 }
 

@@ -7,7 +7,11 @@
 //! - `serve`: connections, plain or TLS, and their orderly end.
 //! - `tls`: certificate and key.
 //! - `sync`: `POST /v1/sync`.
+//! - `import`: `POST /v1/gateways/{gateway}/import`: rows that came in a file.
+//! - `pace`: how fast gateways may send what has piled up.
 //! - `read`: the read API.
+//! - `lag`: how far the centre is behind.
+//! - `metrics`: counters as OpenMetrics text.
 //! - `json`: gateways, streams, rows and the loss ledger as JSON.
 //! - `content`: what a row says as JSON.
 //! - `events`: what was committed, live.
@@ -15,13 +19,19 @@
 
 mod content;
 mod events;
+mod import;
 mod json;
+mod lag;
+mod metrics;
+mod pace;
 mod read;
 pub mod refusal;
 mod serve;
 mod sync;
 mod tls;
 
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +49,8 @@ use crate::page;
 use crate::store::{GatewayId, Store, Tenant};
 pub use events::Events;
 pub(crate) use json::rfc3339;
+pub(crate) use lag::by_stream;
+use pace::Pacer;
 pub use refusal::{Code, Counters, Refusal};
 pub use serve::{Listening, serve};
 pub use tls::{TlsError, read_tls};
@@ -69,6 +81,8 @@ pub struct App<S> {
     pub counters: Counters,
     started: BootTime,
     tenant: Tenant,
+    pacer: Pacer,
+    device_keys: Option<PathBuf>,
     requests: Semaphore,
     expanded: Semaphore,
 }
@@ -84,8 +98,28 @@ impl<S: Store> App<S> {
             counters: Counters::new(),
             started,
             tenant: Tenant::default(),
+            pacer: Pacer::default(),
+            device_keys: None,
             requests: Semaphore::new(REQUESTS_MAX),
             expanded: Semaphore::new(EXPANDED_MAX),
+        }
+    }
+
+    /// Asks gateways to send so many rows a second of their backlogs, all of them together.
+    #[must_use]
+    pub fn with_pace(self, rows_per_second: Option<NonZeroU32>) -> Self {
+        Self {
+            pacer: Pacer::new(rows_per_second),
+            ..self
+        }
+    }
+
+    /// Takes exports of the gateways whose device keys are in this folder.
+    #[must_use]
+    pub fn with_device_keys(self, folder: Option<PathBuf>) -> Self {
+        Self {
+            device_keys: folder,
+            ..self
         }
     }
 
@@ -115,6 +149,8 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/v1/events", get(events::events))
         .route("/v1/stats", get(read::stats))
         .route("/v1/gateways", get(read::gateways))
+        .route("/v1/gateways/{gateway}/import", post(import::import))
+        .route("/v1/gateways/{gateway}/lag", get(lag::lag))
         .route("/v1/gateways/{gateway}/ledger", get(read::ledger))
         .route("/v1/gateways/{gateway}/streams", get(read::streams))
         .route(
@@ -129,6 +165,7 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
             "/v1/gateways/{gateway}/streams/{stream}/count",
             get(read::count),
         )
+        .route("/metrics", get(metrics::metrics))
         .route("/", get(page::overview))
         .route("/gateways/{gateway}", get(page::gateway))
         .route("/assets/{file}", get(page::asset))

@@ -28,7 +28,7 @@ const ROWS_DEFAULT: u32 = 1000;
 /// Most gateways or streams of one page, and what it has unless asked otherwise.
 const NAMES_MAX: u32 = 1000;
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 
 /// Most sums over a loss ledger in one answer: of a thousand streams and more.
 const LOSSES_MAX: u32 = 4096;
@@ -227,7 +227,7 @@ pub(super) async fn stats<S: Store>(State(app): State<Arc<App<S>>>) -> Response 
     .into_response()
 }
 
-async fn known_gateway<S: Store>(
+pub(super) async fn known_gateway<S: Store>(
     app: &App<S>,
     gateway: &str,
 ) -> Result<(GatewayId, Gateway), Refusal> {
@@ -280,7 +280,7 @@ fn limit(asked: Option<u32>, default: u32, max: u32) -> Result<u32, Refusal> {
     }
 }
 
-fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
     Query::try_from_uri(uri)
         .map(|Query(query)| query)
         .map_err(|error| bad(&error.body_text()))
@@ -290,6 +290,6 @@ fn bad_cursor() -> Refusal {
     bad("after is not a cursor of this service")
 }
 
-fn bad(message: &str) -> Refusal {
+pub(super) fn bad(message: &str) -> Refusal {
     Refusal::new(Code::BadQuery, message)
 }

@@ -11,7 +11,7 @@ use minicbor::Decode;
 use tidegate_wire::codec::COMPRESSED_BYTES_MAX;
 use tidegate_wire::{CONTENT_TYPE, SyncReply, SyncRequest, VERSION};
 
-use super::{App, Code, POLL_INTERVAL, Refusal};
+use super::{App, Code, Refusal};
 use crate::checked::{Checked, Flaw};
 use crate::store::{Committed, Store};
 
@@ -19,7 +19,8 @@ pub(super) async fn sync<S: Store>(
     State(app): State<Arc<App<S>>>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let body = read_body(request).await?;
+    let body = read_body(request, CONTENT_TYPE, COMPRESSED_BYTES_MAX).await?;
+    let begun = app.clock.boot_time();
     let Ok(_place) = app.expanded.acquire().await else {
         return Err(Refusal::new(Code::Busy, "the centre is stopping"));
     };
@@ -33,50 +34,55 @@ pub(super) async fn sync<S: Store>(
         .commit(&of, &checked, app.clock.wall_time())
         .await?;
 
+    app.counters.syncs.fetch_add(1, Ordering::Relaxed);
     count(&app, bytes, &committed);
     for gap in &committed.gaps {
         let (stream, ordinal) = (&gap.of.stream, gap.of.epoch.ordinal);
         tracing::warn!(gateway = %of.gateway, %stream, ordinal, mark = gap.mark, first = gap.first, "rows begin beyond the mark");
     }
+    let rows = checked.request().rows.iter().map(|of| of.rows.len()).sum();
+    let now = app.clock.boot_time();
+    let asked = app.pacer.ask(&of, rows, now.since(begun), now);
     app.events.announce(of.gateway, &committed.streams);
     let reply = SyncReply {
         version: VERSION,
         marks: committed.marks,
         server_time: app.clock.wall_time(),
-        next_poll_ms: u32::try_from(POLL_INTERVAL.as_millis()).unwrap_or(u32::MAX),
+        next_poll_ms: u32::try_from(asked.poll.as_millis()).unwrap_or(u32::MAX),
+        pace: asked.pace,
     };
     let reply = tidegate_wire::encode(&reply)
         .map_err(|error| Refusal::new(Code::TooLarge, error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], reply).into_response())
 }
 
-async fn read_body(request: Request) -> Result<Bytes, Refusal> {
+/// The body, if it is of this type and no longer.
+pub(super) async fn read_body(
+    request: Request,
+    content_type: &str,
+    bytes_max: usize,
+) -> Result<Bytes, Refusal> {
     if request
         .headers()
         .get(header::CONTENT_TYPE)
-        .is_none_or(|found| found != CONTENT_TYPE)
+        .is_none_or(|found| found != content_type)
     {
         return Err(Refusal::new(
             Code::WrongContentType,
-            format!("content type must be {CONTENT_TYPE}"),
+            format!("content type must be {content_type}"),
         ));
     }
-    let too_large = || {
-        Refusal::new(
-            Code::TooLarge,
-            format!("body is over {COMPRESSED_BYTES_MAX} bytes"),
-        )
-    };
+    let too_large = || Refusal::new(Code::TooLarge, format!("body is over {bytes_max} bytes"));
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: u64| {
-        usize::try_from(bytes).map_or(true, |bytes| bytes > COMPRESSED_BYTES_MAX)
-    }) {
+    if announced
+        .is_some_and(|bytes: u64| usize::try_from(bytes).map_or(true, |bytes| bytes > bytes_max))
+    {
         return Err(too_large());
     }
-    to_bytes(request.into_body(), COMPRESSED_BYTES_MAX)
+    to_bytes(request.into_body(), bytes_max)
         .await
         .map_err(|error| {
             // A body without an announced length ends over the bound; any other end is the connection's.
@@ -120,9 +126,9 @@ fn explain(body: &[u8], error: &tidegate_wire::Error) -> Refusal {
     Refusal::new(code, format!("{error}{cause}"))
 }
 
-fn count<S>(app: &App<S>, bytes: usize, committed: &Committed) {
+/// What rows came to, whatever brought them.
+pub(super) fn count<S>(app: &App<S>, bytes: usize, committed: &Committed) {
     let counters = &app.counters;
-    counters.syncs.fetch_add(1, Ordering::Relaxed);
     counters
         .bytes
         .fetch_add(bytes.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -6,10 +6,12 @@
 //!
 //! # Layout
 //! - `view`: what is stored into what is shown; pure.
+//! - `lag`: how far the centre is behind into what is shown; pure.
 //! - `ledger`: what is missing into what is shown; pure.
 //! - `text`: numbers, lengths and text from outside as short words.
 //! - `templates/`: the pages. `assets/`: style, script, and uPlot (MIT, `uPlot.LICENSE`).
 
+mod lag;
 mod ledger;
 mod text;
 mod view;
@@ -23,8 +25,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use tidegate_wire::Name;
 
-use crate::http::{App, Code, Refusal};
-use crate::store::Store;
+use crate::http::{App, Code, Refusal, by_stream};
+use crate::lag::Step;
+use crate::store::{Gateway, GatewayId, Store};
+use lag::LagView;
 use ledger::{EntryView, LossView, TallyView};
 use view::{AlarmView, GatewayView, Now, SeriesView, StreamView};
 
@@ -58,6 +62,7 @@ struct GatewayPage {
     gateway: GatewayView,
     rows_held: String,
     alarms: Vec<AlarmView>,
+    lags: Vec<LagView>,
     more_alarms: bool,
     series: Vec<SeriesView>,
     more_series: bool,
@@ -142,8 +147,10 @@ pub(crate) async fn gateway<S: Store>(
         .iter()
         .flat_map(|buffer| &buffer.tallies);
     let now = Now(app.clock.wall_time());
+    let lags = lags(&app, &of, &gateway, now).await?;
     render(&GatewayPage {
         footer: footer(&app),
+        lags,
         gateway: now.gateway(&gateway),
         rows_held: text::grouped(
             streams
@@ -173,6 +180,25 @@ pub(crate) async fn gateway<S: Store>(
             .collect(),
         now,
     })
+}
+
+/// How far the centre is behind with each stream, those that miss their objective first.
+async fn lags<S: Store>(
+    app: &App<S>,
+    of: &GatewayId,
+    gateway: &Gateway,
+    now: Now,
+) -> Result<Vec<LagView>, Refusal> {
+    let mut lags = crate::lag::now(gateway, now.0);
+    lags.sort_by_key(|lag| std::cmp::Reverse((lag.missed(), lag.objective.is_some())));
+    let first = Step::Hour.bucket(now.0).saturating_sub(lag::HOURS);
+    let known = app.store.lags(of, Step::Hour, Step::Hour.begin(first));
+    let known = by_stream(known.await?);
+    let view = |lag: &crate::lag::Lag| {
+        let known = known.get(&lag.stream).map(Vec::as_slice);
+        lag::view(now, lag, known.unwrap_or_default())
+    };
+    Ok(lags.iter().map(view).collect())
 }
 
 /// `GET /assets/{file}`: what is built into the program.

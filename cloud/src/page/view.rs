@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use tidegate_wire::{
-    BufferStatus, Class, Content, ModuleStatus, NamedValue, Numbers, Scalar, ThinnedValue, WallTime,
+    BufferStatus, Class, Content, GatewayStatus, ModuleStatus, NamedValue, Numbers, Scalar,
+    ThinnedValue, WallTime,
 };
 
 use super::text::{bytes, clean, grouped, length, short};
-use crate::http::{POLL_INTERVAL, rfc3339};
+use crate::http::rfc3339;
+use crate::lag;
 use crate::store::{Gateway, HeldRow, Loss, SeriesRow, Stream};
 
 /// Most values shown of one row.
@@ -56,12 +58,16 @@ pub(super) struct GatewayView {
     pub(super) newest_row: Option<Moment>,
     pub(super) rows_waiting: u64,
     pub(super) waiting: String,
+    /// How long until none waits, if they become fewer.
+    pub(super) drain: Option<String>,
     pub(super) records_in: String,
     pub(super) rejected: String,
     pub(super) version: String,
     pub(super) epoch: u64,
     pub(super) clock: Option<String>,
     pub(super) conflicts: u64,
+    /// Streams with which the centre is further behind than it should be.
+    pub(super) behind: usize,
     pub(super) modules: Vec<ModuleView>,
     pub(super) buffer: Option<BufferView>,
 }
@@ -155,7 +161,7 @@ impl Now {
         GatewayView {
             name: gateway.name.to_string(),
             presence: Presence {
-                word: presence(silence),
+                word: presence(silence, lag::expected(status)),
             },
             last_seen: self.moment(gateway.last_seen),
             newest_row: gateway.newest_row.map(|newest| {
@@ -169,12 +175,17 @@ impl Now {
             }),
             rows_waiting: status.rows_waiting,
             waiting: grouped(status.rows_waiting),
+            drain: drain(status),
             records_in: grouped(status.records_in),
             rejected: grouped(status.rejected),
             version: clean(&status.version),
             epoch: gateway.epoch.ordinal,
             clock: clock(gateway.sent, gateway.last_seen),
             conflicts: gateway.conflicts,
+            behind: lag::now(gateway, self.0)
+                .iter()
+                .filter(|lag| lag.missed().is_some())
+                .count(),
             modules: status.modules.iter().map(module).collect(),
             buffer: status.buffer.as_ref().map(buffer),
         }
@@ -247,10 +258,16 @@ const fn is_number(value: &NamedValue) -> bool {
     matches!(value.value, Scalar::Integer(_) | Scalar::Number(_))
 }
 
-fn presence(silence: Duration) -> &'static str {
-    if silence <= POLL_INTERVAL * 3 {
+/// In words, while rows wait.
+fn drain(status: &GatewayStatus) -> Option<String> {
+    let seconds = status.uplink.as_ref()?.drain_s?;
+    (status.rows_waiting > 0).then(|| length(Duration::from_secs(seconds)))
+}
+
+fn presence(silence: Duration, expected: Duration) -> &'static str {
+    if silence <= expected * 3 {
         "online"
-    } else if silence <= POLL_INTERVAL * 12 {
+    } else if silence <= expected * 12 {
         "late"
     } else {
         "silent"
@@ -363,6 +380,7 @@ mod tests {
     use super::*;
     use crate::samples::{START_NS, epoch, name, request};
     use crate::store::NewestRow;
+    use tidegate_wire::UplinkStatus;
 
     fn gateway(last_seen: u64, sent: u64, committed: u64) -> Gateway {
         Gateway {
@@ -414,6 +432,26 @@ mod tests {
             [at(0), at(15), at(16), at(60), at(61)],
             ["online", "online", "late", "late", "silent"]
         );
+    }
+
+    #[test]
+    fn a_gateway_on_a_metered_link_is_late_by_its_own_measure_and_says_when_it_is_drained() {
+        let mut seen = gateway(START_NS, START_NS, START_NS);
+        seen.status.rows_waiting = 5000;
+        seen.status.uplink = Some(UplinkStatus {
+            rows_per_minute: 100,
+            drain_s: Some(3000),
+            silence_s: 600,
+        });
+        let view =
+            |seconds, seen: &Gateway| Now(WallTime(START_NS + seconds * SECOND)).gateway(seen);
+        assert_eq!(view(1800, &seen).presence.word, "online");
+        assert_eq!(view(1801, &seen).presence.word, "late");
+        assert_eq!(view(0, &seen).drain.as_deref(), Some("50 min"));
+        seen.status.rows_waiting = 0;
+        assert_eq!(view(0, &seen).drain, None);
+        seen.status.uplink.as_mut().unwrap().silence_s = u64::MAX;
+        assert_eq!(view(13 * 86_400, &seen).presence.word, "silent");
     }
 
     #[test]

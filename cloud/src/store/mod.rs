@@ -28,6 +28,7 @@ use tidegate_wire::{
 };
 
 use crate::Checked;
+use crate::lag::{Sample, Step};
 pub use sqlite::SqliteStore;
 
 /// Most bytes of content in one answer: documents can be large, and an answer is built in memory.
@@ -35,7 +36,8 @@ pub const CONTENT_BYTES_MAX: usize = 8 << 20;
 
 /// Where gateways, streams and rows are kept.
 pub trait Store: Clone + Send + Sync + 'static {
-    /// Keeps what is new of a request and the gateway's status, in one transaction, and returns after its fsync.
+    /// Keeps what is new of a request and, unless it came in a file, the gateway's status, in one transaction, and
+    /// returns after its fsync.
     ///
     /// # Errors
     /// [`Error::Conflict`] or a failure; nothing of the request is kept then.
@@ -117,6 +119,15 @@ pub trait Store: Clone + Send + Sync + 'static {
         tenant: &Tenant,
         count_max: u32,
     ) -> impl Future<Output = Result<Page<SeriesRow>, Error>> + Send;
+
+    /// Lags that the gateway has told, the largest of each minute or hour from `since` on, in order of time: bounded by the
+    /// time that they are kept.
+    fn lags(
+        &self,
+        of: &GatewayId,
+        step: Step,
+        since: WallTime,
+    ) -> impl Future<Output = Result<Vec<Sample>, Error>> + Send;
 
     /// Waits for what is under way, then closes.
     fn close(&self) -> impl Future<Output = ()> + Send;

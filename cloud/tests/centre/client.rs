@@ -12,7 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tidegate_cloud::http::{App, Listening, serve};
 use tidegate_cloud::store::SqliteStore;
-use tidegate_record::SystemClock;
+use tidegate_record::{Clock, SystemClock};
 use tidegate_wire::{CONTENT_TYPE, SyncReply, SyncRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,16 +22,22 @@ use tokio::task::JoinSet;
 pub(crate) struct Centre {
     pub(crate) client: Caller,
     _tasks: JoinSet<()>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Centre {
     pub(crate) async fn start() -> Self {
+        Self::with_clock(Arc::new(SystemClock::new())).await
+    }
+
+    pub(crate) async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("centre.db"))
             .await
             .unwrap();
-        let app = Arc::new(App::new(store, Arc::new(SystemClock::new())));
+        let device_keys = folder.path().join("device-keys");
+        std::fs::create_dir(&device_keys).unwrap();
+        let app = Arc::new(App::new(store, clock).with_device_keys(Some(device_keys)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
@@ -46,8 +52,17 @@ impl Centre {
         Self {
             client: Caller::new(address),
             _tasks: tasks,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Lets the centre know a gateway's device keys.
+    pub(crate) fn knows(&self, gateway: &str, keys: &str) {
+        let file = self
+            .folder
+            .path()
+            .join(format!("device-keys/{gateway}.pub"));
+        std::fs::write(file, keys).unwrap();
     }
 }
 

@@ -8,6 +8,8 @@
 )]
 
 mod client;
+mod import;
+mod lag;
 mod page;
 mod process;
 mod read;

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use tidegate_aggregate::Summary;
 use tidegate_wire::{
     Bins, BootId, BootTime, BufferStatus, Class, ClockQuality, Content, Epoch, GatewayStatus, Lost,
-    LostValue, ModuleStatus, Name, NamedValue, Numbers, Reason, Scalar, Stamp, StoredRow,
-    StreamEpoch, StreamRows, SyncRequest, Tally, Thinned, ThinnedValue, VERSION, WallTime,
+    LostValue, Measured, ModuleStatus, Name, NamedValue, Numbers, Reason, Scalar, Stamp, StoredRow,
+    StreamEpoch, StreamLag, StreamRows, SyncRequest, Tally, Thinned, ThinnedValue, VERSION,
+    WallTime,
 };
 
 /// 2026-11-21 07:30:00 UTC.
@@ -136,6 +137,17 @@ pub(crate) fn buffer() -> BufferStatus {
     }
 }
 
+/// Rows that wait for so many seconds, and how long they may.
+pub(crate) fn lag(stream: &str, rows: u64, seconds: u64, objective: Option<u64>) -> StreamLag {
+    StreamLag {
+        stream: name(stream),
+        rows_waiting: rows,
+        lag_ms: seconds.saturating_mul(1000),
+        measured: Measured::BootTime,
+        objective_ms: objective.map(|seconds| seconds * 1000),
+    }
+}
+
 pub(crate) fn number(name: &str, value: f64) -> Content {
     Content::Values(vec![NamedValue {
         name: name.into(),
@@ -171,6 +183,7 @@ pub(crate) fn request(gateway: &str, rows: Vec<StreamRows>) -> SyncRequest {
             }],
             buffer: None,
             streams: Vec::new(),
+            uplink: None,
         },
     }
 }

@@ -127,6 +127,7 @@ const fn clock_to_column(clock: ClockQuality) -> i64 {
         ClockQuality::HeldOver => 1,
         ClockQuality::Synced => 2,
         ClockQuality::Device => 3,
+        ClockQuality::Restamped => 4,
     }
 }
 
@@ -136,6 +137,7 @@ fn clock_from_column(number: i64) -> Result<ClockQuality, Error> {
         1 => Ok(ClockQuality::HeldOver),
         2 => Ok(ClockQuality::Synced),
         3 => Ok(ClockQuality::Device),
+        4 => Ok(ClockQuality::Restamped),
         _ => Err(Error::Damaged("clock")),
     }
 }

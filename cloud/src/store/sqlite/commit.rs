@@ -49,6 +49,13 @@ const PUT_GATEWAY: &str = "INSERT INTO gateways (tenant, gateway, epoch_ordinal,
     newest_committed = coalesce(excluded.newest_committed, gateways.newest_committed), \
     newest_received = coalesce(excluded.newest_received, gateways.newest_received), status = excluded.status";
 
+/// A file says nothing of the present: what is known of the gateway stays, but for a newer row.
+const PUT_GATEWAY_OF_FILE: &str = "INSERT INTO gateways (tenant, gateway, epoch_ordinal, epoch_random, first_seen, \
+    last_seen, sent, newest_committed, newest_received, conflicts, status) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, 0, ?9) ON CONFLICT (tenant, gateway) DO UPDATE SET \
+    newest_committed = excluded.newest_committed, newest_received = excluded.newest_received \
+    WHERE excluded.newest_committed > coalesce(gateways.newest_committed, -1)";
+
 const COUNT_CONFLICT: &str =
     "UPDATE gateways SET conflicts = conflicts + 1 WHERE tenant = ?1 AND gateway = ?2";
 
@@ -99,7 +106,15 @@ async fn fill(
     for stream in &request.request().rows {
         writer.stream(stream, &mut committed).await?;
     }
-    writer.gateway(request.request()).await?;
+    if request.is_imported() {
+        writer
+            .gateway(PUT_GATEWAY_OF_FILE, request.request())
+            .await?;
+    } else {
+        writer.gateway(PUT_GATEWAY, request.request()).await?;
+        let status = &request.request().status;
+        super::lag::keep(writer.connection, of, status, received).await?;
+    }
     for named in request.named() {
         committed.marks.push(Mark {
             of: named.clone(),
@@ -294,8 +309,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn gateway(&mut self, request: &SyncRequest) -> Result<(), Error> {
-        let query = sqlx::query(PUT_GATEWAY)
+    async fn gateway(&mut self, put: &'static str, request: &SyncRequest) -> Result<(), Error> {
+        let query = sqlx::query(put)
             .bind(text(self.of.tenant.as_str()))
             .bind(text(self.of.gateway.as_str()))
             .bind(signed(request.epoch.ordinal))

@@ -7,10 +7,12 @@
 //! - `commit`: a request into the tables.
 //! - `read`: the tables into answers.
 //! - `columns`: rows to columns and back.
+//! - `lag`: the history of lags.
 //! - `schema`: the tables, step by step.
 
 mod columns;
 mod commit;
+mod lag;
 mod read;
 mod schema;
 
@@ -27,6 +29,7 @@ use super::{
     RowFilter, SeriesRow, Store, Stream, StreamId, Tenant,
 };
 use crate::Checked;
+use crate::lag::{Sample, Step};
 
 /// Older versions can lose a log that is reset while another connection writes.
 const SQLITE_NEEDED: &str = "3.51.3";
@@ -160,6 +163,15 @@ impl Store for SqliteStore {
         count_max: u32,
     ) -> Result<Page<SeriesRow>, Error> {
         read::fleet_alarms(&self.readers, tenant, count_max).await
+    }
+
+    async fn lags(
+        &self,
+        of: &GatewayId,
+        step: Step,
+        since: WallTime,
+    ) -> Result<Vec<Sample>, Error> {
+        lag::lags(&self.readers, of, step, since).await
     }
 
     async fn close(&self) {

@@ -350,6 +350,7 @@ fn status_bytes(gateway: &Gateway) -> usize {
         .modules
         .len()
         .saturating_add(tallies)
+        .saturating_add(status.streams.len())
         .saturating_mul(256)
 }
 
@@ -443,6 +444,7 @@ mod tests {
             (ROWS_BACKWARD, "rows USING PRIMARY KEY"),
             (STREAMS, "marks USING PRIMARY KEY"),
             (LOSSES, "losses USING PRIMARY KEY"),
+            (super::super::lag::LAGS, "lags USING PRIMARY KEY"),
         ] {
             let plan = plan(statement).await;
             assert!(plan.contains(index), "{plan}");

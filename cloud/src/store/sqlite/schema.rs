@@ -8,7 +8,11 @@ use sqlx::sqlite::SqlitePool;
 
 use super::super::Error;
 
-const STEPS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
 
 /// Makes the tables those of this program.
 pub(super) async fn prepare(pool: &SqlitePool) -> Result<(), Error> {
@@ -133,7 +137,7 @@ mod tests {
         }
         let grown = shape(&file(&folders[0])).await;
         assert_eq!(grown, shape(&file(&folders[1])).await);
-        assert_eq!(grown.1, 2);
+        assert_eq!(grown.1, 3);
     }
 
     #[tokio::test]
@@ -146,7 +150,7 @@ mod tests {
         let error = SqliteStore::open(&file(&folder)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "database has schema 7, this program knows up to 2"
+            "database has schema 7, this program knows up to 3"
         );
         assert_eq!(shape(&file(&folder)).await, before);
     }
@@ -158,7 +162,7 @@ mod tests {
         let keys = schema
             .lines()
             .filter(|line| line.contains("PRIMARY KEY (") || line.contains(" ON "));
-        assert_eq!(keys.clone().count(), 8);
+        assert_eq!(keys.clone().count(), 9);
         for key in keys {
             assert!(key.contains("(tenant, gateway"), "{key}");
         }

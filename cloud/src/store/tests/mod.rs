@@ -4,6 +4,7 @@
 
 mod commit;
 mod cover;
+mod lag;
 mod read;
 
 use std::future::Future;
@@ -85,6 +86,9 @@ mod sqlite {
         read::alarms_come_newest_first,
         read::a_gateway_is_what_its_last_request_said,
         read::streams_say_how_many_rows_and_the_first_and_last,
+        lag::the_largest_lag_of_each_minute_and_hour_is_kept,
+        lag::lags_are_forgotten_when_newer_ones_come,
+        lag::absurd_lags_are_held_and_answered,
     );
 }
 
