@@ -58,6 +58,25 @@ impl Cloud {
         format!("http://{}{path}", self.address)
     }
 
+    /// Lets it know the device key of a gateway.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn know(&self, gateway: &str, device_key: &str) -> Result<()> {
+        let folder = device_keys(&self.directory);
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join(format!("{gateway}.pub")), device_key)
+            .context("cannot write the device key")
+    }
+
+    /// What it did since its start, as `/v1/stats` says.
+    ///
+    /// # Errors
+    /// When the API does not answer as documented.
+    pub fn stats(&self) -> Result<Value> {
+        http::get_json(self.address, "/v1/stats")
+    }
+
     /// Kills it.
     ///
     /// # Errors
@@ -136,6 +155,10 @@ impl Cloud {
     }
 }
 
+fn device_keys(directory: &Path) -> PathBuf {
+    directory.join("device-keys")
+}
+
 fn launch(
     program: &Path,
     directory: &Path,
@@ -146,6 +169,8 @@ fn launch(
     command
         .args(["run", "--listen", listen, "--database"])
         .arg(directory.join("cloud.db"))
+        .arg("--device-keys")
+        .arg(device_keys(directory))
         .args(arguments);
     // The first line of stdout says the address: an earlier run's must not be read.
     let stdout = directory.join("cloud.stdout");
