@@ -114,7 +114,7 @@ const fn why(reason: Reason) -> &'static str {
             "the centre held them, was restored from a backup, and the gateway no longer has them"
         }
         Reason::Quarantined => "the gateway's database was damaged",
-        Reason::Elsewhere => "the gateway's other centre holds them",
+        Reason::Elsewhere => "the gateway's other centre holds them, or a file that it has exported",
     }
 }
 

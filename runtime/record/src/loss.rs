@@ -129,7 +129,7 @@ pub enum Reason {
     /// The database was damaged and set aside.
     #[n(2)]
     Quarantined,
-    /// Another centre holds them: this one did not answer at the time.
+    /// Another centre holds them, because this one did not answer at the time, or a file that was exported.
     #[n(3)]
     Elsewhere,
 }
