@@ -120,16 +120,8 @@ fn call() -> Result<Applied, Failure> {
         ]),
     };
     Ok(Applied {
-        module: Name::new("bench")?,
-        generation: 1,
-        version: "1.0.0".into(),
         rows: vec![(row, None); ROWS_PER_CALL],
-        publications: Vec::new(),
-        state: Vec::new(),
-        rejections: Vec::new(),
-        seen: Vec::new(),
-        received: None,
-        acks: Vec::new(),
+        ..Applied::new(Name::new("bench")?, 1, "1.0.0".into())
     })
 }
 

@@ -4,14 +4,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sqlx::{Connection, SqliteConnection};
-use tidegate_record::{Applied, Clock, Epoch, Limits, Mark, Name, Stamp, StoredRow};
+use tidegate_record::{
+    Applied, BootId, Clock, Epoch, Limits, Mark, Name, Stamp, StoredRow, WallTime,
+};
 
 use crate::error::Error;
 use crate::evict::{make_room, write_usage};
+use crate::inbox::Changes;
 use crate::names::Names;
 use crate::outbox::Shared;
 use crate::policy::Policy;
 use crate::prune::{Pressure, Rules, Step, step};
+use crate::restamp;
 use crate::rows::{self, Placed, Statement};
 use crate::sequence::{Destination, Place, Sequence};
 use crate::space::Space;
@@ -34,10 +38,14 @@ pub(crate) struct Group {
     pub(crate) requests: Vec<Request>,
     /// Of what was applied.
     pub(crate) tallies: Tallies,
+    /// What it changes in the modules' inboxes.
+    pub(crate) inboxes: Changes,
     /// Whether a mark went back.
     pub(crate) went_back: bool,
     /// The epoch that it begins.
     pub(crate) epoch: Option<Epoch>,
+    /// When this boot began, if that is written down with it.
+    pub(crate) booted: Option<(BootId, WallTime)>,
 }
 
 impl Group {
@@ -65,7 +73,7 @@ impl Commits {
     /// is no room, everything in memory is as before, and it can be tried again.
     pub(crate) async fn commit(&mut self, group: &mut Group, shared: &Shared) -> Result<(), Error> {
         group.tallies = tally::of(&group.applied, self.clock.wall_time());
-        (group.went_back, group.epoch) = (false, None);
+        (group.went_back, group.epoch, group.booted) = (false, None, None);
         let written = self.write(group, shared).await.map_err(Error::Commit);
         match written {
             Err(error) if error.is_full() => {
@@ -79,6 +87,9 @@ impl Commits {
             sequence.end_rewrites();
             if let Some(epoch) = group.epoch {
                 sequence.begin(epoch);
+            }
+            if let Some(booted) = group.booted {
+                sequence.clock_is_set(booted);
             }
         }
         if self.space.is_stale() || self.space.pressure() > Pressure::None {
@@ -149,9 +160,11 @@ impl Commits {
 
     async fn write(&mut self, group: &mut Group, shared: &Shared) -> Result<(), sqlx::Error> {
         self.execute(sqlx::query("BEGIN IMMEDIATE")).await?;
+        self.note_clock(group, shared).await?;
         let rows = self.number(group, shared).await?;
         rows::insert(&mut self.connection, &rows).await?;
         self.write_effects(group).await?;
+        self.write_inboxes(group, shared).await?;
         tally::write(&mut self.connection, &mut self.names, &group.tallies).await?;
         for request in &group.requests {
             match request {
@@ -160,7 +173,8 @@ impl Commits {
                 }
                 Request::Delivered(ids, _) => self.delivered(ids).await?,
                 Request::Sending(places, _) => self.reserve(places, shared).await?,
-                Request::Flush(_) | Request::Damaged(_) => {}
+                Request::Export(_) => crate::export::note(&mut self.connection, shared).await?,
+                Request::Flush(_) | Request::Damaged(_) | Request::Replay(..) => {}
                 Request::Epoch(_) => {
                     // Numbered in from the next commit on: this one may be rolled back.
                     group.epoch =
@@ -180,6 +194,27 @@ impl Commits {
             make_room(&mut self.connection, step, shared).await?;
         }
         self.execute(sqlx::query("COMMIT")).await
+    }
+
+    /// Writes down when this boot began, once the clock is set.
+    async fn note_clock(&mut self, group: &mut Group, shared: &Shared) -> Result<(), sqlx::Error> {
+        if shared.sequence().boots().contains_key(&self.clock.boot()) {
+            return Ok(());
+        }
+        let Some(booted) = restamp::booted(&*self.clock) else {
+            return Ok(());
+        };
+        let places = {
+            let mut sequence = shared.sequence();
+            sequence.set_clock();
+            let extents = sequence.extents().iter();
+            extents
+                .map(|(place, extent)| (*place, extent.plain))
+                .collect::<Vec<_>>()
+        };
+        restamp::write(&mut self.connection, booted, &places).await?;
+        group.booted = Some(booted);
+        Ok(())
     }
 
     /// The next step, decided together with the note that it is under way.

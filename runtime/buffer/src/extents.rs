@@ -17,7 +17,7 @@ pub(crate) async fn read(
     names: &Names,
 ) -> Result<BTreeMap<Place, Extent>, Error> {
     let rows = sqlx::query(
-        "SELECT m.stream, m.epoch, e.random, m.seq, m.sent, m.counted, m.alarm, m.summary, m.raw, m.second, m.trimmed, \
+        "SELECT m.stream, m.epoch, e.random, m.seq, m.sent, m.counted, m.alarm, m.summary, m.raw, m.second, m.trimmed, m.plain, m.exported, \
            (SELECT max(seq) FROM row r WHERE r.stream = m.stream AND r.epoch = m.epoch), \
            (SELECT coalesce(covers_from, seq) FROM row r WHERE r.stream = m.stream AND r.epoch = m.epoch ORDER BY seq LIMIT 1) \
          FROM mark m LEFT JOIN epoch e ON e.ordinal = m.epoch",
@@ -62,7 +62,7 @@ fn extent(of: StreamEpoch, row: &sqlx::sqlite::SqliteRow) -> Result<Extent, Erro
         number.map(|number| unsigned("seq", number)).transpose()
     };
     let (mark, second, trimmed) = (column(3)?, column(9)?, column(10)?);
-    if let Some(first) = optional(12)?
+    if let Some(first) = optional(14)?
         && first != trimmed.saturating_add(1)
     {
         return Err(Error::Impossible {
@@ -75,12 +75,14 @@ fn extent(of: StreamEpoch, row: &sqlx::sqlite::SqliteRow) -> Result<Extent, Erro
         second,
         sent: column(4)?,
         reserved: column(4)?,
-        last: optional(11)?
+        last: optional(13)?
             .unwrap_or(0)
             .max(mark)
             .max(second)
             .max(trimmed),
         trimmed,
+        plain: column(11)?,
+        exported: column(12)?,
         usage: Usage::new([column(6)?, column(7)?, column(8)?]),
         ..Extent::new(of)
     })

@@ -1,7 +1,7 @@
 //! Looking into a buffer from outside, while its gateway runs or not. Reads only, and only what is committed.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sqlx::{ConnectOptions, Row, SqliteConnection};
 use tidegate_record::{Class, Content, Lost, Reason, StoredRow, StreamEpoch, WallTime};
@@ -23,9 +23,10 @@ const ATTEMPTS_MAX: usize = 5;
 /// A buffer, open for reading.
 #[derive(Debug)]
 pub struct Inspection {
-    connection: SqliteConnection,
-    names: Names,
-    extents: BTreeMap<Place, Extent>,
+    pub(crate) path: PathBuf,
+    pub(crate) connection: SqliteConnection,
+    pub(crate) names: Names,
+    pub(crate) extents: BTreeMap<Place, Extent>,
 }
 
 /// What becomes of the rows that a stream was given in one epoch. Every number is in exactly one of these, or
@@ -101,6 +102,7 @@ impl Inspection {
         let names = Names::read(&mut connection).await?;
         let extents = extents::read(&mut connection, &names).await?;
         Ok(Self {
+            path: path.to_owned(),
             connection,
             names,
             extents,

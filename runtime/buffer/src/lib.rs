@@ -24,10 +24,11 @@
 //! - `sequence`: positions and marks of all streams, in memory; [`Destination`]: whose marks. `extents`: the same, read from disk.
 //! - `space`: quota and pressure. [`Policy`]: what a stream does near the quota. `prune`: what gives way next. `thin`: many
 //!   rows into few. `evict`: doing it.
-//! - `tally`: messages that led to nothing.
+//! - [`ModuleInbox`]: messages that wait for a module that has fallen behind. `replay`: dead letters back to their modules.
+//! - `tally`: messages that led to nothing. `restamp`: rows from before the clock was set.
 //! - [`outbox`]: rows and publications out again.
-//! - [`Inspection`]: looking into it from outside.
-//! - [`latency`]: how long it took from receipt to disk. [`Backlog`]: what of each stream waits, and since when.
+//! - [`Inspection`]: looking into it from outside. `stat`: how much is in it. [`Export`]: rows for a file.
+//! - [`latency`]: how long it took from receipt to disk. [`StreamBacklog`]: what of each stream waits, and since when.
 //!
 //! [`Applied`]: tidegate_record::Applied
 //! [`Epoch`]: tidegate_record::Epoch
@@ -36,9 +37,11 @@ mod commit;
 mod effects;
 mod error;
 mod evict;
+mod export;
 mod extents;
 #[cfg(feature = "faults")]
 mod faults;
+mod inbox;
 mod inspect;
 mod lag;
 mod latency;
@@ -49,19 +52,24 @@ mod outbox;
 mod policy;
 mod prune;
 mod quarantine;
+mod replay;
+mod restamp;
 mod restore;
 mod roster;
 mod rows;
 mod schema;
 mod sequence;
 mod space;
+mod stat;
 mod tally;
 mod thin;
 mod writer;
 
 pub use error::Error;
+pub use export::Export;
+pub use inbox::ModuleInbox;
 pub use inspect::{Account, DeadLetter, Entry, Inspection};
-pub use lag::{Backlog, Oldest};
+pub use lag::{Oldest, StreamBacklog};
 pub use latency::Latency;
 pub use open::{Buffer, Config, Opened, Profile};
 pub use outbox::BufferHandle;
@@ -69,5 +77,6 @@ pub use policy::Policy;
 pub use restore::Restored;
 pub use sequence::{Destination, Second};
 pub use space::{QUOTA_BYTES_DEFAULT, QUOTA_BYTES_MIN};
+pub use stat::{Stat, StreamStat};
 pub use tally::Tally;
 pub use writer::{BufferCounters, Writer};

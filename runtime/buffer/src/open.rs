@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::commit::Commits;
 use crate::error::Error;
+use crate::inbox::Inboxes;
 use crate::lock::Lock;
 use crate::names::Names;
 use crate::outbox::{BufferHandle, Shared};
@@ -20,7 +21,7 @@ use crate::roster::{self, Roster};
 use crate::sequence::{Extent, Second, Sequence};
 use crate::space::Space;
 use crate::writer::{BufferCounters, Writer};
-use crate::{extents, quarantine, schema, tally};
+use crate::{extents, quarantine, restamp, schema, tally};
 
 /// Where the buffer is, how large it may grow, and when it commits.
 #[derive(Debug, Clone)]
@@ -226,9 +227,10 @@ impl Database {
             .map_err(Error::Commit)?;
         lock.remember(epoch.ordinal);
         let extents = extents::read(&mut writer, &names).await?;
+        let boots = restamp::read(&mut writer).await?;
         let hasher = IdHasher::new(number(&mut writer, "id_key").await?);
         let shared = Shared {
-            sequence: Mutex::new(Sequence::new(epoch, extents, config.second)),
+            sequence: Mutex::new(Sequence::new(epoch, extents, config.second, boots)),
             reader: schema::reader(path).connect().await.map_err(open)?.into(),
             rows: watch::Sender::default(),
             posted: watch::Sender::default(),
@@ -236,6 +238,9 @@ impl Database {
             database: number(&mut writer, "database").await?,
             clock: clock.clone(),
             tallies: Mutex::new(tally::read(&mut writer, &names).await?),
+            inboxes: watch::Sender::new(
+                Inboxes::read(&mut writer, &names, space.row_bytes_max()).await?,
+            ),
         };
         space.measure(&mut writer).await.map_err(Error::Read)?;
         Ok(Self {

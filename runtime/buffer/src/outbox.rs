@@ -15,6 +15,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, unsigned};
 
+use crate::inbox::Inboxes;
+use crate::restamp::restamp;
 use crate::rows;
 use crate::sequence::{Destination, Place, Sequence};
 use crate::tally::{Tallies, Tally};
@@ -37,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) database: u64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tallies: Mutex<Tallies>,
+    /// Changed after each commit that changed what waits for a module.
+    pub(crate) inboxes: watch::Sender<Inboxes>,
 }
 
 impl Shared {
@@ -123,7 +127,7 @@ impl BufferHandle {
         self.request(Request::Flush).await
     }
 
-    async fn request<T>(
+    pub(crate) async fn request<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Error> {
@@ -188,10 +192,11 @@ impl BufferHandle {
     /// Each stream gets an equal share of what is left, so that a long one does not hold up the others; what a short one
     /// leaves of its share goes to those after it. The present has all of it before the backlog.
     async fn read(&self, rows_max: usize, least: Class) -> Result<Vec<Found>, Error> {
-        let (waiting, now, second) = {
+        let (waiting, now, second, boots) = {
             let sequence = self.shared.sequence();
             let waiting = sequence.waiting(self.destination, least);
-            (waiting, sequence.epoch().ordinal, sequence.second())
+            let now = sequence.epoch().ordinal;
+            (waiting, now, sequence.second(), sequence.boots())
         };
         let mut reader = self.shared.reader.lock().await;
         let (mut found, mut left, mut places) = (Vec::new(), rows_max, waiting.len());
@@ -211,7 +216,9 @@ impl BufferHandle {
             let entries = usize::from(skipped.is_some());
             let from = after.saturating_add(1);
             let rows = rows::read(&mut reader, place, from, share - entries).await;
-            let rows = rows.map_err(|error| self.failed(Error::Read(error)))?;
+            let mut rows = rows.map_err(|error| self.failed(Error::Read(error)))?;
+            let later = rows.iter_mut().filter(|row| row.seq > extent.plain);
+            later.for_each(|row| restamp(row, &boots));
             left -= (rows.len() + entries).min(left);
             places = places.saturating_sub(1);
             if rows.len() + entries > 0 {

@@ -5,8 +5,9 @@
 //! an entry of the loss ledger takes the place of raw rows and of summaries, in turn down to a floor for each class, then
 //! below it; of alarms last of all. A stream may have another [`Policy`].
 //!
-//! **What may have been sent is never changed**, so that a request which was repeated or held up on its way cannot bring
-//! something else than what is here.
+//! **What may have been sent or exported is never changed**, so that a request which was repeated or held up on its way, or
+//! a file, cannot bring something else than what is here. What was exported goes before anything is thinned out: a file
+//! has it as it was. Of streams with alarms it goes last of all.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -116,8 +117,22 @@ pub(crate) fn step(
     }
     // Better that one of two centres lacks rows than that both do.
     forget(extents, |extent| extent.mark.max(extent.second))
+        .or_else(|| forget_exported(extents, rules, Class::Summary))
         .or_else(|| thin(extents, rules))
         .or_else(|| evict(extents, rules))
+        .or_else(|| forget_exported(extents, rules, Class::Alarm))
+}
+
+/// The oldest rows that a file has, of streams whose most urgent class is `most` or a less urgent one.
+fn forget_exported(
+    extents: &BTreeMap<Place, Extent>,
+    rules: &Rules<'_>,
+    most: Class,
+) -> Option<Step> {
+    forget(extents, |extent| {
+        let may_go = extent.urgency() >= most && rules.policy(extent) != Policy::Block;
+        if may_go { extent.exported } else { 0 }
+    })
 }
 
 /// The oldest rows that need not be kept.
@@ -131,9 +146,9 @@ fn forget(extents: &BTreeMap<Place, Extent>, held: impl Fn(&Extent) -> u64) -> O
     Some(Step::Forget { place, to })
 }
 
-/// The first `seq` that was certainly never sent.
-const fn unsent(extent: &Extent) -> u64 {
-    extent.sent.saturating_add(1)
+/// The first `seq` that has certainly never left.
+fn unsent(extent: &Extent) -> u64 {
+    extent.sent.max(extent.exported).saturating_add(1)
 }
 
 /// The finest level that something is left for, of the stream with the most raw bytes; or rows of that stream itself,

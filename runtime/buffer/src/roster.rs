@@ -177,6 +177,7 @@ pub(crate) fn missing(numbered: &[Extent], found: &[Extent]) -> Vec<Gone> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::restamp::Boots;
     use std::collections::BTreeMap;
     use tidegate_record::{Epoch, Name};
 
@@ -198,7 +199,12 @@ mod tests {
 
     fn sequence(last: u64) -> Sequence {
         let extent = extent(last);
-        Sequence::new(extent.of.epoch, BTreeMap::from([((1, 1), extent)]), None)
+        Sequence::new(
+            extent.of.epoch,
+            BTreeMap::from([((1, 1), extent)]),
+            None,
+            Boots::new(),
+        )
     }
 
     #[test]

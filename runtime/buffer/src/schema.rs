@@ -63,9 +63,19 @@ pub(crate) const STEPS: [&[&str]; 3] = [
          last INTEGER NOT NULL, PRIMARY KEY (name, reason)) WITHOUT ROWID",
     ],
     &[
+        // Messages that wait for a module that has fallen behind, in the order in which it takes them.
+        "CREATE TABLE inbox (module INTEGER NOT NULL, id INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (module, id)) \
+         WITHOUT ROWID",
+        // The message without its payload: what it needs to be given to its module again.
+        "ALTER TABLE dead_letter ADD COLUMN envelope BLOB",
         // How far a second centre holds a place, and up to where its rows are deleted.
         "ALTER TABLE mark ADD COLUMN second INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE mark ADD COLUMN trimmed INTEGER NOT NULL DEFAULT 0",
+        // When boots began, by a clock that was set; and up to where rows were sent before it was.
+        "CREATE TABLE clock (id INTEGER PRIMARY KEY AUTOINCREMENT, boot INTEGER NOT NULL UNIQUE, booted INTEGER NOT NULL)",
+        "ALTER TABLE mark ADD COLUMN plain INTEGER NOT NULL DEFAULT 0",
+        // Up to where rows were written to a file: they stay as they are there, and go first where room is needed.
+        "ALTER TABLE mark ADD COLUMN exported INTEGER NOT NULL DEFAULT 0",
         "UPDATE mark SET trimmed = coalesce((SELECT coalesce(covers_from, seq) - 1 FROM row r \
          WHERE r.stream = mark.stream AND r.epoch = mark.epoch ORDER BY r.seq LIMIT 1), seq)",
     ],

@@ -2,10 +2,12 @@
 //! takes on disk. After a transaction that failed it is read from disk again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tidegate_record::{Class, Epoch, Mark, Name, Reason, StreamEpoch};
+use tidegate_record::{BootId, Class, Epoch, Mark, Name, Reason, StreamEpoch, WallTime};
 
 use crate::prune::LEVELS;
+use crate::restamp::Boots;
 
 /// Streams and epochs that are remembered though nothing of them is left here.
 const PLACES_MAX: usize = 256;
@@ -48,6 +50,10 @@ pub(crate) struct Extent {
     pub(crate) last: u64,
     /// Rows up to here are deleted.
     pub(crate) trimmed: u64,
+    /// Rows up to here go out as they were stamped, though the clock was set later.
+    pub(crate) plain: u64,
+    /// Highest `seq` that may be in an export: what was exported is never changed.
+    pub(crate) exported: u64,
     /// What it takes on disk.
     pub(crate) usage: Usage,
     /// How far its rows were looked at for giving way, by how much they gave way.
@@ -65,6 +71,8 @@ impl Extent {
             reserved: 0,
             last: 0,
             trimmed: 0,
+            plain: 0,
+            exported: 0,
             usage: Usage::default(),
             cursors: Cursors::default(),
         }
@@ -109,7 +117,7 @@ impl Extent {
         } else {
             self.trimmed
         };
-        let reason = if other >= to {
+        let reason = if other.max(self.exported) >= to {
             Reason::Elsewhere
         } else {
             Reason::Forgotten
@@ -194,6 +202,7 @@ pub(crate) struct Moved {
 pub(crate) struct Sequence {
     epoch: Epoch,
     second: Option<Second>,
+    boots: Arc<Boots>,
     extents: BTreeMap<Place, Extent>,
     rewrites: Rewrites,
     /// Cursors of the places that the transaction under way rewrites, as they were before.
@@ -215,14 +224,16 @@ impl Rewrites {
 }
 
 impl Sequence {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         epoch: Epoch,
         extents: BTreeMap<Place, Extent>,
         second: Option<Second>,
+        boots: Boots,
     ) -> Self {
         Self {
             epoch,
             second,
+            boots: boots.into(),
             extents,
             rewrites: Rewrites { begun: 0, ended: 0 },
             before: BTreeMap::new(),
@@ -232,6 +243,28 @@ impl Sequence {
     /// What a second centre is for, if there is one.
     pub(crate) const fn second(&self) -> Option<Second> {
         self.second
+    }
+
+    /// When boots began.
+    pub(crate) fn boots(&self) -> Arc<Boots> {
+        self.boots.clone()
+    }
+
+    /// It is to be written down when this boot began. What may have been sent goes out as it did.
+    pub(crate) fn set_clock(&mut self) {
+        let places: Vec<Place> = self.extents.keys().copied().collect();
+        places
+            .into_iter()
+            .for_each(|place| self.begin_rewrite(place));
+        for extent in self.extents.values_mut() {
+            extent.reserved = extent.reserved.max(extent.sent).max(extent.exported);
+            extent.plain = extent.reserved;
+        }
+    }
+
+    /// It is written down.
+    pub(crate) fn clock_is_set(&mut self, (boot, booted): (BootId, WallTime)) {
+        Arc::make_mut(&mut self.boots).entry(boot).or_insert(booted);
     }
 
     pub(crate) const fn rewrites(&self) -> Rewrites {
@@ -348,7 +381,8 @@ impl Sequence {
     /// told what it lacks.
     pub(crate) fn forget(&mut self) -> Vec<Place> {
         let empty = |place: &Place, extent: &Extent| {
-            place.1 != self.epoch.ordinal && extent.trimmed == extent.last
+            let known = extent.mark.max(extent.second) == extent.last;
+            place.1 != self.epoch.ordinal && extent.trimmed == extent.last && known
         };
         let places = self.extents.iter();
         let mut places: Vec<_> = places
@@ -440,7 +474,12 @@ mod tests {
             trimmed: 1,
             ..Extent::new(of(1))
         };
-        Sequence::new(epoch(2), BTreeMap::from([((1, 1), earlier)]), None)
+        Sequence::new(
+            epoch(2),
+            BTreeMap::from([((1, 1), earlier)]),
+            None,
+            Boots::new(),
+        )
     }
 
     #[test]

@@ -44,8 +44,12 @@ pub(crate) enum Request {
     Sending(Vec<Place>, oneshot::Sender<()>),
     /// A reader found the database damaged.
     Damaged(String),
+    /// These dead letters are to be given to their modules again; answered with those that were there.
+    Replay(Vec<u64>, oneshot::Sender<Vec<u64>>),
     /// Rows are to be numbered in a new epoch.
     Epoch(oneshot::Sender<()>),
+    /// What waits for the centre is about to be exported.
+    Export(oneshot::Sender<()>),
 }
 
 /// What the buffer has done since it was opened.
@@ -249,6 +253,7 @@ impl Writer {
         if let Some(epoch) = group.epoch.take() {
             self.lock.remember(epoch.ordinal);
         }
+        self.shared.report_inboxes(&group.inboxes);
         let counters = &self.shared.counters;
         counters.commits.fetch_add(1, Ordering::Relaxed);
         let now = self.commits.clock.boot_time();
@@ -284,7 +289,12 @@ impl Writer {
                 Request::Delivered(_, done)
                 | Request::Sending(_, done)
                 | Request::Flush(done)
-                | Request::Epoch(done) => done.send(()).is_err(),
+                | Request::Epoch(done)
+                | Request::Export(done) => done.send(()).is_err(),
+                Request::Replay(_, done) => {
+                    let moved = group.inboxes.replayed.pop_front();
+                    done.send(moved.unwrap_or_default()).is_err()
+                }
                 Request::Damaged(_) => false,
             };
         }

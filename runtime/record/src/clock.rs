@@ -47,6 +47,9 @@ pub enum ClockQuality {
     /// The device gave the time with the reading.
     #[n(3)]
     Device,
+    /// Was not set yet; worked out from the time since boot once it was. Only of rows.
+    #[n(4)]
+    Restamped,
 }
 
 /// The only way to the time.

@@ -7,10 +7,10 @@ use sqlx::Row as _;
 use tidegate_buffer::{Buffer, Error, Opened};
 use tidegate_record::{
     Applied, Class, Clock, Content, Delivery, Limits, Mark, MessageId, Outbox, Postbox,
-    Publication, Rejection, Scalar, StateChange, SystemClock, Topic, WallTime,
+    Publication, Rejection, Scalar, StateChange, SystemClock, Topic,
 };
 
-use crate::rig::{Rig, name, nothing, row};
+use crate::rig::{Rig, name, nothing, record, row};
 
 #[tokio::test]
 async fn rows_come_out_numbered_without_gaps_in_the_order_in_which_they_were_kept() {
@@ -330,10 +330,7 @@ async fn dead_letters_are_bounded_and_the_newest_are_kept() {
     let rig = Rig::new();
     let open = rig.open().await;
     let rejection = |number: u32| Rejection {
-        source: "plant".into(),
-        topic: "t".into(),
-        payload: Bytes::from(number.to_string()),
-        time: WallTime(1),
+        record: record("t", number.to_string().into_bytes()),
         reason: "no number in it".into(),
     };
     let many = Limits::DEFAULT.dead_letters_max + 5;

@@ -2,9 +2,12 @@
 
 #![cfg(test)]
 
+mod clocks;
 mod commits;
 mod damage;
 mod destinations;
+mod export;
+mod inbox;
 mod model;
 mod rig;
 mod room;

@@ -8,8 +8,9 @@ use tidegate_buffer::{
     Buffer, BufferHandle, Config, Error, Opened, Policy, Profile, QUOTA_BYTES_MIN, Second,
 };
 use tidegate_record::{
-    Ack, AckSink, Applied, Class, Clock, Content, Limits, Mark, Name, NamedValue, Outbox, Row,
-    Scalar, StoredRow, StreamEpoch, SystemClock, WallTime,
+    Ack, AckSink, Applied, Body, BootTime, Channel, Class, Clock, ClockQuality, Content,
+    DeliveryFlags, Limits, Mark, Name, NamedValue, Outbox, Quality, Record, Row, Scalar, StoredRow,
+    StreamEpoch, SystemClock, WallTime,
 };
 use tokio::task::JoinHandle;
 
@@ -29,6 +30,7 @@ impl AckSink for Heard {
 pub(crate) struct Rig {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) heard: Arc<Heard>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) second: Option<Second>,
     pub(crate) policies: HashMap<Name, Policy>,
 }
@@ -45,6 +47,7 @@ impl Rig {
         Self {
             folder: tempfile::tempdir().unwrap(),
             heard: Arc::default(),
+            clock: Arc::new(SystemClock::new()),
             second: None,
             policies: HashMap::new(),
         }
@@ -61,8 +64,8 @@ impl Rig {
     }
 
     pub(crate) async fn buffer(&self) -> Result<Buffer, Error> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        Buffer::open(&self.config(), Arc::new(Limits::DEFAULT), clock).await
+        let limits = Arc::new(Limits::DEFAULT);
+        Buffer::open(&self.config(), limits, self.clock.clone()).await
     }
 
     #[allow(clippy::disallowed_methods, reason = "joined by `Open::close`")]
@@ -111,18 +114,7 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 pub(crate) fn nothing() -> Applied {
-    Applied {
-        module: name("module"),
-        generation: 1,
-        version: "1.0.0".into(),
-        rows: Vec::new(),
-        publications: Vec::new(),
-        state: Vec::new(),
-        rejections: Vec::new(),
-        seen: Vec::new(),
-        received: None,
-        acks: Vec::new(),
-    }
+    Applied::new(name("module"), 1, "1.0.0".into())
 }
 
 pub(crate) fn row(stream: &str, number: usize) -> Row {
@@ -137,6 +129,26 @@ pub(crate) fn row(stream: &str, number: usize) -> Row {
         time: WallTime(1),
         duration_ns: 0,
         content: Content::Values(vec![value]),
+    }
+}
+
+pub(crate) fn record(topic: &str, payload: Vec<u8>) -> Record {
+    let channel = Channel {
+        source: name("plant"),
+        topic: topic.into(),
+        unit: None,
+    };
+    Record {
+        channel: channel.into(),
+        body: Body::Payload(payload.into()),
+        time: WallTime(1),
+        clock: ClockQuality::Synced,
+        quality: Quality::Good,
+        delivery: DeliveryFlags::default(),
+        received: BootTime(0),
+        properties: Vec::new(),
+        id: None,
+        ack: Ack::none(),
     }
 }
 
