@@ -5,7 +5,7 @@
  *   target  end of a file's path, as "-wal", or "port:1883" of the peer of a socket
  *   when    before or after the call
  *   nth     which matching call, from 1
- *   errno   what the call fails with instead of being made; 0: the process is killed; -1: the call says it was made
+ *   errno   what the call fails with instead of being made; 0: the process is killed
  *   times   how many calls, from the nth on; 0: all of them
  *   ENOSPC concerns only writes that make a file longer, as on a full disk.
  * RIG_GATE=<file>: calls count only while the file exists.
@@ -88,15 +88,13 @@ static void fire(void) {
 
 static int before(void) { return rule.when[0] == 'b'; }
 
-/* Makes the call, or lets the fault happen. `done` is what a call returns that only says it was made. */
-#define AROUND(name, fd, end, done, made)                                                                              \
+/* Makes the call, or lets the fault happen. */
+#define AROUND(name, fd, end, made)                                                                                    \
     do {                                                                                                               \
         if (!falls(name, fd, end))                                                                                     \
             return made;                                                                                               \
         if (before()) {                                                                                                \
             fire();                                                                                                    \
-            if (rule.error == -1)                                                                                      \
-                return done;                                                                                           \
             errno = rule.error;                                                                                        \
             return -1;                                                                                                 \
         }                                                                                                              \
@@ -114,22 +112,22 @@ static const char *writing(int fd) {
 }
 
 ssize_t write(int fd, const void *bytes, size_t length) {
-    AROUND(writing(fd), fd, lseek(fd, 0, SEEK_CUR) + (off_t)length, (ssize_t)length, REAL(write)(fd, bytes, length));
+    AROUND(writing(fd), fd, lseek(fd, 0, SEEK_CUR) + (off_t)length, REAL(write)(fd, bytes, length));
 }
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at) {
-    AROUND("write", fd, at + (off_t)length, (ssize_t)length, REAL(pwrite64)(fd, bytes, length, at));
+    AROUND("write", fd, at + (off_t)length, REAL(pwrite64)(fd, bytes, length, at));
 }
 ssize_t writev(int fd, const struct iovec *parts, int count) {
-    AROUND(writing(fd), fd, 0, 0, REAL(writev)(fd, parts, count));
+    AROUND(writing(fd), fd, 0, REAL(writev)(fd, parts, count));
 }
 ssize_t send(int fd, const void *bytes, size_t length, int flags) {
-    AROUND("send", fd, 0, (ssize_t)length, REAL(send)(fd, bytes, length, flags));
+    AROUND("send", fd, 0, REAL(send)(fd, bytes, length, flags));
 }
 ssize_t recv(int fd, void *bytes, size_t length, int flags) {
-    AROUND("recv", fd, 0, 0, REAL(recv)(fd, bytes, length, flags));
+    AROUND("recv", fd, 0, REAL(recv)(fd, bytes, length, flags));
 }
-int fsync(int fd) { AROUND("sync", fd, 0, 0, REAL(fsync)(fd)); }
-int fdatasync(int fd) { AROUND("sync", fd, 0, 0, REAL(fdatasync)(fd)); }
+int fsync(int fd) { AROUND("sync", fd, 0, REAL(fsync)(fd)); }
+int fdatasync(int fd) { AROUND("sync", fd, 0, REAL(fdatasync)(fd)); }
 
 /* --- the wall clock --- */
 

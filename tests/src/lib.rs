@@ -26,6 +26,7 @@
 //! Faults and proofs:
 //! - [`link`]: a network link that can be cut, and on which things go wrong. [`mischief`]: what can.
 //! - [`tap`]: a wiretap between broker and gateway, which notes when a message went in and its PUBACK came out.
+//! - [`offline`]: a week without a link, and how the backlog leaves after it.
 //! - [`trace`]: the gateway's fsyncs, as the kernel saw them, and the proof that acks wait for them.
 //! - [`faults`]: the drills that hurt the product and count what was lost. [`random`]: when and how, from a seed.
 //! - [`wait`]: waiting for something with a deadline.
@@ -48,6 +49,7 @@ pub mod listener;
 pub mod meter;
 pub mod mischief;
 pub mod mqtt;
+pub mod offline;
 pub mod page;
 pub mod plant;
 pub mod process;

@@ -9,16 +9,28 @@ use anyhow::{Context, Result};
 /// # Errors
 /// When there is no such process, or the kernel does not say.
 pub fn pss_kib(process: u32) -> Result<u64> {
+    memory_kib(process, "Pss:")
+}
+
+/// Memory of a process in KiB, with all of what it shares (RSS).
+///
+/// # Errors
+/// When there is no such process, or the kernel does not say.
+pub fn rss_kib(process: u32) -> Result<u64> {
+    memory_kib(process, "Rss:")
+}
+
+fn memory_kib(process: u32, kind: &str) -> Result<u64> {
     let path = format!("/proc/{process}/smaps_rollup");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let line = text
         .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .with_context(|| format!("no Pss in {path}"))?;
+        .find_map(|line| line.strip_prefix(kind))
+        .with_context(|| format!("no {kind} in {path}"))?;
     line.trim()
         .trim_end_matches(" kB")
         .parse()
-        .with_context(|| format!("malformed Pss in {path}"))
+        .with_context(|| format!("malformed {kind} in {path}"))
 }
 
 /// Processor time that a process has used, in steps of 10 ms.

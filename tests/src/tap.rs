@@ -128,6 +128,15 @@ impl Tap {
             .len()
     }
 
+    /// How many of the rig's numbered messages have a receipt, so far.
+    pub fn numbered(&self) -> usize {
+        self.shared
+            .numbers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
     /// The numbers of the rig's messages that have a receipt, so far.
     pub fn numbers(&self) -> BTreeSet<u64> {
         self.shared

@@ -5,7 +5,7 @@
 
 use tidegate_tests::binaries::Binaries;
 use tidegate_tests::faults::{
-    Drill, Report, Run, broker, clock, corrupt, disk, links, points, power,
+    Drill, Report, Run, broker, clock, corrupt, disk, links, points, power, store,
 };
 use tidegate_tests::tools::{Tool, available};
 
@@ -13,6 +13,7 @@ fn run(drill: Drill, count: u32, control: bool) -> Report {
     let directory = tempfile::tempdir().unwrap();
     let mut run = Run {
         count,
+        store_mib: 16,
         seed: 1,
         control,
         binaries: Binaries::built().unwrap(),
@@ -37,6 +38,12 @@ fn holds(test: &str, tools: &[Tool], drill: Drill, count: u32) {
 fn a_kill_at_any_point_of_a_commit_loses_and_doubles_nothing() {
     let name = "a_kill_at_any_point_of_a_commit_loses_and_doubles_nothing";
     holds(name, &[Tool::Mosquitto], points::drill, 0);
+}
+
+#[test]
+fn a_kill_loses_nothing_and_costs_no_time_with_much_on_disk() {
+    let name = "a_kill_loses_nothing_and_costs_no_time_with_much_on_disk";
+    holds(name, &[Tool::Mosquitto], store::drill, 3);
 }
 
 #[test]

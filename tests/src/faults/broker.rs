@@ -27,15 +27,8 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     for (name, kills, persists) in [("forgets", forgets, false), ("keeps", keeps, true)] {
         let directory = run.directory.join(name);
         std::fs::create_dir_all(&directory)?;
-        let mut part = Run {
-            count: kills,
-            seed: run.seed,
-            control: run.control,
-            binaries: run.binaries,
-            directory: &directory,
-            say: run.say,
-        };
         if kills > 0 {
+            let mut part = run.part(kills, run.seed, &directory);
             total = total.and(restarts(&mut part, persists)?);
         }
     }

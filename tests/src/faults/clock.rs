@@ -45,6 +45,7 @@ enum Off {
 pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     let options = Options {
         broker: MESSAGE_ID,
+        link_stays_bad: run.control,
         ..Options::default()
     };
     let mut scene = Scene::start(run, options)?;

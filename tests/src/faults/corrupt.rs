@@ -1,7 +1,7 @@
 //! Files that were changed while the gateway was down: flipped bytes, zeroed pages, truncated or deleted files.
 //!
 //! The gateway must start by itself, at once, and go on. What the damage took from it must be in the loss ledger. The
-//! control looks away: it counts what the ledger explains as lost, which shows that the damage takes something.
+//! control's gateway sets a damaged database aside and enters nothing of it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -19,30 +19,63 @@ const PAGE_BYTES: u64 = 4096;
 /// How often a supervisor starts it before the drill gives up.
 const STARTS: u32 = 3;
 
+/// Damages to one site: the count after each asks the centre for everything.
+const SITE_DAMAGES: u32 = 50;
+
+/// Damages in the control, at most: not each of them takes something.
+const CONTROL_DAMAGES: u32 = 12;
+
 /// The drill: `count` damages, each after a kill or an orderly stop, with rows that wait and with none.
 ///
 /// # Errors
 /// When the drill itself fails.
 pub fn drill(run: &mut Run<'_>) -> Result<Report> {
+    let count = if run.control {
+        CONTROL_DAMAGES
+    } else {
+        run.count
+    };
+    let mut total = Report::default();
+    for first in (0..count).step_by(usize::try_from(SITE_DAMAGES)?) {
+        let directory = run.directory.join(format!("from-{first}"));
+        fs::create_dir_all(&directory)?;
+        let seed = run.seed.wrapping_add(first.into());
+        let mut part = run.part(SITE_DAMAGES.min(count - first), seed, &directory);
+        total = total.and(damages(&mut part)?);
+    }
+    total.notes.push(format!(
+        "{} rows explained by the ledger",
+        total.account.explained
+    ));
+    Ok(total)
+}
+
+/// As many damages as `run` counts, to one site.
+fn damages(run: &mut Run<'_>) -> Result<Report> {
     let mut scene = Scene::start(
         run,
         Options {
+            fault: run.control.then_some("silent-quarantine"),
             broker: MESSAGE_ID,
             ..Options::default()
         },
     )?;
     let mut random = Random::new(run.seed);
     let mut problems = Vec::new();
-    let mut before = Account::default();
+    let (mut before, mut tried) = (Account::default(), 0);
     for round in 1..=run.count {
-        let how = hurt(&mut scene, &mut random)?;
+        let how = hurt(&mut scene, &mut random, run.control)?;
         start(&mut scene, &how, run.directory, round, &mut problems)?;
         scene.site.link.mend();
+        tried = round;
         let (account, stuck) = scene.account()?;
         let lost = account.lost + account.explained - before.lost - before.explained;
         let explained = account.explained - before.explained;
         let facts = format!("{how}: {lost} rows gone, {explained} of them in the ledger");
         (run.say)(&format!("damage {round} of {}: {facts}", run.count));
+        if run.control && account.lost > 0 {
+            break;
+        }
         if account.lost > before.lost || account.wrong > before.wrong || stuck.is_some() {
             let wrong = account.wrong - before.wrong;
             let stuck = stuck.unwrap_or_default();
@@ -50,21 +83,15 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
         }
         before = account;
     }
-    let mut report = scene.settle(run.count)?;
+    let mut report = scene.settle(tried)?;
     report.problems.extend(problems);
-    report.notes.push(format!(
-        "{} rows explained by the ledger",
-        report.account.explained
-    ));
-    if run.control {
-        report.account.lost += report.account.explained;
-    }
     Ok(report)
 }
 
 /// Lets messages flow, stops or kills the gateway, and damages a file; says how.
-fn hurt(scene: &mut Scene, random: &mut Random) -> Result<String> {
-    let waiting = random.below(2) == 0;
+fn hurt(scene: &mut Scene, random: &mut Random, control: bool) -> Result<String> {
+    // In the control there is always something to lose.
+    let waiting = random.below(2) == 0 || control;
     if waiting {
         scene.site.link.cut();
     }

@@ -1,10 +1,9 @@
 //! A bad link: requests and replies lost, cut, repeated, late or refused, and answers that are none.
 //!
-//! In the control all requests go astray from some moment on, to another centre that takes them: acknowledged rows that the
-//! centre does not hold must be found. (Rows that go astray for a while come out again, when the marks show it.)
+//! In the control rows have no identity: each time they go out they have another number, and the centre cannot know that it
+//! has them. What goes out twice must be found there twice.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,13 +11,15 @@ use anyhow::Result;
 
 use super::scene::{MESSAGE_ID, Options, Scene};
 use super::{Report, Run};
-use crate::cloud::Cloud;
 use crate::mischief::Mischief;
 use crate::random::Random;
 use crate::wait::wait_until;
 
 /// How long one more mischief may take: the gateway waits up to a minute after failures.
 const NEXT: Duration = Duration::from_secs(120);
+
+/// In the control, at least: a lost reply must be among them.
+const CONTROL_MISCHIEF: u32 = 12;
 
 /// How often each kind happened.
 #[derive(Debug, Default)]
@@ -40,33 +41,29 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     let mut scene = Scene::start(
         run,
         Options {
+            fault: run.control.then_some("no-identity"),
             broker: MESSAGE_ID,
             ..Options::default()
         },
     )?;
-    let elsewhere = run.directory.join("elsewhere");
-    std::fs::create_dir_all(&elsewhere)?;
-    let other = run
-        .control
-        .then(|| Cloud::start(run.binaries, &elsewhere))
-        .transpose()?;
     let done = Arc::new(Mutex::new(Done::default()));
-    let script = script(
-        Random::new(run.seed),
-        other.as_ref().map(Cloud::address),
-        done.clone(),
-    );
+    let script = script(Random::new(run.seed), done.clone());
     scene.source.resume();
     scene.site.link.misbehave(Some(Box::new(script)));
-    for wanted in 1..=run.count {
+    let count = if run.control {
+        run.count.max(CONTROL_MISCHIEF)
+    } else {
+        run.count
+    };
+    for wanted in 1..=count {
         wait_until("one more exchange to go wrong", NEXT, || {
             Ok(locked(&done).mischief >= wanted)
         })?;
-        if wanted % 10 == 0 || wanted == run.count {
-            (run.say)(&format!("{wanted} of {} exchanges went wrong", run.count));
+        if wanted % 10 == 0 || wanted == count {
+            (run.say)(&format!("{wanted} of {count} exchanges went wrong"));
         }
     }
-    let mut report = scene.settle(run.count)?;
+    let mut report = scene.settle(count)?;
     let done = locked(&done);
     report.recovery = done.recovery;
     let kinds: Vec<_> = done
@@ -86,26 +83,19 @@ fn locked(done: &Mutex<Done>) -> std::sync::MutexGuard<'_, Done> {
     done.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Two exchanges of three go wrong, so that failures follow each other as well as successes; in the control, all.
-fn script(
-    mut random: Random,
-    other: Option<SocketAddr>,
-    done: Arc<Mutex<Done>>,
-) -> impl FnMut() -> Mischief + Send {
+/// Two exchanges of three go wrong, so that failures follow each other as well as successes.
+fn script(mut random: Random, done: Arc<Mutex<Done>>) -> impl FnMut() -> Mischief + Send {
     move || {
         let mut done = locked(&done);
         done.exchanges += 1;
-        if other.is_none() && random.below(3) == 0 {
+        if random.below(3) == 0 {
             if let Some(since) = done.hurt_since.take() {
                 done.recovery = done.recovery.max(since.elapsed());
             }
             return Mischief::None;
         }
         done.hurt_since.get_or_insert_with(Instant::now);
-        let (kind, mischief) = match other {
-            Some(other) => ("astray", Mischief::Astray(other)),
-            None => choose(&mut random, done.mischief),
-        };
+        let (kind, mischief) = choose(&mut random, done.mischief);
         done.mischief += 1;
         *done.kinds.entry(kind).or_default() += 1;
         mischief

@@ -11,7 +11,8 @@
 //! # Layout
 //! - [`scene`]: broker, tap, gateway, link and centre, under load. [`source`]: the load. [`account`]: what is counted.
 //! - [`preload`]: faults of the machine under an unchanged gateway.
-//! - [`kills`]: killed at any time, under load and in a backlog. [`points`]: killed at named points of a commit.
+//! - [`kills`]: killed at any time, under load and in a backlog. [`points`]: killed at named points of a commit. [`store`]: killed with
+//!   much on disk.
 //! - [`power`]: the power cut, in a guest of User-Mode Linux (`src/bin/power_guest.rs` is what runs there).
 //! - [`links`], [`disk`], [`broker`], [`clock`], [`corrupt`]: the other drills.
 
@@ -27,6 +28,7 @@ pub mod power;
 pub mod preload;
 pub mod scene;
 pub mod source;
+pub mod store;
 
 use std::path::Path;
 use std::time::Duration;
@@ -40,6 +42,8 @@ use account::Account;
 pub struct Run<'a> {
     /// How often something goes wrong.
     pub count: u32,
+    /// MiB in the store of the drill for which its size matters.
+    pub store_mib: u64,
     /// Decides what and when.
     pub seed: u64,
     /// Whether this is the negative control.
@@ -62,13 +66,29 @@ impl std::fmt::Debug for Run<'_> {
     }
 }
 
+impl Run<'_> {
+    /// A part of it, in a folder of its own.
+    fn part<'p>(&'p mut self, count: u32, seed: u64, directory: &'p Path) -> Run<'p> {
+        Run {
+            count,
+            store_mib: self.store_mib,
+            seed,
+            control: self.control,
+            binaries: self.binaries,
+            directory,
+            say: self.say,
+        }
+    }
+}
+
 /// A drill. Its errors are its own; what it finds is in the report.
 pub type Drill = fn(&mut Run<'_>) -> Result<Report>;
 
 /// All drills, by name and what the table calls them.
-pub const DRILLS: [(&str, Drill); 8] = [
+pub const DRILLS: [(&str, Drill); 9] = [
     ("kills", kills::drill),
     ("kill points", points::drill),
+    ("kills, large store", store::drill),
     ("links", links::drill),
     ("disk", disk::drill),
     ("broker", broker::drill),

@@ -104,22 +104,12 @@ const POINTS: [Point; 11] = [
 /// # Errors
 /// When the drill itself fails, or a point is not reached.
 pub fn drill(run: &mut Run<'_>) -> Result<Report> {
-    let program = run
-        .control
-        .then(|| run.binaries.tidegate_faulty())
-        .transpose()?;
     let options = Options {
-        program,
+        fault: run.control.then_some("ack-before-commit"),
         broker: MESSAGE_ID,
         ..Options::default()
     };
     let mut scene = Scene::start(run, options)?;
-    if run.control {
-        scene
-            .site
-            .gateway
-            .set_variable("TIDEGATE_FAULT", "ack-before-commit");
-    }
     let mut random = Random::new(run.seed);
     scene.site.gateway.kill9()?;
     scene.source.resume();

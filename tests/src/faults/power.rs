@@ -3,7 +3,7 @@
 //!
 //! The guest has everything: broker, tap, load and gateway ([`in_guest`]), and says on its console what was acknowledged.
 //! In the end the disk is repaired and read, and a gateway on this machine sends what is on it to a centre. The control
-//! has a disk whose fsyncs do nothing.
+//! commits with `synchronous=NORMAL`, as SQLite recommends for a write-ahead log and as a power cut does not forgive.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -17,7 +17,6 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::account::Account;
-use super::preload::{self, Fault, LIE};
 use super::scene::{MESSAGE_ID, recover, rows_leave};
 use super::source::{Source, TOPIC};
 use super::{Report, Run};
@@ -117,27 +116,16 @@ impl Machine {
         let disk = directory.join("disk.img");
         let arguments = ["-q", "-t", "ext4", text(&disk)?, DISK];
         run_well(&Tool::MakeExt4.path()?, arguments)?;
-        let fault = Fault {
-            call: "sync",
-            target: "-wal".to_owned(),
-            before: true,
-            nth: 1,
-            error: LIE,
-            times: 0,
-        };
-        let preload = if run.control {
-            format!(
-                "POWER_PRELOAD={} POWER_FAULT='{}' ",
-                text(&preload::library()?)?,
-                fault.text()
-            )
+        let (fault, program) = if run.control {
+            let fault = "TIDEGATE_FAULT=synchronous-normal ";
+            (fault, run.binaries.tidegate_faulty()?)
         } else {
-            String::new()
+            ("", run.binaries.tidegate())
         };
         let command = format!(
-            "{preload}{} {} {} {}",
+            "{fault}{} {} {} {}",
             text(&rig_program("power_guest")?)?,
-            text(&run.binaries.tidegate())?,
+            text(&program)?,
             text(&workshop.root())?,
             text(&module.bundle)?,
         );
@@ -302,11 +290,6 @@ pub fn in_guest(
         tap.port(),
         bundle.display(),
     ))?;
-    if let (Ok(library), Ok(fault)) = (std::env::var("POWER_PRELOAD"), std::env::var("POWER_FAULT"))
-    {
-        gateway.set_variable("LD_PRELOAD", &library);
-        gateway.set_variable("RIG_FAULT", &fault);
-    }
     let recovery = gateway.start()?;
     writeln!(console, "recovered {}", recovery.as_micros())?;
     broker.wait_for_subscriber(GATEWAY)?;

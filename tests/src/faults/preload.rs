@@ -16,8 +16,6 @@ pub const EIO: i32 = 5;
 pub const ENOSPC: i32 = 28;
 /// Instead of an `errno`: the process is killed.
 pub const KILL: i32 = 0;
-/// Instead of an `errno`: the call is not made and says that it was.
-pub const LIE: i32 = -1;
 
 /// One call that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,7 +177,6 @@ mod tests {
             (EIO, 1, "13"),
             (EIO, 0, "1"),
             (ENOSPC, 0, "1"),
-            (LIE, 1, "13"),
             (KILL, 1, "1"),
         ] {
             let directory = tempfile::tempdir().unwrap();

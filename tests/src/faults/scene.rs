@@ -1,6 +1,5 @@
 //! A site under load, with a gateway that can be hurt: what every drill stands on.
 
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::account::Account;
-use super::source::{Source, TOPIC};
+use super::source::{FILL, Source, TOPIC};
 use super::{Report, Run};
 use crate::binaries::repository;
 use crate::bundles::Workshop;
@@ -22,8 +21,8 @@ pub const MESSAGE_ID: &str = "message-id = { field = \"seq\" }";
 /// Messages a second.
 pub const PER_SECOND: f64 = 1000.0;
 
-/// How long everything may take to arrive in the end.
-const DRAIN: Duration = Duration::from_secs(600);
+/// How long everything may take to arrive in the end, a store of some GiB as well.
+const DRAIN: Duration = Duration::from_secs(1800);
 
 /// After this long without a further acknowledgement, none is to come.
 const STALLED: Duration = Duration::from_secs(5);
@@ -43,12 +42,18 @@ const START: Duration = Duration::from_secs(60);
 /// What differs from drill to drill.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The gateway's program, where it is not the ordinary one.
-    pub program: Option<PathBuf>,
+    /// A promise that the gateway breaks on purpose: it is the faulty build then, and this its `TIDEGATE_FAULT`.
+    pub fault: Option<&'static str>,
     /// Lines of the broker's section of gateway.toml.
     pub broker: &'static str,
+    /// Further sections of gateway.toml.
+    pub sections: String,
     /// Whether the broker keeps its sessions and messages on disk.
     pub broker_persists: bool,
+    /// Whether what goes wrong on the link goes on to the end.
+    pub link_stays_bad: bool,
+    /// Whether there is a recorder as well, which fills the store: [`super::source::FILL`] is its topic.
+    pub recorder: bool,
 }
 
 /// A site with the journal, a tap and a load.
@@ -60,7 +65,7 @@ pub struct Scene {
     pub source: Source,
     /// The longest recovery so far.
     pub recovery: Duration,
-    control: bool,
+    link_stays_bad: bool,
     stuck: Duration,
 }
 
@@ -71,19 +76,30 @@ impl Scene {
     /// When something does not start.
     pub fn start(run: &Run<'_>, options: Options) -> Result<Self> {
         let workshop = Workshop::open(run.binaries, run.directory)?;
+        let program = options.fault.map(|_| run.binaries.tidegate_faulty());
+        let module = |name: &str, topic: &str| -> Result<Module> {
+            Ok(Module {
+                bundle: workshop.bundle(&repository().join("tests/guests").join(name))?,
+                settings: format!("inputs = [{{ from = \"plant\", topic = \"{topic}\" }}]"),
+            })
+        };
+        let mut modules = vec![module("journal", TOPIC)?];
+        if options.recorder {
+            modules.push(module("recorder", FILL)?);
+        }
         let plan = Plan {
             directory: run.directory,
             binaries: run.binaries,
-            program: options.program,
-            modules: vec![Module {
-                bundle: workshop.bundle(&repository().join("tests/guests/journal"))?,
-                settings: format!("inputs = [{{ from = \"plant\", topic = \"{TOPIC}\" }}]"),
-            }],
+            program: program.transpose()?,
+            modules,
             broker: options.broker,
-            sections: "",
+            sections: &options.sections,
             tapped: true,
         };
         let mut site = Site::start(&plan, &workshop)?;
+        if let Some(fault) = options.fault {
+            site.gateway.set_variable("TIDEGATE_FAULT", fault);
+        }
         if options.broker_persists {
             site.broker.keep_on_disk()?;
         }
@@ -94,7 +110,7 @@ impl Scene {
             site,
             source,
             recovery: Duration::ZERO,
-            control: run.control,
+            link_stays_bad: options.link_stays_bad,
             stuck: if run.control { STUCK_CONTROL } else { STUCK },
         })
     }
@@ -162,12 +178,12 @@ impl Scene {
         Ok((account, problem))
     }
 
-    /// On a sound link: counts, and stops the gateway. The link of a negative control stays as it is.
+    /// On a sound link, unless it is to stay as it is: counts, and stops the gateway.
     ///
     /// # Errors
     /// As [`Scene::account`].
     pub fn settle(mut self, tried: u32) -> Result<Report> {
-        if !self.control {
+        if !self.link_stays_bad {
             self.site.link.misbehave(None);
         }
         self.site.link.mend();
@@ -187,10 +203,10 @@ impl Scene {
     /// Waits until all messages are acknowledged, or no more of them: a broker that was killed has lost some.
     fn acknowledged(&mut self, published: u64) -> Result<()> {
         let published = usize::try_from(published)?;
-        let mut last = (Instant::now(), self.tap()?.acknowledged());
+        let mut last = (Instant::now(), self.tap()?.numbered());
         wait_until("every message to be acknowledged", DRAIN, || {
             supervise(&mut self.site)?;
-            let acknowledged = self.tap()?.acknowledged();
+            let acknowledged = self.tap()?.numbered();
             if acknowledged != last.1 {
                 last = (Instant::now(), acknowledged);
             }

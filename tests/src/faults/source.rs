@@ -7,6 +7,9 @@ use crate::publisher::{Load, Publisher};
 /// The topic of the load.
 pub const TOPIC: &str = "machines/press-7/temperature";
 
+/// The topic of what fills the store.
+pub const FILL: &str = "machines/press-7/log";
+
 /// Messages of the load in flight between publisher and broker.
 const WINDOW: u16 = 1000;
 

@@ -1,8 +1,10 @@
 //! The fault drills from the command line: a table, and a negative control for each line of it.
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 use clap::Args;
-use tidegate_tests::binaries::Binaries;
+use tidegate_tests::binaries::{Binaries, target_folder};
 use tidegate_tests::faults::{DRILLS, Drill, Report, Run};
 
 use crate::setup;
@@ -17,6 +19,9 @@ pub(crate) struct Arguments {
     /// kill -9, at random times under load and in a backlog, and at every named point of a commit
     #[arg(long, value_name = "N")]
     kills: Option<u32>,
+    /// Of the kills, a fiftieth with a store of so many MiB on disk
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    store_mib: u64,
     /// Exchanges with the centre that are lost, cut, repeated, late, refused or answered with garbage
     #[arg(long, value_name = "N")]
     links: Option<u32>,
@@ -62,6 +67,7 @@ impl Arguments {
             "kills" => self.kills,
             // Every point a few times: at least once, and a fifth of the kills beside.
             "kill points" => self.kills.map(|kills| kills / 5),
+            "kills, large store" => self.kills.map(|kills| kills.div_ceil(50).max(3)),
             "links" => self.links,
             "disk" => self.disk,
             "broker" => self.broker,
@@ -70,7 +76,12 @@ impl Arguments {
             "clock" => self.clock.then_some(1),
             _ => None,
         };
-        number.or_else(|| everything.then_some(if name == "clock" { 1 } else { DEFAULT }))
+        let default = match name {
+            "clock" => 1,
+            "kills, large store" => 3,
+            _ => DEFAULT,
+        };
+        number.or_else(|| everything.then_some(default))
     }
 }
 
@@ -93,17 +104,16 @@ pub(crate) fn run(steps: &Steps, arguments: &Arguments) -> Result<()> {
             continue;
         };
         steps.say(&format!("{name}: {count}"));
-        let found = in_folder(steps, drill, binaries, count, arguments.seed, false);
+        let wanted = Wanted {
+            drill,
+            count,
+            store_mib: arguments.store_mib,
+            seed: arguments.seed,
+        };
+        let found = wanted.run(steps, binaries, false);
         say(steps, &found);
         steps.say(&format!("{name}: negative control, which must find fault"));
-        let control = in_folder(
-            steps,
-            drill,
-            binaries,
-            count.min(CONTROL),
-            arguments.seed,
-            true,
-        );
+        let control = wanted.run(steps, binaries, true);
         say(steps, &control);
         lines.push(Line {
             name,
@@ -115,30 +125,43 @@ pub(crate) fn run(steps: &Steps, arguments: &Arguments) -> Result<()> {
     verdict(&lines)
 }
 
-fn in_folder(
-    steps: &Steps,
+/// A drill with its numbers.
+struct Wanted {
     drill: Drill,
-    binaries: &Binaries,
     count: u32,
+    store_mib: u64,
     seed: u64,
-    control: bool,
-) -> Result<Report> {
-    let folder = tempfile::tempdir()?;
-    let report = drill(&mut Run {
-        count,
-        seed,
-        control,
-        binaries,
-        directory: folder.path(),
-        say: &mut |text| steps.say(text),
-    });
-    let good = report
-        .as_ref()
-        .is_ok_and(|report| control || report.holds());
-    if !good {
-        steps.say(&format!("kept for a look: {}", folder.keep().display()));
+}
+
+impl Wanted {
+    fn run(&self, steps: &Steps, binaries: &Binaries, control: bool) -> Result<Report> {
+        let begin = Instant::now();
+        // On the disk of the checkout: /tmp may be memory, where an fsync costs nothing.
+        let folder = tempfile::tempdir_in(target_folder()?)?;
+        let report = (self.drill)(&mut Run {
+            count: if control {
+                self.count.min(CONTROL)
+            } else {
+                self.count
+            },
+            store_mib: self.store_mib,
+            seed: self.seed,
+            control,
+            binaries,
+            directory: folder.path(),
+            say: &mut |text| steps.say(text),
+        });
+        let good = report
+            .as_ref()
+            .is_ok_and(|report| control || report.holds());
+        if !good {
+            steps.say(&format!("kept for a look: {}", folder.keep().display()));
+        }
+        let mut report = report?;
+        let each = begin.elapsed().as_secs_f64() / f64::from(report.tried.max(1));
+        report.notes.push(format!("{each:.2} s for each"));
+        Ok(report)
     }
-    report
 }
 
 fn say(steps: &Steps, report: &Result<Report>) {

@@ -6,6 +6,7 @@
 //! - [`test`]: all tests, with one line of result.
 //! - [`demo`]: the whole path on real input, with kills and a cut link, and a table of what came out.
 //! - [`faults`]: hurts the product in many ways, many times, and looks for what was lost.
+//! - [`offline`]: a week without a link, in minutes.
 //! - [`bench`]: ours against a reference, both measured in one run.
 //! - [`steps`]: what the user sees meanwhile.
 
@@ -18,6 +19,7 @@
 mod bench;
 mod demo;
 mod faults;
+mod offline;
 mod setup;
 mod steps;
 mod test;
@@ -50,6 +52,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Hurts the product (kills, links, disks, clocks, brokers) and looks for what was lost or counted twice
     Faults(faults::Arguments),
+    /// Takes a week's records without a link, in minutes, and lets them leave when it is back
+    Offline(offline::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&steps, &arguments),
         Command::Test => test::run(&steps),
         Command::Faults(arguments) => faults::run(&steps, &arguments),
+        Command::Offline(arguments) => offline::run(&steps, &arguments),
     };
     if let Err(error) = &result {
         println!("error: {error:#}");

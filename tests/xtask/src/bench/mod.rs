@@ -13,6 +13,7 @@
 //! - `memory`: with three modules, against none.
 //! - `size`: our programs, against the bare subscriber.
 //! - `uplink`: bytes to the centre, against bytes in.
+//! - `wear`: bytes to the block device, against bytes in.
 
 mod drain;
 mod durable;
@@ -26,6 +27,7 @@ mod size;
 mod start;
 mod table;
 mod uplink;
+mod wear;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -48,7 +50,7 @@ pub(crate) struct Arguments {
 
 type Bench = fn(&Rig) -> Result<Vec<Line>>;
 
-const BENCHES: [(&str, Bench); 10] = [
+const BENCHES: [(&str, Bench); 11] = [
     ("sandbox", sandbox::run),
     ("receive", receive::run),
     ("drain", drain::run),
@@ -59,6 +61,7 @@ const BENCHES: [(&str, Bench); 10] = [
     ("memory", memory::run),
     ("size", size::run),
     ("uplink", uplink::run),
+    ("wear", wear::run),
 ];
 
 /// Runs the benches and prints the table. A target that is missed is said, and is not an error; a bench that cannot run is.

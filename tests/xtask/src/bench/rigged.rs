@@ -56,6 +56,11 @@ impl Rig {
         if self.quick { number / 10 } else { number }
     }
 
+    /// Whether the bench is only tried.
+    pub(super) const fn is_quick(&self) -> bool {
+        self.quick
+    }
+
     /// Runs an example that prints one line of JSON.
     pub(super) fn measured(&self, package: &str, name: &str, arguments: &[&Path]) -> Result<Value> {
         let printed = run_well(&example(self.profile, package, name)?, arguments)?;

@@ -13,6 +13,8 @@ pub(crate) struct Line {
 /// What is to be reached.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target {
+    /// Nothing: it is only told.
+    Told,
     /// Ours is at most this.
     AtMost(f64),
     /// Ours is at least this.
@@ -49,6 +51,7 @@ impl Line {
 
     fn met(&self) -> bool {
         match self.target {
+            Target::Told => true,
             Target::AtMost(bound) => self.ours <= bound,
             Target::AtLeast(bound) => self.ours >= bound,
             Target::AtMostBeyond(bound) => self.ours <= self.reference + bound,
@@ -60,6 +63,7 @@ impl Line {
     fn cells(&self) -> [String; 6] {
         let unit = self.unit;
         let target = match self.target {
+            Target::Told => "-".to_owned(),
             Target::AtMost(bound) => format!("<= {} {unit}", number(bound)),
             Target::AtLeast(bound) => format!(">= {} {unit}", number(bound)),
             Target::AtMostBeyond(bound) => format!("<= reference + {} {unit}", number(bound)),
