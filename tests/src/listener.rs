@@ -82,6 +82,14 @@ impl Listener {
             .with_context(|| format!("heard nothing for {} s", limit.as_secs_f64()))
     }
 
+    /// What still comes until the broker ends the connection.
+    pub fn rest(mut self) -> Vec<Heard> {
+        if let Some(thread) = self.thread.take() {
+            let _its_panic_was_printed = thread.join();
+        }
+        self.waiting()
+    }
+
     /// The messages that have come and were not asked for yet.
     pub fn waiting(&self) -> Vec<Heard> {
         self.heard.try_iter().collect()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidegate_buffer::{BufferHandle, Destination, Second};
 use tidegate_record::{BootTime, Clock, Limits, Name};
 use tidegate_uplink::budget::{Meter, Report};
-use tidegate_uplink::{Client, Failover, Role, Uplink, UplinkCounters};
+use tidegate_uplink::{Endpoint, Failover, Role, Uplink, UplinkCounters};
 use tidegate_wire::{GatewayStatus, UplinkStatus};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,8 +18,8 @@ use crate::error::Error;
 
 /// The ways to the centres, not yet taken.
 pub(crate) struct Way {
-    first: Client,
-    second: Option<Client>,
+    first: Endpoint,
+    second: Option<Endpoint>,
     told: Arc<Told>,
 }
 
@@ -66,10 +66,10 @@ impl Way {
         });
         let traffic = meter.as_ref().map(|meter| meter.traffic());
         let traffic = traffic.unwrap_or_default();
-        let client = |config| Client::new(config, limits.sync_timeout, traffic.clone());
-        let first = client(&uplink.first)?;
+        let endpoint = |config| Endpoint::new(config, &settings.name, limits, traffic.clone());
+        let first = endpoint(&uplink.first)?;
         let second = uplink.second.as_ref();
-        let clients = second.map(|second| client(&second.config)).transpose()?;
+        let stand_in = second.map(|second| endpoint(&second.config)).transpose()?;
         let other = second.map(|second| Other {
             counters: Arc::default(),
             failover: match second.when {
@@ -84,7 +84,7 @@ impl Way {
         };
         Ok(Some(Self {
             first,
-            second: clients,
+            second: stand_in,
             told: Arc::new(told),
         }))
     }
@@ -99,8 +99,8 @@ impl Way {
             second,
             meter,
         } = &*self.told;
-        let uplink = |client, counters: &Arc<UplinkCounters>, role, destination| Uplink {
-            client,
+        let uplink = |endpoint, counters: &Arc<UplinkCounters>, role, destination| Uplink {
+            endpoint,
             gateway: with.gateway.clone(),
             outbox: with.handle.outbox(destination),
             status: status(with, counters, destination),
@@ -114,9 +114,9 @@ impl Way {
         let role = failover.clone().map_or(Role::Sole, Role::First);
         let first = uplink(self.first, first, role, Destination::First);
         tasks.spawn(first.run(with.stopped.clone()));
-        if let Some((client, other)) = self.second.zip(second.as_ref()) {
+        if let Some((endpoint, other)) = self.second.zip(second.as_ref()) {
             let role = failover.map_or(Role::Sole, Role::StandIn);
-            let second = uplink(client, &other.counters, role, Destination::Second);
+            let second = uplink(endpoint, &other.counters, role, Destination::Second);
             tasks.spawn(second.run(with.stopped.clone()));
         }
     }

@@ -14,7 +14,7 @@ use rustls::ClientConfig;
 use tidegate_wire::SyncReply;
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::CentreConfig;
 use crate::error::Error;
 use crate::socket::{Address, Socket, Traffic};
 use crate::tls;
@@ -26,7 +26,7 @@ const ERROR_TEXT_MAX: usize = 300;
 
 /// A connection to a centre, made when needed and kept while used.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     address: Address,
     tls: Option<Arc<ClientConfig>>,
     host: HeaderValue,
@@ -48,9 +48,13 @@ impl Client {
     ///
     /// # Errors
     /// When the certificate authorities cannot be read, or TLS cannot be set up.
-    pub fn new(config: &Config, timeout: Duration, traffic: Arc<Traffic>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        config: &CentreConfig,
+        timeout: Duration,
+        traffic: Arc<Traffic>,
+    ) -> Result<Self, Error> {
         let tls = match config.is_tls() {
-            true => Some(tls::client_config(config.ca.as_deref())?),
+            true => Some(tls::client_config(config.ca.as_deref(), None)?),
             false => None,
         };
         Ok(Self {

@@ -5,17 +5,27 @@ use std::path::PathBuf;
 use http::{HeaderValue, Uri};
 use thiserror::Error;
 
+use crate::mqtt::BrokerConfig;
 use crate::socket::Address;
 
-/// Where the centre is.
+/// Where rows go.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub enum Config {
+    /// To a centre.
+    Centre(CentreConfig),
+    /// To a broker in place of one.
+    Broker(BrokerConfig),
+}
+
+/// Where a centre is.
+#[derive(Debug, Clone)]
+pub struct CentreConfig {
     url: Uri,
     /// Certificate authorities (PEM) to trust instead of the system's.
     pub ca: Option<PathBuf>,
 }
 
-impl Config {
+impl CentreConfig {
     /// Checks the centre's address. Plain HTTP is only for this machine: rows and, later, credentials would be readable
     /// on the way.
     ///
@@ -28,15 +38,9 @@ impl Config {
         let host = uri
             .host()
             .ok_or_else(|| ConfigError::Malformed(url.to_owned()))?;
-        let address = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<std::net::IpAddr>();
-        let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
         match uri.scheme_str() {
             Some("https") => {}
-            Some("http") if loopback => {}
-            Some("http") => return Err(ConfigError::Plain(url.to_owned())),
+            Some("http") => check_plain(url, host)?,
             _ => return Err(ConfigError::Malformed(url.to_owned())),
         }
         if uri.query().is_some() {
@@ -77,14 +81,28 @@ impl Config {
     }
 }
 
-/// Why an address is not the centre's.
+/// What is not encrypted must not leave this machine.
+pub(crate) fn check_plain(url: &str, host: &str) -> Result<(), ConfigError> {
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    match host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
+        true => Ok(()),
+        false => Err(ConfigError::Plain(url.to_owned())),
+    }
+}
+
+/// Why an address cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// Not a URL that can be used.
     #[error("{0:?} is not an https:// address")]
     Malformed(String),
+    /// Not a URL of a broker that can be used.
+    #[error("{0:?} is not an mqtts:// address of a host and port")]
+    MalformedBroker(String),
     /// Readable on the way.
-    #[error("{0:?} is not encrypted: plain http:// is only for this machine, use https://")]
+    #[error(
+        "{0:?} is not encrypted: plain http:// and mqtt:// are only for this machine, use https:// or mqtts://"
+    )]
     Plain(String),
 }
 
@@ -101,10 +119,10 @@ mod tests {
             "http://[::1]:8080",
             "http://localhost:1",
         ] {
-            assert!(Config::new(good, None).is_ok(), "{good}");
+            assert!(CentreConfig::new(good, None).is_ok(), "{good}");
         }
         assert!(matches!(
-            Config::new("http://centre.example", None),
+            CentreConfig::new("http://centre.example", None),
             Err(ConfigError::Plain(_))
         ));
         for bad in [
@@ -116,7 +134,7 @@ mod tests {
             "https://c?x=1",
         ] {
             assert!(
-                matches!(Config::new(bad, None), Err(ConfigError::Malformed(_))),
+                matches!(CentreConfig::new(bad, None), Err(ConfigError::Malformed(_))),
                 "{bad}"
             );
         }
@@ -124,10 +142,10 @@ mod tests {
 
     #[test]
     fn a_path_in_the_address_is_kept() {
-        let config = Config::new("https://centre.example/plant/", None).unwrap();
+        let config = CentreConfig::new("https://centre.example/plant/", None).unwrap();
         assert_eq!(config.path("/v1/sync").unwrap(), "/plant/v1/sync");
         assert_eq!(config.host_header().unwrap(), "centre.example");
-        let plain = Config::new("http://[::1]:8080", None).unwrap();
+        let plain = CentreConfig::new("http://[::1]:8080", None).unwrap();
         assert_eq!(plain.path("/v1/sync").unwrap(), "/v1/sync");
         assert_eq!(plain.host_header().unwrap(), "[::1]:8080");
         let Address { host, port } = plain.address();

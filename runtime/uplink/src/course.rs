@@ -59,16 +59,24 @@ impl Course {
         }
     }
 
-    /// What may go at `now`; none while the budget is spent. In a `hurry`, because the gateway stops, no pause is made.
-    pub(crate) fn turn(&self, now: BootTime, grant: Grant, hurry: bool) -> Option<Turn> {
+    /// What may go at `now`, while so many rows wait; none while the budget is spent. In a `hurry`, because the gateway
+    /// stops, no pause is made.
+    pub(crate) fn turn(
+        &self,
+        now: BootTime,
+        grant: Grant,
+        waiting: u64,
+        hurry: bool,
+    ) -> Option<Turn> {
         let (least, bytes_max, spacing) = match grant {
             Grant::All { bytes, spacing } => (Class::Raw, bytes, spacing),
             Grant::Alarms { bytes, spacing, .. } => (Class::Alarm, bytes, spacing),
             Grant::Spent { .. } => return None,
         };
         let passed = now.since(self.last);
-        // A full request pays for itself: after one no budget asks for a pause.
-        let rest = match self.full {
+        // A full request pays for itself: after and before one no budget asks for a pause.
+        let backlog = usize::try_from(waiting).is_ok_and(|waiting| waiting >= self.rows_max);
+        let rest = match self.full || backlog {
             true => self.rest,
             false => self.rest.max(spacing),
         };
@@ -173,7 +181,7 @@ mod tests {
     }
 
     fn least(course: &Course, milliseconds: u64, grant: Grant) -> Option<Class> {
-        let turn = course.turn(at(100_000 + milliseconds), grant, false);
+        let turn = course.turn(at(100_000 + milliseconds), grant, 0, false);
         turn.map(|turn| turn.least)
     }
 
@@ -193,7 +201,7 @@ mod tests {
     fn a_backlog_keeps_the_centres_pace() {
         let course = after(5000, true, &reply(5000, Some(1000)));
         assert_eq!(
-            course.turn(at(105_000), FREE, false).unwrap().rows_max,
+            course.turn(at(105_000), FREE, 0, false).unwrap().rows_max,
             1000
         );
         assert_eq!(least(&course, 4999, FREE), Some(Class::Alarm));
@@ -201,7 +209,7 @@ mod tests {
         // An hour at that pace.
         let (mut course, mut now, mut rows) = (Course::new(&Limits::DEFAULT), 0, 0);
         while now < 3_600_000 {
-            if let Some(turn) = course.turn(at(now), FREE, false)
+            if let Some(turn) = course.turn(at(now), FREE, 0, false)
                 && turn.least == Class::Raw
             {
                 rows += turn.rows_max;
@@ -226,7 +234,7 @@ mod tests {
                 assert!(poll <= Limits::DEFAULT.sync_poll_max);
                 assert!(poll >= Limits::DEFAULT.sync_interval_min || full);
                 assert!(rows <= Limits::DEFAULT.sync_interval_min);
-                let turn = course.turn(at(200_000), FREE, false).unwrap();
+                let turn = course.turn(at(200_000), FREE, 0, false).unwrap();
                 assert!((1..=5000).contains(&turn.rows_max));
                 if sent <= 5000 {
                     assert_eq!(
@@ -249,11 +257,13 @@ mod tests {
         let trickle = after(5, false, &reply(5000, None));
         assert_eq!(least(&trickle, 599_999, scarce), Some(Class::Alarm));
         assert_eq!(least(&trickle, 600_000, scarce), Some(Class::Raw));
-        assert!(!trickle.turn(at(699_999), scarce, false).unwrap().poll);
-        assert!(trickle.turn(at(700_000), scarce, false).unwrap().poll);
+        assert!(!trickle.turn(at(699_999), scarce, 0, false).unwrap().poll);
+        assert!(trickle.turn(at(700_000), scarce, 0, false).unwrap().poll);
         assert_eq!(trickle.silence(scarce), spacing);
         let backlog = after(5000, true, &reply(5000, None));
         assert_eq!(least(&backlog, 0, scarce), Some(Class::Raw));
+        let gathered = trickle.turn(at(101_000), scarce, 5000, false).unwrap();
+        assert_eq!(gathered.least, Class::Raw, "a full request has gathered");
     }
 
     #[test]

@@ -5,10 +5,12 @@ use thiserror::Error;
 /// Why an exchange with the centre failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The certificate authorities cannot be read.
-    #[error("cannot read the certificate authorities in {path}")]
-    Authorities {
-        /// The file, or `the system's store`.
+    /// A file that the configuration names cannot be used.
+    #[error("cannot use the {what} in {path}")]
+    File {
+        /// What it should hold.
+        what: &'static str,
+        /// The file.
         path: String,
         /// The reason.
         #[source]
@@ -23,6 +25,9 @@ pub enum Error {
     /// The centre cannot be reached.
     #[error("cannot reach the centre")]
     Connect(#[source] std::io::Error),
+    /// A broker does not take rows.
+    #[error("the broker did not take the rows")]
+    Broker(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The connection broke.
     #[error("the connection to the centre broke")]
     Exchange(#[source] hyper::Error),

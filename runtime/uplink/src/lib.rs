@@ -5,10 +5,11 @@
 //! happens on the way (no link, a lost or repeated reply, an error, garbage) costs a wait with back-off and nothing else.
 //!
 //! # Layout
-//! - [`task`]: the loop. [`course`]: when the next request may go. [`client`]: one exchange.
+//! - [`task`]: the loop. [`course`]: when the next request may go.
+//! - [`endpoint`]: where rows go: by [`client`] to a centre, by [`mqtt`] to a broker.
 //! - [`failover`]: which of two centres gets the rows.
 //! - [`budget`]: what may be spent on a metered link. [`drain`]: when the backlog will be gone. [`counters`]: what was done.
-//! - [`config`]: where the centre is. [`socket`] and [`tls`]: the bytes to it, counted.
+//! - [`config`]: where the centre or broker is. [`socket`] and [`tls`]: the bytes to it, counted.
 
 pub mod budget;
 mod client;
@@ -16,19 +17,22 @@ mod config;
 mod counters;
 mod course;
 mod drain;
+mod endpoint;
 mod error;
 mod failover;
 #[cfg(feature = "faults")]
 mod faults;
+mod mqtt;
 mod socket;
 mod task;
 mod tls;
 
-pub use client::Client;
-pub use config::{Config, ConfigError};
+pub use config::{CentreConfig, Config, ConfigError};
 pub use counters::UplinkCounters;
 pub use drain::Forecast;
+pub use endpoint::Endpoint;
 pub use error::Error;
 pub use failover::{Failover, Role};
+pub use mqtt::{BrokerConfig, Credentials, Identity};
 pub use socket::Traffic;
 pub use task::Uplink;

@@ -9,16 +9,16 @@ use tidegate_wire::{GatewayStatus, StreamRows, SyncReply, SyncRequest};
 use tokio::sync::watch;
 
 use crate::budget::{Grant, Meter};
-use crate::client::Client;
 use crate::counters::UplinkCounters;
 use crate::course::{Course, Turn};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::failover::{Duty, Role};
 
 /// Sends what waits in an outbox.
 pub struct Uplink<O> {
     /// How to reach the centre.
-    pub client: Client,
+    pub endpoint: Endpoint,
     /// Whose rows.
     pub gateway: Name,
     /// The rows.
@@ -40,7 +40,7 @@ pub struct Uplink<O> {
 impl<O> std::fmt::Debug for Uplink<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Uplink")
-            .field("client", &self.client)
+            .field("endpoint", &self.endpoint)
             .finish_non_exhaustive()
     }
 }
@@ -88,7 +88,8 @@ impl Round {
 /// A request that may go.
 struct Request {
     message: SyncRequest,
-    body: Vec<u8>,
+    /// About what it takes on the wire.
+    bytes: usize,
     /// Rows in it, and whether there may be more.
     sent: usize,
     full: bool,
@@ -112,7 +113,7 @@ impl<O: Outbox> Uplink<O> {
                 }
                 Duty::Off => {
                     marks = Marks::Unknown;
-                    self.client.rest();
+                    self.endpoint.rest();
                     tokio::select! {
                         () = role.called() => {}
                         _ = stop.changed() => {}
@@ -155,7 +156,8 @@ impl<O: Outbox> Uplink<O> {
         last: bool,
     ) -> Result<Round, Error> {
         let begun = self.clock.boot_time();
-        let Some(turn) = course.turn(begun, self.grant(), last) else {
+        let waiting = (self.status)().rows_waiting;
+        let Some(turn) = course.turn(begun, self.grant(), waiting, last) else {
             return Ok(Round::Quiet);
         };
         let Some(request) = self.request(marks, &turn).await? else {
@@ -178,7 +180,7 @@ impl<O: Outbox> Uplink<O> {
 
     /// The largest request that may go. While the centre's marks are not known it has no rows, and asks for all marks;
     /// one without rows asks for those of the present, to notice a centre that was restored from a backup.
-    async fn request(&self, marks: Marks, turn: &Turn) -> Result<Option<Request>, Error> {
+    async fn request(&mut self, marks: Marks, turn: &Turn) -> Result<Option<Request>, Error> {
         let mut rows_max = turn.rows_max;
         loop {
             let waiting = match marks {
@@ -197,22 +199,24 @@ impl<O: Outbox> Uplink<O> {
             };
             let message = self.message(waiting, known);
             let bytes_max = self.bytes_max(turn);
-            match tidegate_wire::encode(&message) {
-                Ok(body) if sent > 1 && body.len() > bytes_max => {
+            match self.endpoint.pack(&message) {
+                Ok(bytes) if sent > 1 && bytes > bytes_max => {
                     // About as many as the budget has left.
-                    let fit = sent.saturating_mul(bytes_max) / body.len();
+                    let fit = sent.saturating_mul(bytes_max) / bytes;
                     rows_max = fit.clamp(1, sent - 1);
                 }
-                Ok(body) => {
+                Ok(bytes) => {
                     return Ok(Some(Request {
                         message,
-                        body,
+                        bytes,
                         sent,
                         full: sent >= rows_max || marks == Marks::Unknown,
                     }));
                 }
-                Err(tidegate_wire::Error::TooLarge { .. }) if sent > 1 => rows_max = sent / 2,
-                Err(error) => return Err(error.into()),
+                Err(Error::Message(tidegate_wire::Error::TooLarge { .. })) if sent > 1 => {
+                    rows_max = sent / 2;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -234,12 +238,9 @@ impl<O: Outbox> Uplink<O> {
     }
 
     async fn exchange(&mut self, request: &Request) -> Result<SyncReply, Error> {
-        let bytes = request.body.len();
+        let bytes = request.bytes;
         let before = self.meter.as_ref().map(|meter| meter.carried());
-        #[cfg(not(feature = "faults"))]
-        let reply = self.client.sync(request.body.clone()).await?;
-        #[cfg(feature = "faults")]
-        let reply = crate::faults::sync(&mut self.client, &request.message).await?;
+        let reply = self.endpoint.send(&request.message).await?;
         self.counters.count(request.sent, bytes);
         if let Some((meter, before)) = self.meter.as_ref().zip(before) {
             let rows = if request.sent > 0 { bytes } else { 0 };
@@ -270,7 +271,7 @@ impl<O: Outbox> Uplink<O> {
     async fn wait(&mut self, course: &Course, stop: &mut watch::Receiver<bool>) {
         let (rest, poll) = course.pauses(self.clock.boot_time(), self.grant());
         if rest > IDLE_CONNECTION || (poll > IDLE_CONNECTION && self.outbox.is_empty()) {
-            self.client.rest();
+            self.endpoint.rest();
         }
         let rows = async {
             tokio::time::sleep(rest).await;

@@ -1,16 +1,20 @@
-//! Whom to trust with TLS.
+//! Whom to trust with TLS, and who we are: the operator's files.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::Error;
+use crate::mqtt::Identity;
 
-/// Trusts the authorities in `ca`, or the system's.
-pub(crate) fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
+/// Trusts the authorities in `ca`, or the system's, and shows a certificate to those who ask for one.
+pub(crate) fn client_config(
+    ca: Option<&Path>,
+    identity: Option<&Identity>,
+) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -19,26 +23,45 @@ pub(crate) fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, Erro
         Some(path) => authorities(path)?,
         None => system_authorities(),
     };
-    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    let builder = builder.with_root_certificates(roots);
+    let Some(Identity { certificate, key }) = identity else {
+        return Ok(Arc::new(builder.with_no_client_auth()));
+    };
+    let chain = certificates(certificate)?;
+    let private =
+        PrivateKeyDer::from_pem_file(key).map_err(|source| unusable("key", key, source))?;
+    let config = builder.with_client_auth_cert(chain, private);
+    let config = config.map_err(|source| unusable("key of our certificate", key, source))?;
     Ok(Arc::new(config))
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, Error> {
-    let error = |source: Box<dyn std::error::Error + Send + Sync>| Error::Authorities {
+fn unusable(
+    what: &'static str,
+    path: &Path,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::File {
+        what,
         path: path.display().to_string(),
-        source,
-    };
+        source: source.into(),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let error = |source| unusable("certificate", path, source);
+    let found = CertificateDer::pem_file_iter(path).map_err(error)?;
+    found.collect::<Result<_, _>>().map_err(error)
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, Error> {
+    const WHAT: &str = "certificate authorities";
     let mut roots = RootCertStore::empty();
-    let certificates =
-        CertificateDer::pem_file_iter(path).map_err(|source| error(source.into()))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|source| error(source.into()))?;
-        roots
-            .add(certificate)
-            .map_err(|source| error(source.into()))?;
+    for certificate in certificates(path)? {
+        let added = roots.add(certificate);
+        added.map_err(|source| unusable(WHAT, path, source))?;
     }
     match roots.is_empty() {
-        true => Err(error("no certificate in it".into())),
+        true => Err(unusable(WHAT, path, "no certificate in it")),
         false => Ok(roots),
     }
 }

@@ -1,10 +1,12 @@
 //! `[uplink]`: where the centre is, what stands in for it, and what the way to it may cost.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_buffer::Second;
-use tidegate_uplink::Config;
+use tidegate_record::Topic;
 use tidegate_uplink::budget::{BUDGET_BYTES_MIN, Bounds, BudgetConfig};
+use tidegate_uplink::{BrokerConfig, CentreConfig, Config, Credentials, Identity};
 
 use super::File;
 use super::reader::{Section, duration};
@@ -69,12 +71,57 @@ impl File<'_> {
         })
     }
 
+    /// A centre or, by its url, a broker.
     fn endpoint(&self, section: &mut Section<'_>) -> Option<Config> {
         let ca = section.optional_as("ca", |text| Ok(self.base.join(text)));
-        section.required_as("url", |text| {
-            Config::new(text, ca).map_err(|error| error.to_string())
+        let config = section.required_as("url", |text| match text.starts_with("mqtt") {
+            true => broker(text).map(Config::Broker),
+            false => centre(text, ca.clone()).map(Config::Centre),
+        });
+        let credentials = self.credentials(section);
+        let identity = self.identity(section);
+        let prefix = section.optional_as("topic-prefix", |text| {
+            Topic::new(text).map_err(|error| error.to_string())
+        });
+        Some(match config? {
+            Config::Broker(mut broker) => {
+                broker.ca = ca;
+                broker.identity = identity.map(|identity| Identity {
+                    certificate: identity.certificate_file,
+                    key: identity.key_file,
+                });
+                broker.credentials = credentials.map(|given| Credentials {
+                    username: given.username,
+                    password_file: given.password_file,
+                });
+                broker.prefix = prefix.unwrap_or(broker.prefix);
+                Config::Broker(broker)
+            }
+            centre @ Config::Centre(_) => {
+                for key in BROKER_KEYS {
+                    section.refuse(key, "is for a broker, whose url begins with mqtts://");
+                }
+                centre
+            }
         })
     }
+}
+
+/// What only a broker has.
+const BROKER_KEYS: [&str; 5] = [
+    "username",
+    "password-file",
+    "certificate",
+    "key",
+    "topic-prefix",
+];
+
+fn broker(text: &str) -> Result<BrokerConfig, String> {
+    BrokerConfig::new(text).map_err(|error| error.to_string())
+}
+
+fn centre(text: &str, ca: Option<PathBuf>) -> Result<CentreConfig, String> {
+    CentreConfig::new(text, ca).map_err(|error| error.to_string())
 }
 
 fn budget(mut section: Section<'_>) -> BudgetConfig {
@@ -180,6 +227,43 @@ mod tests {
         }
         let none = read("[uplink.second]\n").unwrap_err();
         assert!(none[0].contains("url is missing in [second]"), "{none:?}");
+    }
+
+    #[test]
+    fn a_broker_in_place_of_a_centre_is_read_and_a_centre_has_nothing_of_one() {
+        let second = |lines: &str| {
+            let text = format!("[uplink.second]\n{lines}\n");
+            read(&text).map(|uplink| uplink.second.unwrap().config)
+        };
+        let lines = "url = \"mqtts://broker.example\"\nca = \"ca.pem\"\ncertificate = \"gw.pem\"\n\
+            key = \"gw.key\"\nusername = \"gw\"\ntopic-prefix = \"plant/rows\"";
+        let Config::Broker(broker) = second(lines).unwrap() else {
+            panic!("a broker");
+        };
+        assert!(broker.is_tls());
+        assert_eq!(broker.prefix.as_str(), "plant/rows");
+        let identity = broker.identity.unwrap();
+        assert_eq!(identity.key, Path::new("/etc/tidegate/gw.key"));
+        assert_eq!(broker.credentials.unwrap().username, "gw");
+        for (lines, expected) in [
+            ("url = \"mqtt://broker.example\"", "is not encrypted"),
+            ("url = \"mqtts://b/topic\"", "is not an mqtts:// address"),
+            (
+                "url = \"https://c\"\ntopic-prefix = \"a\"",
+                "topic-prefix: is for a broker",
+            ),
+            (
+                "url = \"mqtts://b\"\ntopic-prefix = \"a/#\"",
+                "topic-prefix: ",
+            ),
+            (
+                "url = \"mqtts://b\"\nkey = \"a\"",
+                "key: there is no certificate with it",
+            ),
+        ] {
+            let problems = second(lines).unwrap_err();
+            assert!(problems[0].contains(expected), "{problems:?}");
+        }
     }
 
     #[test]

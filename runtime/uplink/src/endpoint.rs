@@ -1,0 +1,90 @@
+//! Where rows go: to a centre, or to a broker in place of one.
+
+use std::sync::Arc;
+
+use tidegate_record::{Limits, Name};
+use tidegate_wire::{SyncReply, SyncRequest};
+
+use crate::client::Client;
+use crate::config::Config;
+use crate::error::Error;
+use crate::mqtt::{Broker, Publication};
+use crate::socket::Traffic;
+
+/// A connection to where rows go, made when needed and kept while used.
+#[derive(Debug)]
+pub struct Endpoint(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// With the body that was packed.
+    Centre(Client, Vec<u8>),
+    /// With the messages that were packed.
+    Broker(Broker, Vec<Publication>),
+}
+
+impl Endpoint {
+    /// Prepares the connection of `gateway`; nothing is sent yet. What it will carry is added to `traffic`.
+    ///
+    /// # Errors
+    /// When a file that `config` names cannot be used, or TLS cannot be set up.
+    pub fn new(
+        config: &Config,
+        gateway: &Name,
+        limits: &Limits,
+        traffic: Arc<Traffic>,
+    ) -> Result<Self, Error> {
+        Ok(Self(match config {
+            Config::Centre(config) => {
+                let client = Client::new(config, limits.sync_timeout, traffic)?;
+                Kind::Centre(client, Vec::new())
+            }
+            Config::Broker(config) => {
+                let broker = Broker::new(config, gateway, limits, traffic)?;
+                Kind::Broker(broker, Vec::new())
+            }
+        }))
+    }
+
+    /// Makes of a request what goes over the wire. Answers how many bytes that takes: of messages to a broker, about.
+    ///
+    /// # Errors
+    /// When it is too large.
+    pub(crate) fn pack(&mut self, request: &SyncRequest) -> Result<usize, Error> {
+        match &mut self.0 {
+            Kind::Centre(_, body) => {
+                *body = tidegate_wire::encode(request)?;
+                Ok(body.len())
+            }
+            Kind::Broker(broker, publications) => {
+                *publications = broker.pack(request);
+                Ok(publications.iter().map(Publication::bytes).sum())
+            }
+        }
+    }
+
+    /// Sends `request`, which was packed last.
+    ///
+    /// # Errors
+    /// When it was not taken.
+    pub(crate) async fn send(&mut self, request: &SyncRequest) -> Result<SyncReply, Error> {
+        match &mut self.0 {
+            #[cfg(feature = "faults")]
+            Kind::Centre(client, _) => crate::faults::sync(client, request).await,
+            #[cfg(not(feature = "faults"))]
+            Kind::Centre(client, body) => client.sync(std::mem::take(body)).await,
+            Kind::Broker(broker, publications) => {
+                let publications = std::mem::take(publications);
+                broker.exchange(request, &publications).await
+            }
+        }
+    }
+
+    /// Closes the connection: nobody will use it for a while.
+    pub(crate) fn rest(&mut self) {
+        match &mut self.0 {
+            Kind::Centre(client, _) => client.rest(),
+            Kind::Broker(broker, _) => broker.rest(),
+        }
+    }
+}
