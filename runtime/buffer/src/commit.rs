@@ -10,6 +10,7 @@ use tidegate_record::{
 
 use crate::error::Error;
 use crate::evict::{make_room, write_usage};
+use crate::export;
 use crate::inbox::Changes;
 use crate::names::Names;
 use crate::outbox::Shared;
@@ -173,7 +174,10 @@ impl Commits {
                 }
                 Request::Delivered(ids, _) => self.delivered(ids).await?,
                 Request::Sending(places, _) => self.reserve(places, shared).await?,
-                Request::Export(_) => crate::export::note(&mut self.connection, shared).await?,
+                Request::Export(_) => export::note(&mut self.connection, shared).await?,
+                Request::Exported(written, _) => {
+                    export::settle(&mut self.connection, written, shared).await?;
+                }
                 Request::Flush(_) | Request::Damaged(_) | Request::Replay(..) => {}
                 Request::Epoch(_) => {
                     // Numbered in from the next commit on: this one may be rolled back.

@@ -1,9 +1,11 @@
 //! Rows for a file, read beside a running gateway or without one.
 //!
-//! First the writer notes on disk up to where rows are about to be exported ([`BufferHandle::export`]). From then on they
-//! are not thinned out, summarised or restamped: the file and the outbox give the same row under the same number. So
-//! reading needs no lock and no long transaction: one short statement after the other, from a connection that nobody waits
-//! for. What can happen to those rows meanwhile is that they are deleted, because the centre or this file has them.
+//! First the writer notes on disk that what waits is about to leave ([`BufferHandle::export`]), as it does for a request to
+//! the centre. From then on it is not thinned out, summarised or restamped: the file and the outbox give the same row under
+//! the same number. So reading needs no lock and no long transaction: one short statement after the other, from a
+//! connection that nobody waits for. What can happen to those rows meanwhile is that they are deleted, because the centre
+//! or an earlier file has them. Only when the file is on disk as a whole do its rows count as exported
+//! ([`BufferHandle::exported`]): one that nobody finished lets none of them go.
 //!
 //! Every number from the mark on is covered once, in order. Where rows are deleted that the centre lacks, an entry of the
 //! loss ledger stands in their place, as it does on the way to the centre.
@@ -36,9 +38,18 @@ impl BufferHandle {
     pub async fn export(&self) -> Result<(), Error> {
         self.request(Request::Export).await
     }
+
+    /// A file has these streams and epochs up to these numbers, and is on disk: their rows may go where room is needed.
+    ///
+    /// # Errors
+    /// When the writer has ended.
+    pub async fn exported(&self, written: &HashMap<StreamEpoch, u64>) -> Result<(), Error> {
+        let written = written.clone();
+        self.request(|done| Request::Exported(written, done)).await
+    }
 }
 
-/// Notes that everything that waits is about to be exported.
+/// Notes that everything that waits may have left.
 pub(crate) async fn note(
     connection: &mut SqliteConnection,
     shared: &Shared,
@@ -48,15 +59,44 @@ pub(crate) async fn note(
         let places: Vec<Place> = sequence.extents().keys().copied().collect();
         let noted = places.into_iter().filter_map(|place| {
             let extent = sequence.extent_mut(place)?;
-            let new = extent.waiting(Destination::First) > 0 && extent.exported < extent.last;
-            extent.exported = if new { extent.last } else { extent.exported };
-            new.then_some((place, extent.last))
+            let new = extent.waiting(Destination::First) > 0 && extent.reserved < extent.last;
+            extent.sent = extent.sent.max(extent.last);
+            extent.reserved = extent.reserved.max(extent.last);
+            new.then_some((place, extent.reserved))
         });
         noted.collect()
     };
-    for ((stream, epoch), last) in places {
+    for ((stream, epoch), reserved) in places {
+        sqlx::query("UPDATE mark SET sent = ? WHERE stream = ? AND epoch = ?")
+            .bind(reserved.cast_signed())
+            .bind(stream)
+            .bind(epoch.cast_signed())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Notes how far rows are in a file.
+pub(crate) async fn settle(
+    connection: &mut SqliteConnection,
+    written: &HashMap<StreamEpoch, u64>,
+    shared: &Shared,
+) -> Result<(), sqlx::Error> {
+    let places: Vec<_> = {
+        let mut sequence = shared.sequence();
+        let places: Vec<Place> = sequence.extents().keys().copied().collect();
+        let written = places.into_iter().filter_map(|place| {
+            let extent = sequence.extent_mut(place)?;
+            let written = *written.get(&extent.of)?;
+            extent.exported = extent.exported.max(written.min(extent.reserved));
+            Some((place, extent.exported))
+        });
+        written.collect()
+    };
+    for ((stream, epoch), exported) in places {
         sqlx::query("UPDATE mark SET exported = ? WHERE stream = ? AND epoch = ?")
-            .bind(last.cast_signed())
+            .bind(exported.cast_signed())
             .bind(stream)
             .bind(epoch.cast_signed())
             .execute(&mut *connection)
@@ -154,7 +194,7 @@ impl Export {
             Reading {
                 place,
                 next: extent.mark.max(written).saturating_add(1),
-                last: extent.exported,
+                last: extent.sent.min(extent.last),
                 plain: extent.plain,
                 of: extent.of,
             }
@@ -272,18 +312,19 @@ impl Reading {
         }
         let missing = first.saturating_sub(1);
         // Read after the rows: whoever deleted them has noted that before.
-        let (mark, second, trimmed): (i64, i64, i64) =
-            sqlx::query_as("SELECT seq, second, trimmed FROM mark WHERE stream = ? AND epoch = ?")
-                .bind(self.place.0)
-                .bind(self.place.1.cast_signed())
-                .fetch_one(connection)
-                .await
-                .map_err(Error::Read)?;
+        let (mark, second, trimmed, exported): (i64, i64, i64, i64) = sqlx::query_as(
+            "SELECT seq, second, trimmed, exported FROM mark WHERE stream = ? AND epoch = ?",
+        )
+        .bind(self.place.0)
+        .bind(self.place.1.cast_signed())
+        .fetch_one(connection)
+        .await
+        .map_err(Error::Read)?;
         let extent = Extent {
             mark: mark.unsigned_abs(),
             second: second.unsigned_abs(),
             trimmed: trimmed.unsigned_abs(),
-            exported: self.last,
+            exported: exported.unsigned_abs(),
             ..Extent::new(self.of.clone())
         };
         let from = next.max(extent.mark.saturating_add(1));

@@ -146,9 +146,10 @@ fn forget(extents: &BTreeMap<Place, Extent>, held: impl Fn(&Extent) -> u64) -> O
     Some(Step::Forget { place, to })
 }
 
-/// The first `seq` that has certainly never left.
+/// The first `seq` that has certainly never left. What is noted on disk counts, which is ahead of what was sent: who
+/// exports reads it there.
 fn unsent(extent: &Extent) -> u64 {
-    extent.sent.max(extent.exported).saturating_add(1)
+    extent.sent.max(extent.reserved).saturating_add(1)
 }
 
 /// The finest level that something is left for, of the stream with the most raw bytes; or rows of that stream itself,

@@ -74,7 +74,7 @@ pub(crate) const STEPS: [&[&str]; 3] = [
         // When boots began, by a clock that was set; and up to where rows were sent before it was.
         "CREATE TABLE clock (id INTEGER PRIMARY KEY AUTOINCREMENT, boot INTEGER NOT NULL UNIQUE, booted INTEGER NOT NULL)",
         "ALTER TABLE mark ADD COLUMN plain INTEGER NOT NULL DEFAULT 0",
-        // Up to where rows were written to a file: they stay as they are there, and go first where room is needed.
+        // Up to where rows are in a file that is complete: they go first where room is needed.
         "ALTER TABLE mark ADD COLUMN exported INTEGER NOT NULL DEFAULT 0",
         "UPDATE mark SET trimmed = coalesce((SELECT coalesce(covers_from, seq) - 1 FROM row r \
          WHERE r.stream = mark.stream AND r.epoch = mark.epoch ORDER BY r.seq LIMIT 1), seq)",

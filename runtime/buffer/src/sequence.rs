@@ -52,7 +52,7 @@ pub(crate) struct Extent {
     pub(crate) trimmed: u64,
     /// Rows up to here go out as they were stamped, though the clock was set later.
     pub(crate) plain: u64,
-    /// Highest `seq` that may be in an export: what was exported is never changed.
+    /// Highest `seq` that a file has that was exported.
     pub(crate) exported: u64,
     /// What it takes on disk.
     pub(crate) usage: Usage,
@@ -257,7 +257,7 @@ impl Sequence {
             .into_iter()
             .for_each(|place| self.begin_rewrite(place));
         for extent in self.extents.values_mut() {
-            extent.reserved = extent.reserved.max(extent.sent).max(extent.exported);
+            extent.reserved = extent.reserved.max(extent.sent);
             extent.plain = extent.reserved;
         }
     }

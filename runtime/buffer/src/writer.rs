@@ -4,11 +4,12 @@
 //! error: what it holds stays unacknowledged and comes again after a restart. Only a commit that found no room is tried
 //! again, because it failed before anything was written.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidegate_record::{Applied, Limits, Mark};
+use tidegate_record::{Applied, Limits, Mark, StreamEpoch};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::commit::{Commits, Group};
@@ -50,6 +51,8 @@ pub(crate) enum Request {
     Epoch(oneshot::Sender<()>),
     /// What waits for the centre is about to be exported.
     Export(oneshot::Sender<()>),
+    /// A file has these, and is on disk.
+    Exported(HashMap<StreamEpoch, u64>, oneshot::Sender<()>),
 }
 
 /// What the buffer has done since it was opened.
@@ -290,7 +293,8 @@ impl Writer {
                 | Request::Sending(_, done)
                 | Request::Flush(done)
                 | Request::Epoch(done)
-                | Request::Export(done) => done.send(()).is_err(),
+                | Request::Export(done)
+                | Request::Exported(_, done) => done.send(()).is_err(),
                 Request::Replay(_, done) => {
                     let moved = group.inboxes.replayed.pop_front();
                     done.send(moved.unwrap_or_default()).is_err()

@@ -41,6 +41,14 @@ async fn begin(rig: &Rig, open: &Open) -> Export {
     export
 }
 
+/// Exports everything that waits into a file.
+async fn exported(rig: &Rig, open: &Open) {
+    let (mut export, mut all) = (begin(rig, open).await, Rows::new());
+    rest(&mut export, &mut all).await;
+    let written = all.iter().map(|(of, row)| (of.clone(), row.seq)).collect();
+    open.handle.exported(&written).await.unwrap();
+}
+
 /// The next chunk; false at the end.
 async fn chunk(export: &mut Export, all: &mut Rows) -> bool {
     let rows = export.next(700, NOW).await.unwrap();
@@ -143,7 +151,7 @@ async fn what_was_exported_goes_before_anything_fresh_is_thinned_out_and_alarms_
     for _ in 0..45 {
         open.commit(readings(1000)).await;
     }
-    open.handle.export().await.unwrap();
+    exported(&rig, &open).await;
     let mut batches = 0;
     while given_up(&rig, "readings").await.0.is_empty() {
         open.commit(readings(1000)).await;
@@ -168,12 +176,36 @@ async fn what_was_exported_goes_before_anything_fresh_is_thinned_out_and_alarms_
 }
 
 #[tokio::test]
-async fn rows_that_go_while_they_are_exported_leave_an_entry_in_the_file() {
+async fn no_row_gives_way_to_others_while_it_is_exported_or_for_a_file_that_nobody_finished() {
     let rig = Rig::new();
     let open = rig.open().await;
     for _ in 0..45 {
         open.commit(readings(1000)).await;
     }
+    let (mut export, mut all) = (begin(&rig, &open).await, Rows::new());
+    assert!(chunk(&mut export, &mut all).await);
+    // The buffer fills meanwhile, and what is fresh gives way.
+    for _ in 0..40 {
+        open.commit(readings(2000)).await;
+    }
+    assert!(given_up(&rig, "readings").await.1 > 0);
+    rest(&mut export, &mut all).await;
+    assert_eq!(covered(&all)["readings"], 45_000);
+    assert!(
+        all.iter()
+            .all(|(_, row)| matches!(row.content, Content::Values(_)))
+    );
+    open.close().await;
+}
+
+#[tokio::test]
+async fn what_goes_because_an_earlier_file_has_it_is_an_entry_in_a_later_one() {
+    let rig = Rig::new();
+    let open = rig.open().await;
+    for _ in 0..45 {
+        open.commit(readings(1000)).await;
+    }
+    exported(&rig, &open).await;
     let (mut export, mut all) = (begin(&rig, &open).await, Rows::new());
     assert!(chunk(&mut export, &mut all).await);
     let mut batches = 0;
@@ -185,6 +217,31 @@ async fn rows_that_go_while_they_are_exported_leave_an_entry_in_the_file() {
     }
     rest(&mut export, &mut all).await;
     assert_eq!(covered(&all)["readings"], 45_000);
+    open.close().await;
+}
+
+#[tokio::test]
+async fn what_is_exported_beyond_what_was_sent_comes_over_the_link_as_it_is_in_the_file() {
+    let rig = Rig::new();
+    let open = rig.open().await;
+    open.commit(readings(1000)).await;
+    // Something was sent, so that more is noted than there is.
+    let sent = Outbox::next(&open.handle, 900, Class::Raw).await.unwrap();
+    assert_eq!(sent[0].1.len(), 900);
+    open.handle.export().await.unwrap();
+    open.commit(readings(150)).await;
+    let (mut export, mut all) = (begin(&rig, &open).await, Rows::new());
+    rest(&mut export, &mut all).await;
+    for _ in 0..90 {
+        open.commit(readings(1000)).await;
+    }
+    assert!(
+        given_up(&rig, "readings").await.1 > 0,
+        "nothing was thinned out"
+    );
+    let mut centre = open.drain().await;
+    centre.truncate(all.len());
+    assert_eq!(all, centre);
     open.close().await;
 }
 
@@ -226,7 +283,7 @@ async fn what_is_in_it_is_told_by_stream_and_class() {
     let open = rig.open().await;
     open.commit(alarms(30)).await;
     open.commit(readings(100)).await;
-    open.handle.export().await.unwrap();
+    exported(&rig, &open).await;
     let waiting = Outbox::next(&open.handle, 5000, Class::Raw).await.unwrap();
     let held = waiting
         .into_iter()
