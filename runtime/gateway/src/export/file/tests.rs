@@ -61,6 +61,10 @@ fn of() -> StreamEpoch {
     }
 }
 
+fn at(offset: u64) -> usize {
+    usize::try_from(offset).unwrap()
+}
+
 struct Stick(tempfile::TempDir);
 
 impl Stick {
@@ -125,15 +129,15 @@ fn what_a_power_cut_leaves_of_the_last_chunk_is_cut_off() {
     let whole = fs::read(stick.path()).unwrap();
     // The last chunk's place is there, and its bytes are not.
     let mut torn = whole.clone();
-    torn[ends[2] as usize + 4..].fill(0);
+    torn[at(ends[2]) + 4..].fill(0);
     fs::write(stick.path(), &torn).unwrap();
     assert_eq!(stick.open(None).unwrap().rows(), 20);
-    torn[ends[2] as usize..].fill(0);
+    torn[at(ends[2])..].fill(0);
     fs::write(stick.path(), &torn).unwrap();
     assert_eq!(stick.open(None).unwrap().rows(), 20);
     // In the middle that is damage, and what follows may be all there is of it.
     let mut damaged = whole;
-    damaged[ends[1] as usize + 100] ^= 1;
+    damaged[at(ends[1]) + 100] ^= 1;
     fs::write(stick.path(), &damaged).unwrap();
     let refused = stick.open(None).unwrap_err();
     assert!(
