@@ -10,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Settings;
 use crate::error::Error;
-use crate::{control, install, look, run};
+use crate::{control, device, install, look, run};
 
 /// Runs signed WebAssembly modules over sensor and MQTT streams, and keeps their results while the link is down.
 #[derive(Debug, Parser)]
@@ -32,7 +32,9 @@ enum Command {
     /// Check the configuration, the root document and every bundle, without running anything.
     Check(Common),
     /// Show what the running gateway is doing.
-    Status(Common),
+    Status(StatusArguments),
+    /// Show the public half of the key that this machine signs with.
+    DeviceKey(Common),
     /// Look into the buffer, while the gateway runs or not.
     #[command(subcommand)]
     Buffer(look::Buffer),
@@ -49,6 +51,27 @@ pub(crate) struct Common {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+struct StatusArguments {
+    /// The gateway's configuration.
+    #[arg(short, long, default_value = "/etc/tidegate/gateway.toml")]
+    config: PathBuf,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = StatusOutput::Text)]
+    output: StatusOutput,
+}
+
+/// How to print a status.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StatusOutput {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// Counters for a monitoring system, such as node_exporter's textfile collector.
+    Openmetrics,
 }
 
 /// How to print.
@@ -70,16 +93,27 @@ impl Cli {
                 block_on(run::run(settings))
             }
             Command::Check(common) => check(&common),
-            Command::Status(common) => {
-                let settings = Settings::read(&common.config)?;
-                let status = block_on(control::ask_status(&settings.control_socket()))?;
-                print(common.output, &status, || crate::status::text(&status));
-                Ok(())
-            }
+            Command::Status(arguments) => show_status(&arguments),
+            Command::DeviceKey(common) => device::show(&common),
             Command::Buffer(command) => block_on(command.run()),
             Command::DeadLetter(command) => block_on(command.run()),
         }
     }
+}
+
+fn show_status(arguments: &StatusArguments) -> Result<(), Error> {
+    let socket = Settings::read(&arguments.config)?.control_socket();
+    let (command, output) = match arguments.output {
+        StatusOutput::Text => ("status", Output::Text),
+        StatusOutput::Json => ("status", Output::Json),
+        StatusOutput::Openmetrics => ("metrics", Output::Text),
+    };
+    let answer = block_on(control::ask(&socket, command))?;
+    print(output, &answer, || match answer.get("openmetrics") {
+        Some(metrics) => metrics.as_str().unwrap_or_default().to_owned(),
+        None => crate::status::text(&answer),
+    });
+    Ok(())
 }
 
 fn check(common: &Common) -> Result<(), Error> {

@@ -13,12 +13,15 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::error::Error;
+use crate::export;
+use crate::metrics::openmetrics;
+use crate::replay;
 use crate::status::Status;
 
 /// Requests answered at a time; further ones wait.
 const CONNECTIONS_MAX: usize = 8;
-/// Longest request, in bytes.
-const REQUEST_BYTES_MAX: u64 = 4096;
+/// Longest request, in bytes: that of an export names each stream and epoch.
+const REQUEST_BYTES_MAX: u64 = 256 << 10;
 /// Longest time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -83,17 +86,37 @@ async fn answer(stream: UnixStream, status: &Status) -> io::Result<()> {
         .await?;
     let answer = match serde_json::from_str::<Value>(&line) {
         Ok(request) if request.get("command") == Some(&json!("status")) => status.json(),
-        Ok(_) => json!({"error": "unknown command, known is: status"}),
+        Ok(request) if request.get("command") == Some(&json!("metrics")) => {
+            json!({"openmetrics": openmetrics(status)})
+        }
+        Ok(request)
+            if [Some(&json!("export")), Some(&json!("exported"))]
+                .contains(&request.get("command")) =>
+        {
+            export::answer(&request, &status.buffer).await
+        }
+        Ok(request) if request.get("command") == Some(&json!("replay")) => {
+            replay::answer(&request, status).await
+        }
+        Ok(_) => {
+            json!({"error": "unknown command, known are: status, metrics, export, exported, replay"})
+        }
         Err(error) => json!({"error": format!("request is not one line of JSON: {error}")}),
     };
     writer.write_all(format!("{answer}\n").as_bytes()).await
 }
 
-/// Asks the gateway on the socket at `path` for its status.
-pub(crate) async fn ask_status(path: &Path) -> Result<Value, Error> {
+/// Gives the gateway on the socket at `path` a command: `status`, `metrics` or `export`.
+pub(crate) async fn ask(path: &Path, command: &str) -> Result<Value, Error> {
+    ask_with(path, &json!({"command": command})).await
+}
+
+/// The same with further arguments.
+pub(crate) async fn ask_with(path: &Path, request: &Value) -> Result<Value, Error> {
     let ask = async {
         let mut stream = UnixStream::connect(path).await?;
-        stream.write_all(b"{\"command\":\"status\"}\n").await?;
+        let request = format!("{request}\n");
+        stream.write_all(request.as_bytes()).await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
         serde_json::from_str(&text).map_err(io::Error::other)

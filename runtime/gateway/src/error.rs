@@ -55,9 +55,42 @@ pub(crate) enum Error {
     /// Rows are missing, doubled or damaged.
     #[error("{0} streams do not account for every row")]
     Accounts(usize),
+    /// An export cannot be written.
+    #[error("cannot export to {path}")]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: crate::export::Refusal,
+    },
+    /// There is no device key.
+    #[error("cannot use the device key {path}")]
+    DeviceKey {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: crate::device::Problem,
+    },
+    /// A file is no key to seal to.
+    #[error("cannot seal to the key {path}")]
+    SealingKey {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: tidegate_bundle::Error,
+    },
     /// No message with this number was set aside, or it made room for newer ones.
     #[error("no message {0} is set aside")]
     NoLetter(u64),
+    /// Messages that were asked for are not set aside, or their module does not run.
+    #[error("{0} messages are not given to their modules again")]
+    NotReplayed(usize),
+    /// The running gateway does not do it.
+    #[error("the gateway refuses: {0}")]
+    Refused(String),
     /// The sandbox cannot start.
     #[error("the sandbox cannot start")]
     Sandbox(#[from] tidegate_sandbox::Error),
@@ -75,6 +108,15 @@ pub(crate) enum Error {
     Listen {
         /// The socket.
         path: PathBuf,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The port for metrics cannot be opened.
+    #[error("cannot listen on {address} for metrics")]
+    Port {
+        /// The address.
+        address: std::net::SocketAddr,
         /// The reason.
         #[source]
         source: std::io::Error,
@@ -106,7 +148,9 @@ impl Error {
                 USAGE
             }
             Self::NoAnswer { .. } => UNAVAILABLE,
-            Self::Buffer(_) => STORAGE,
+            Self::Export { source, .. } if !source.is_storage() => USAGE,
+            Self::SealingKey { .. } => USAGE,
+            Self::Buffer(_) | Self::Export { .. } => STORAGE,
             _ => FAILURE,
         }
     }

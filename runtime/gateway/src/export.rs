@@ -1,21 +1,22 @@
 //! `tidegate buffer export`: what the centre lacks, into a file for a stick. It works without a running gateway, and beside
 //! one.
 //!
-//! A running gateway is asked to note on disk what is about to be exported; where none runs, the buffer is opened for that
-//! moment. Then the rows are read from the database as `tidegate buffer verify` does: the gateway neither waits for the
-//! export nor for the stick, and may be stopped, killed and started meanwhile.
+//! A running gateway is asked to note on disk what is about to be exported, and in the end that it is; where none runs, the
+//! buffer is opened for those moments. In between the rows are read from the database as `tidegate buffer verify` does: the
+//! gateway waits neither for the export nor for the stick, and may be stopped, killed and started meanwhile.
 
 mod file;
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
-use tidegate_buffer::{Buffer, Export, Opened};
+use tidegate_buffer::{Buffer, BufferHandle, Export, Opened};
 use tidegate_bundle::SealingKey;
-use tidegate_record::{Clock, Limits, StoredRow, StreamEpoch, SystemClock};
+use tidegate_record::{Clock, Epoch, Limits, Name, StoredRow, StreamEpoch, SystemClock};
 use tidegate_wire::{Head, Part, StreamRows};
 
 use crate::cli::{Common, print};
@@ -49,7 +50,7 @@ pub(crate) async fn export(arguments: &ExportArguments) -> Result<(), Error> {
     let public = device.public_key();
     let to = arguments.to.as_deref().map(read_key).transpose()?;
     let mut file = ExportFile::open(path, &settings.name, device, to.as_ref()).map_err(refused)?;
-    note(&settings).await?;
+    note(&settings, &Note::About).await?;
 
     let clock = SystemClock::new();
     let mut export = Export::open(&settings.database()).await?;
@@ -69,18 +70,18 @@ pub(crate) async fn export(arguments: &ExportArguments) -> Result<(), Error> {
             file.write(Part::Head(head)).map_err(refused)?;
         }
     }
-    let left = export.begin(file.written()).await?;
+    let all = export.begin(file.written()).await?;
     let mut told = 0;
     while let Some(rows) = chunk(&mut export, &mut file, &clock, path).await? {
         export.written(&rows);
-        let done = export.left();
-        let percent = (left - done.min(left)) * 100 / left.max(1);
+        let percent = all.saturating_sub(export.left()) * 100 / all.max(1);
         if percent >= told + 10 {
             told = percent;
             say(&format!("{percent} %: {} rows", file.rows()));
         }
     }
     file.finish().map_err(refused)?;
+    note(&settings, &Note::Written(file.written())).await?;
     let report = json!({
         "file": path, "gateway": settings.name.as_str(), "rows": file.rows(), "rows_before": before,
         "bytes": file.bytes(), "device_key": public.to_text(), "sealed_to": to.map(|key| key.id().to_string()),
@@ -132,11 +133,68 @@ async fn chunk(
     }
 }
 
-/// Has it noted on disk what is about to be exported.
-async fn note(settings: &Settings) -> Result<(), Error> {
+/// What is noted on disk.
+enum Note<'a> {
+    /// What waits is about to be exported.
+    About,
+    /// A file has it up to these numbers.
+    Written(&'a HashMap<StreamEpoch, u64>),
+}
+
+impl Note<'_> {
+    fn request(&self) -> Value {
+        match self {
+            Self::About => json!({"command": "export"}),
+            Self::Written(written) => {
+                let numbers = written.iter().map(|(of, seq)| {
+                    let epoch = of.epoch;
+                    json!([of.stream.as_str(), epoch.ordinal, epoch.random, seq])
+                });
+                json!({"command": "exported", "written": numbers.collect::<Value>()})
+            }
+        }
+    }
+
+    async fn write(&self, handle: &BufferHandle) -> Result<(), tidegate_buffer::Error> {
+        match self {
+            Self::About => handle.export().await,
+            Self::Written(written) => handle.exported(written).await,
+        }
+    }
+}
+
+/// The running gateway's answer to either.
+pub(crate) async fn answer(request: &Value, handle: &BufferHandle) -> Value {
+    let written = request.get("written").and_then(Value::as_array);
+    let written: HashMap<_, _> = written.into_iter().flatten().filter_map(number).collect();
+    let note = match request.get("command").and_then(Value::as_str) {
+        Some("exported") => Note::Written(&written),
+        _ => Note::About,
+    };
+    match note.write(handle).await {
+        Ok(()) => json!({"noted": true}),
+        Err(error) => json!({"error": error.to_string()}),
+    }
+}
+
+/// A stream and epoch with a number in it.
+fn number(numbered: &Value) -> Option<(StreamEpoch, u64)> {
+    let number = |index: usize| numbered.get(index)?.as_u64();
+    let of = StreamEpoch {
+        stream: Name::new(numbered.get(0)?.as_str()?).ok()?,
+        epoch: Epoch {
+            ordinal: number(1)?,
+            random: number(2)?,
+        },
+    };
+    Some((of, number(3)?))
+}
+
+/// Has it noted on disk.
+async fn note(settings: &Settings, note: &Note<'_>) -> Result<(), Error> {
     let socket = settings.control_socket();
-    match control::ask(&socket, "export").await {
-        Ok(answer) if answer.get("exporting") == Some(&true.into()) => return Ok(()),
+    match control::ask_with(&socket, &note.request()).await {
+        Ok(answer) if answer.get("noted") == Some(&true.into()) => return Ok(()),
         Ok(answer) => {
             let source = io::Error::other(answer.to_string());
             return Err(Error::NoAnswer {
@@ -157,7 +215,7 @@ async fn note(settings: &Settings) -> Result<(), Error> {
     } = buffer.start();
     drop(applied);
     let noted = async {
-        let noted = handle.export().await;
+        let noted = note.write(&handle).await;
         drop(handle);
         noted
     };

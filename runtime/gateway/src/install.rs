@@ -44,6 +44,8 @@ pub(crate) enum Refusal {
     },
     #[error("release asks for {0}, which this gateway does not grant")]
     Capability(String),
+    #[error("{what} {name} is the gateway's own")]
+    Reserved { what: &'static str, name: Name },
     #[error("another module here is named {0}: give one of them a name")]
     SameName(Name),
     #[error("{0}")]
@@ -86,6 +88,12 @@ pub(crate) fn check(settings: &ModuleSettings, root: &VerifiedRoot) -> Result<Ac
         Some(name) => name.clone(),
         None => named("module", &release.module)?,
     };
+    if name == Name::host() {
+        return Err(Refusal::Reserved {
+            what: "module",
+            name,
+        });
+    }
     if let Some(capability) = release.capabilities.wasi.first() {
         return Err(Refusal::Capability(capability.clone()));
     }
@@ -185,10 +193,13 @@ fn streams(release: &Release) -> Result<Vec<StreamSpec>, Refusal> {
             tidegate_bundle::Class::Summary => Class::Summary,
             tidegate_bundle::Class::Raw => Class::Raw,
         };
-        Ok(StreamSpec {
-            name: named("stream", &stream.name)?,
-            class,
-        })
+        match named("stream", &stream.name)? {
+            name if name == Name::host_alarms() => Err(Refusal::Reserved {
+                what: "stream",
+                name,
+            }),
+            name => Ok(StreamSpec { name, class }),
+        }
     };
     release.streams.iter().map(stream).collect()
 }

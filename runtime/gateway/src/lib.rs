@@ -2,21 +2,35 @@
 //!
 //! # Layout
 //! - [`cli`]: the commands. [`config`]: `gateway.toml`. [`error`]: what can go wrong, and the exit codes.
+//! - [`look`]: into the buffer. [`stat`]: how much is in it. [`export`]: out of it into a file. [`replay`]: what was
+//!   set aside, to its modules again.
+//! - [`device`]: the key that this machine signs with.
 //! - [`install`]: bundles to modules that may run here.
 //! - [`run`]: puts the stages together, and takes them apart in the order in which the data flows.
-//! - [`dispatch`]: records to the modules' inboxes. [`effects`]: what leaves at once.
+//! - [`dispatch`]: records to the modules. [`skips`]: those that lead to nothing. [`effects`]: what leaves at once.
 //! - [`status`]: what the gateway says of itself. [`control`]: the socket on which it says it.
+//! - [`lag`]: how far the centre is behind, and the alarm when that is too much.
+//! - [`metrics`]: counters as OpenMetrics text. [`scrape`]: the port on which they are read.
 
 mod cli;
 mod config;
 mod control;
+mod device;
 mod dispatch;
 mod effects;
 mod error;
+mod export;
 mod install;
+mod lag;
 mod look;
+mod metrics;
+mod replay;
 mod run;
+mod scrape;
+mod skips;
+mod stat;
 mod status;
+mod uplink;
 
 use std::process::ExitCode;
 

@@ -11,6 +11,9 @@ use tidegate_record::StreamEpoch;
 use crate::cli::{Common, print};
 use crate::config::Settings;
 use crate::error::Error;
+use crate::export::{ExportArguments, export};
+use crate::replay;
+use crate::stat::{StatArguments, stat};
 
 /// Dead letters read at a time.
 const LETTERS_MAX: u32 = 100;
@@ -21,6 +24,10 @@ pub(crate) enum Buffer {
     Verify(Common),
     /// Show which rows are gone, and why; and messages that led to nothing.
     Ledger(Common),
+    /// Show how much is in it, by stream and class.
+    Stat(StatArguments),
+    /// Write what the centre lacks to a file, signed, for `tide import` at the centre.
+    Export(ExportArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -29,6 +36,8 @@ pub(crate) enum DeadLetter {
     List(ListArguments),
     /// Show one with its payload.
     Show(ShowArguments),
+    /// Give some to their modules again.
+    Replay(replay::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +62,8 @@ impl Buffer {
         match self {
             Self::Verify(common) => verify(&common).await,
             Self::Ledger(common) => ledger(&common).await,
+            Self::Stat(arguments) => stat(&arguments).await,
+            Self::Export(arguments) => export(&arguments).await,
         }
     }
 }
@@ -62,6 +73,7 @@ impl DeadLetter {
         match self {
             Self::List(arguments) => list(&arguments).await,
             Self::Show(arguments) => show(&arguments).await,
+            Self::Replay(arguments) => replay::run(&arguments).await,
         }
     }
 }

@@ -112,7 +112,13 @@ impl Outcome {
     }
 
     fn add(&mut self, answer: &Value) {
-        let list = |key: &str| answer.get(key).and_then(Value::as_array).into_iter().flatten();
+        let list = |key: &str| {
+            answer
+                .get(key)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+        };
         self.replayed
             .extend(list("replayed").filter_map(Value::as_u64));
         self.missing

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_buffer::{Buffer, BufferHandle, Opened, Policy, Writer};
 use tidegate_bundle::VerifiedRoot;
@@ -13,18 +14,22 @@ use tidegate_field::{Broker, BrokerHandle, Phase, Sensor, SensorHandle, Surround
 use tidegate_record::{Applied, Clock, Effects, Limits, Name, Record, SystemClock};
 use tidegate_router::Router;
 use tidegate_sandbox::{CodeCache, Module, ModuleCounters, Outlets, Sandbox};
-use tidegate_uplink::{Client, Uplink, UplinkCounters};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{ModuleSettings, Settings, subscriptions};
 use crate::control::Control;
+use crate::device;
 use crate::dispatch::{self, DispatchCounters};
 use crate::effects::Outward;
 use crate::error::Error;
 use crate::install::{self, Accepted, Refusal};
+use crate::lag::{self, Lags};
+use crate::scrape::Scrape;
+use crate::skips::Skips;
 use crate::status::{self, Status};
+use crate::uplink::{Provisions, Way};
 
 /// Runs the gateway until it is stopped or a stage fails.
 pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
@@ -32,14 +37,12 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut stop = Stop::listen()?;
     let root = install::read_root(&settings.root)?;
-    let config = tidegate_buffer::Config {
-        path: settings.database(),
-        profile: settings.buffer.profile,
-        quota_bytes: settings.buffer.quota_bytes,
-        second: None,
-        policies: policies(&settings),
-    };
+    let config = buffer_config(&settings);
     let mut buffer = Buffer::open(&config, limits.clone(), clock.clone()).await?;
+    // For exports, which are no reason to stop; made here, so that it is the service's own.
+    if let Err(error) = device::load_or_make(&settings.state) {
+        tracing::error!("{}", crate::error::chain(&error));
+    }
     let control = Control::open(settings.control_socket())?;
     let sandbox = Sandbox::new(
         limits.clone(),
@@ -47,6 +50,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         Some(CodeCache::open(&settings.state.join("compiled"))?),
     )?;
     let installed = install_all(&settings.modules, &root, &sandbox, &mut buffer).await?;
+    let standing = lag::standing(&mut buffer).await?;
+    let scrape = match settings.metrics {
+        Some(address) => Some(Scrape::open(address).await?),
+        None => None,
+    };
     let ids = buffer.id_hasher();
     let Opened {
         writer,
@@ -56,11 +64,13 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
 
     let (records, arriving) = mpsc::channel(limits.inbox_records_max);
     let (phase, phases) = watch::channel(Phase::Running);
+    let skips = Arc::<Skips>::default();
     let surroundings = Surroundings {
         records,
         phase: phases,
         clock: clock.clone(),
         ids,
+        skips: skips.clone(),
         limits: limits.clone(),
     };
     let field = Field::start(&settings, &installed, &handle, &surroundings)?;
@@ -70,19 +80,17 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         limits: &limits,
         clock: &clock,
         outward: &outward,
+        buffer: &handle,
     };
     let Running {
         stages,
         inboxes,
         router,
         modules,
-    } = path.start(installed, applied);
-    let uplink = settings
-        .uplink
-        .as_ref()
-        .map(|config| Client::new(config, limits.sync_timeout))
-        .transpose()?;
-    let uplink_counters = uplink.is_some().then(Arc::<UplinkCounters>::default);
+    } = path.start(installed, applied.clone());
+    let streams = &settings.streams;
+    let lags = Lags::new(handle.clone(), clock.clone(), streams, standing);
+    let way = Way::new(&settings, &limits, &clock)?;
     let status = Arc::new(Status {
         gateway: settings.name.clone(),
         started: clock.boot_time(),
@@ -94,7 +102,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         outward,
         buffer: handle.clone(),
         quota_bytes: settings.buffer.quota_bytes,
-        uplink: uplink_counters.clone(),
+        uplink: way.as_ref().map(Way::told),
+        lags: Arc::new(lags),
     });
     let (stop_uplink, uplink_stopped) = watch::channel(false);
     let mut tasks = Tasks {
@@ -103,24 +112,31 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         uplink: JoinSet::new(),
         control: JoinSet::new(),
     };
-    let dispatching = status.clone();
+    let (dispatching, counted) = (status.clone(), applied.clone());
     tasks.stages.spawn(async move {
-        dispatch::run(arriving, router, inboxes, &dispatching.dispatch).await
+        tokio::select! {
+            () = dispatch::run(arriving, router, inboxes, &*skips, &dispatching.dispatch) => {}
+            () = skips.run(&counted) => {}
+        }
+        skips.finish(&counted).await;
     });
-    if let Some((client, counters)) = uplink.zip(uplink_counters) {
-        let (gateway, outbox) = (settings.name.clone(), handle.clone());
+    if let Some(way) = way {
         let told = status.clone();
-        let status = Arc::new(move || told.wire());
-        let uplink = Uplink {
-            client,
-            gateway,
-            outbox,
-            status,
-            counters,
+        let provisions = Provisions {
+            gateway: settings.name.clone(),
+            handle: handle.clone(),
+            status: Arc::new(move || told.wire()),
             limits: limits.clone(),
             clock,
+            stopped: uplink_stopped,
         };
-        tasks.uplink.spawn(uplink.run(uplink_stopped));
+        way.start(&provisions, &mut tasks.uplink);
+    }
+    if settings.uplink.is_some() {
+        tasks.control.spawn(status.lags.clone().run(applied));
+    }
+    if let Some(scrape) = scrape {
+        tasks.control.spawn(scrape.run(status.clone()));
     }
     tasks.control.spawn(control.run(status));
     tracing::info!(
@@ -137,12 +153,38 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
     supervise(writer, tasks, &mut stop, shutdown).await
 }
 
+/// The buffer, as the operator wants it.
+pub(crate) fn buffer_config(settings: &Settings) -> tidegate_buffer::Config {
+    tidegate_buffer::Config {
+        path: settings.database(),
+        profile: settings.buffer.profile,
+        quota_bytes: settings.buffer.quota_bytes,
+        second: settings.second(),
+        policies: policies(settings),
+    }
+}
+
 /// The defaults, but for what the operator may ask for. A module has one window of ids, whatever brokers it listens to.
 fn limits(settings: &Settings) -> Limits {
     let asked = settings.brokers.iter().map(|broker| broker.message_ids_max);
     Limits {
         seen_ids_max: asked.max().unwrap_or(Limits::DEFAULT.seen_ids_max),
+        busy_max: busy_max(),
         ..Limits::DEFAULT
+    }
+}
+
+#[cfg(not(feature = "faults"))]
+const fn busy_max() -> Duration {
+    Limits::DEFAULT.busy_max
+}
+
+/// The negative control of the tests of slow modules: none is ever detached.
+#[cfg(feature = "faults")]
+fn busy_max() -> Duration {
+    match std::env::var_os("TIDEGATE_FAULT").is_some_and(|fault| fault == "never-detach") {
+        true => Duration::MAX,
+        false => Limits::DEFAULT.busy_max,
     }
 }
 
@@ -345,6 +387,7 @@ struct Path<'a> {
     limits: &'a Arc<Limits>,
     clock: &'a Arc<dyn Clock>,
     outward: &'a Arc<Outward>,
+    buffer: &'a BufferHandle,
 }
 
 /// The started modules, and the way to them.
@@ -368,9 +411,10 @@ impl Path<'_> {
         {
             let running = loaded.map_err(|refusal| refusal.to_string()).map(|module| {
                 let counters = Arc::<ModuleCounters>::default();
-                let (inbox, arriving) = mpsc::channel(self.limits.inbox_records_max);
+                let (way, arriving) = mpsc::channel(self.limits.inbox_records_max);
                 table.push(module.inputs().to_vec());
-                inboxes.push(inbox);
+                inboxes.push(way);
+                let inbox = self.buffer.inbox(module.name());
                 let effects: Arc<dyn Effects> = self.outward.clone();
                 let outlets = Outlets {
                     effects,
@@ -380,6 +424,7 @@ impl Path<'_> {
                 stages.spawn(tidegate_sandbox::run(
                     module,
                     arriving,
+                    inbox,
                     outlets,
                     counters.clone(),
                     limits,

@@ -121,7 +121,7 @@ mod tests {
             let begin = tokio::time::Instant::now();
             skips.skipped(&plant(), SkipReason::Overflow, 5, Ack::none());
             skips.skipped(&plant(), SkipReason::Overflow, 6, Ack::none());
-            let late = writer.recv().await.unwrap();
+            let late: Applied = writer.recv().await.unwrap();
             assert_eq!(begin.elapsed(), DELAY);
             let [skip] = &late.skipped[..] else {
                 panic!("{late:?}")

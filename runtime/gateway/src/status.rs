@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::{Value, json};
 use tidegate_buffer::{BufferHandle, Tally};
 use tidegate_field::{BrokerHandle, SensorHandle};
-use tidegate_record::{BootTime, Clock, Name};
+use tidegate_record::{Backlog, BootTime, Clock, Name};
 use tidegate_sandbox::ModuleCounters;
-use tidegate_uplink::UplinkCounters;
 use tidegate_wire::{BufferStatus, GatewayStatus, ModuleStatus};
 
 use crate::dispatch::DispatchCounters;
 use crate::effects::Outward;
+use crate::lag::{self, Lags, Report};
+use crate::uplink::{self, Told};
 
 /// Everything that counts, shared by the stages that count and the socket that tells.
 pub(crate) struct Status {
@@ -27,7 +28,8 @@ pub(crate) struct Status {
     pub(crate) outward: Arc<Outward>,
     pub(crate) buffer: BufferHandle,
     pub(crate) quota_bytes: u64,
-    pub(crate) uplink: Option<Arc<UplinkCounters>>,
+    pub(crate) uplink: Option<Arc<Told>>,
+    pub(crate) lags: Arc<Lags>,
 }
 
 /// A module, or why there is none.
@@ -48,7 +50,12 @@ impl Module {
         }
     }
 
-    fn json(&self) -> Value {
+    /// Whether it takes messages.
+    pub(crate) fn runs(&self) -> bool {
+        self.state().0 == "running"
+    }
+
+    fn json(&self, inboxes: &[(Name, Backlog)]) -> Value {
         let (state, last_fault) = self.state();
         let mut json = json!({"name": self.name, "version": self.version, "state": state, "last_fault": last_fault});
         if let (Ok(counters), Some(json)) = (&self.running, json.as_object_mut()) {
@@ -62,6 +69,18 @@ impl Module {
             ] {
                 json.insert(name.to_owned(), get(counter).into());
             }
+            for (name, flag) in [
+                ("detached", &counters.detached),
+                ("held_up", &counters.held_up),
+            ] {
+                json.insert(name.to_owned(), self::flag(flag).into());
+            }
+            let inbox = inboxes
+                .iter()
+                .find(|(module, _)| module.as_str() == self.name);
+            let waiting = inbox.map(|(_, backlog)| *backlog).unwrap_or_default();
+            json.insert("messages_on_disk".to_owned(), waiting.messages.into());
+            json.insert("bytes_on_disk".to_owned(), waiting.bytes.into());
         }
         json
     }
@@ -71,6 +90,7 @@ impl Status {
     /// For the operator.
     pub(crate) fn json(&self) -> Value {
         let epoch = self.buffer.epoch();
+        let inboxes = self.buffer.inboxes();
         let brokers = self.brokers.iter().map(broker);
         let sensors = self.sensors.iter().map(sensor);
         json!({
@@ -82,9 +102,12 @@ impl Status {
             "records": get(&self.dispatch.records),
             "unrouted": get(&self.dispatch.unrouted),
             "dropped_outputs": get(&self.outward.dropped),
-            "modules": self.modules.iter().map(Module::json).collect::<Value>(),
+            "modules": self.modules.iter().map(|module| module.json(&inboxes)).collect::<Value>(),
             "buffer": self.buffer_json(),
-            "uplink": self.uplink.as_deref().map(uplink),
+            "streams": self.lags.reports().iter().map(Report::json).collect::<Value>(),
+            "uplink": self.uplink.as_ref().map(|uplink| {
+                uplink.json(self.clock.boot_time(), &self.buffer)
+            }),
         })
     }
 
@@ -104,6 +127,8 @@ impl Status {
             "bytes_used": get(&counters.bytes_used),
             "bytes_max": self.quota_bytes,
             "full": get(&counters.full),
+            "inboxes": self.buffer.inboxes().iter().map(inbox).collect::<Value>(),
+            "inbox_bytes_max": self.buffer.inbox_bytes_max(),
             "tallies": self.buffer.tallies().iter().map(tally).collect::<Value>(),
             "in_to_durable_ms": {"p50": milliseconds(0.5), "p99": milliseconds(0.99)},
         })
@@ -147,9 +172,14 @@ impl Status {
             rejected: get(&self.buffer.counters().dead_letters),
             modules: self.modules.iter().filter_map(module).collect(),
             buffer: Some(self.buffer_status()),
-            streams: Vec::new(),
+            streams: self.lags.wire(),
+            uplink: None, // Each centre is told of its own.
         }
     }
+}
+
+fn inbox((module, backlog): &(Name, Backlog)) -> Value {
+    json!({"module": module.as_str(), "messages": backlog.messages, "bytes": backlog.bytes})
 }
 
 fn tally(tally: &Tally) -> Value {
@@ -198,16 +228,6 @@ fn sensor(handle: &SensorHandle) -> Value {
         "bad": get(&counters.bad),
         "malformed": get(&counters.malformed),
         "ended": flag(&counters.ended),
-    })
-}
-
-fn uplink(counters: &UplinkCounters) -> Value {
-    json!({
-        "connected": flag(&counters.connected),
-        "syncs": get(&counters.syncs),
-        "rows_sent": get(&counters.rows_sent),
-        "bytes_up": get(&counters.bytes_up),
-        "error": counters.error(),
     })
 }
 
@@ -263,10 +283,11 @@ pub(crate) fn text(status: &Value) -> String {
             field(module, "state"),
         );
         let because = because(module, "last_fault");
+        let detached = detached(module);
         line(
             &mut text,
             format_args!(
-                "module {name} {version}: {state}, {}{because}",
+                "module {name} {version}: {state}{detached}, {}{because}",
                 counts.join(", ")
             ),
         );
@@ -286,23 +307,26 @@ pub(crate) fn text(status: &Value) -> String {
             ),
         );
     }
+    for stream in list(status, "streams") {
+        line(&mut text, format_args!("{}", lag::text(stream)));
+    }
     match status.get("uplink") {
         Some(Value::Null) | None => line(&mut text, format_args!("uplink: none")),
-        Some(uplink) => {
-            let state = if uplink.get("connected") == Some(&Value::Bool(true)) {
-                "connected"
-            } else {
-                "not connected"
-            };
-            let (rows, bytes) = (field(uplink, "rows_sent"), field(uplink, "bytes_up"));
-            let because = because(uplink, "error");
-            line(
-                &mut text,
-                format_args!("uplink: {state}, {rows} rows and {bytes} bytes sent{because}"),
-            );
-        }
+        Some(told) => text.push_str(&uplink::text(told)),
     }
     text
+}
+
+fn detached(module: &Value) -> String {
+    let is = |key: &str| module.get(key) == Some(&Value::Bool(true));
+    let waiting = field(module, "messages_on_disk");
+    match (is("detached"), is("held_up")) {
+        (_, true) => {
+            format!(", behind with {waiting} messages on disk, where there is no room for more")
+        }
+        (true, false) => format!(", behind with {waiting} messages on disk"),
+        (false, false) => String::new(),
+    }
 }
 
 fn line(text: &mut String, words: std::fmt::Arguments<'_>) {

@@ -57,7 +57,7 @@ impl File<'_> {
         })
     }
 
-    fn credentials(&self, section: &mut Section<'_>) -> Option<Credentials> {
+    pub(super) fn credentials(&self, section: &mut Section<'_>) -> Option<Credentials> {
         let username = section.optional("username");
         let password_file = section.optional_as("password-file", |text| Ok(self.base.join(text)));
         if username.is_none() {
@@ -69,7 +69,7 @@ impl File<'_> {
         })
     }
 
-    fn identity(&self, section: &mut Section<'_>) -> Option<Identity> {
+    pub(super) fn identity(&self, section: &mut Section<'_>) -> Option<Identity> {
         let certificate = section.optional_as("certificate", |text| Ok(self.base.join(text)));
         let key = section.optional_as("key", |text| Ok(self.base.join(text)));
         if certificate.is_none() {

@@ -4,10 +4,13 @@
 
 mod broker;
 mod buffer;
+mod metrics;
 mod reader;
 mod stream;
+mod uplink;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +23,7 @@ use crate::error::Error;
 use buffer::BufferSettings;
 use reader::{Problem, Problems, Section, duration};
 pub(crate) use stream::StreamSettings;
+pub(crate) use uplink::UplinkSettings;
 
 /// How often the host driver reads, unless said otherwise.
 const SENSOR_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,8 +43,10 @@ pub(crate) struct Settings {
     pub(crate) buffer: BufferSettings,
     /// What is wanted of streams.
     pub(crate) streams: Vec<StreamSettings>,
-    /// Where the centre is.
-    pub(crate) uplink: Option<tidegate_uplink::Config>,
+    /// Where a monitoring system reads counters.
+    pub(crate) metrics: Option<SocketAddr>,
+    /// The way to the centre.
+    pub(crate) uplink: Option<UplinkSettings>,
     /// Brokers.
     pub(crate) brokers: Vec<BrokerConfig>,
     /// Sensors.
@@ -75,6 +81,11 @@ impl Settings {
     /// The buffer's database.
     pub(crate) fn database(&self) -> PathBuf {
         self.state.join("buffer.db")
+    }
+
+    /// What a second centre is for, if there is one.
+    pub(crate) fn second(&self) -> Option<tidegate_buffer::Second> {
+        Some(self.uplink.as_ref()?.second.as_ref()?.when)
     }
 
     /// Reads the file at `path`. Paths in it are relative to it.
@@ -137,7 +148,8 @@ impl File<'_> {
             root
         });
         let buffer = top.section("buffer").map(BufferSettings::read);
-        let streams = stream::read(top.sections("stream"));
+        let streams = stream::read(top.sections("stream"), top.offset("uplink") != 0);
+        let metrics = top.section("metrics").and_then(metrics::read);
         let uplink = top
             .section("uplink")
             .and_then(|section| self.uplink(section));
@@ -167,6 +179,7 @@ impl File<'_> {
             root,
             buffer: buffer.unwrap_or_default(),
             streams,
+            metrics,
             uplink,
             brokers,
             sensors,
@@ -186,15 +199,6 @@ impl File<'_> {
         let state = gateway.required_as("state", |text| Ok(self.base.join(text)));
         gateway.end();
         name.zip(state)
-    }
-
-    fn uplink(&self, mut section: Section<'_>) -> Option<tidegate_uplink::Config> {
-        let ca = section.optional_as("ca", |text| Ok(self.base.join(text)));
-        let config = section.required_as("url", |text| {
-            tidegate_uplink::Config::new(text, ca).map_err(|error| error.to_string())
-        });
-        section.end();
-        config
     }
 
     fn sensor(&mut self, mut section: Section<'_>) -> Option<SensorConfig> {

@@ -23,12 +23,15 @@ pub(crate) struct StreamSettings {
     pub(crate) when_full: Policy,
 }
 
-/// Reads all of them.
-pub(super) fn read(sections: Vec<Section<'_>>) -> Vec<StreamSettings> {
+/// Reads all of them. Without an uplink there is no centre that could be behind.
+pub(super) fn read(sections: Vec<Section<'_>>, uplink: bool) -> Vec<StreamSettings> {
     let mut streams: Vec<StreamSettings> = Vec::new();
     for mut section in sections {
         let name: Option<Name> = section.required("name");
         let lag = section.optional_as("lag", objective);
+        if !uplink {
+            section.refuse("lag", "there is no [uplink], and so no centre to be behind");
+        }
         let when_full = section.optional_as("when-full", policy);
         if streams.len() >= STREAMS_MAX {
             let text = format!("there are more than {STREAMS_MAX} streams");

@@ -227,7 +227,7 @@ fn what_a_broker_cannot_have_is_refused_with_the_reason() {
 #[test]
 fn a_stream_has_an_objective_and_a_policy_or_neither() {
     let text = format!(
-        "{MINIMAL}[[stream]]\nname = \"readings\"\nlag = \"10m\"\nwhen-full = \"drop-oldest\"\n[[stream]]\nname = \"alarms\"\n"
+        "{MINIMAL}[uplink]\nurl = \"https://x\"\n[[stream]]\nname = \"readings\"\nlag = \"10m\"\nwhen-full = \"drop-oldest\"\n[[stream]]\nname = \"alarms\"\n"
     );
     let settings = Settings::parse(&text, Path::new("/")).unwrap();
     let [readings, alarms] = &settings.streams[..] else {
@@ -242,31 +242,38 @@ fn a_stream_has_an_objective_and_a_policy_or_neither() {
 #[test]
 fn what_a_stream_cannot_have_is_refused_with_the_reason() {
     for (settings, line, expected) in [
-        ("name = \"a\"\nlag = \"4s\"", 8, "lag: 4s is less than 5 s"),
-        ("name = \"a\"\nlag = \"10\"", 8, "lag: \"10\" is not a time"),
-        ("name = \"a\"\nlag = 10", 8, "lag: integer where a text"),
+        ("name = \"a\"\nlag = \"4s\"", 10, "lag: 4s is less than 5 s"),
+        ("name = \"a\"\nlag = \"10\"", 10, "lag: \"10\" is not a time"),
+        ("name = \"a\"\nlag = 10", 10, "lag: integer where a text"),
         (
             "name = \"a\"\nwhen-full = \"drop\"",
-            8,
+            10,
             "when-full: \"drop\" is none of \"degrade\", \"drop-oldest\", \"block\"",
         ),
-        ("lag = \"10s\"", 6, "name is missing in [stream]"),
-        ("name = \"A\"", 7, "name: a name has only"),
+        ("lag = \"10s\"", 8, "name is missing in [stream]"),
+        ("name = \"A\"", 9, "name: a name has only"),
         (
             "name = \"a\"\nlags = \"10s\"",
-            8,
+            10,
             "unknown key lags in [stream], did you mean lag?",
         ),
         (
             "name = \"a\"\n[[stream]]\nname = \"a\"",
-            9,
+            11,
             "name: there is another stream named a",
         ),
     ] {
-        let found = problems(&format!("{MINIMAL}[[stream]]\n{settings}\n"));
+        let found = problems(&format!(
+            "{MINIMAL}[uplink]\nurl = \"https://x\"\n[[stream]]\n{settings}\n"
+        ));
         assert!(
             found.len() == 1 && found[0].starts_with(&format!("line {line}: {expected}")),
             "{settings}: {found:#?}"
         );
     }
+    let alone = problems(&format!("{MINIMAL}[[stream]]\nname = \"a\"\nlag = \"10s\"\n"));
+    assert_eq!(
+        alone,
+        ["line 8: lag: there is no [uplink], and so no centre to be behind"]
+    );
 }
