@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate_wire::{GatewayStatus, Measured, Name, STREAM_LAGS_MAX, StreamLag, WallTime};
+use tidegate_wire::{
+    GatewayStatus, Measured, Name, STREAM_LAGS_MAX, StreamLag, SyncRequest, WallTime,
+};
 
 use crate::http::POLL_INTERVAL;
 use crate::store::Gateway;
@@ -88,6 +90,25 @@ fn told(status: &GatewayStatus) -> impl Iterator<Item = &StreamLag> {
 
 fn told_lag(told: &StreamLag) -> Duration {
     Duration::from_millis(told.lag_ms).min(LAG_MAX)
+}
+
+/// What a gateway says of itself once its request is taken: rows that came in it do not wait any more.
+pub(crate) fn settled(request: &SyncRequest) -> GatewayStatus {
+    let mut status = request.status.clone();
+    for told in &mut status.streams {
+        let rows = request
+            .rows
+            .iter()
+            .filter(|rows| rows.of.stream == told.stream);
+        let rows = rows.flat_map(|rows| &rows.rows);
+        let covered = rows.map(|row| row.seq.saturating_sub(row.first()).saturating_add(1));
+        let came = covered.fold(0, u64::saturating_add);
+        told.rows_waiting = told.rows_waiting.saturating_sub(came);
+        if told.rows_waiting == 0 {
+            told.lag_ms = 0;
+        }
+    }
+    status
 }
 
 /// Length of a piece of the history.
@@ -199,7 +220,7 @@ pub fn history(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{START_NS, epoch, lag, name, request};
+    use crate::samples::{START_NS, epoch, lag, name, request, rows, thinned};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -270,6 +291,21 @@ mod tests {
         assert!(lags[0].missed().is_some());
         assert_eq!(noted(&gateway.status, at(0)).count(), STREAM_LAGS_MAX);
         assert!(noted(&gateway.status, at(0)).all(|sample| sample.lag <= LAG_MAX));
+    }
+
+    #[test]
+    fn rows_that_came_with_what_is_told_do_not_wait_any_more() {
+        let mut sent = request(
+            "gw-1",
+            vec![rows("a", epoch(1), 1..=4), rows("b", epoch(1), 1..=4)],
+        );
+        sent.rows[0].rows.push(thinned(5, 10));
+        sent.status.streams = ["a", "b", "c"]
+            .map(|stream| lag(stream, 10, 30, None))
+            .to_vec();
+        let told = settled(&sent).streams.into_iter();
+        let told: Vec<_> = told.map(|told| (told.rows_waiting, told.lag_ms)).collect();
+        assert_eq!(told, [(0, 0), (6, 30_000), (10, 30_000)]);
     }
 
     #[test]

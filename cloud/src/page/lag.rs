@@ -44,9 +44,9 @@ pub(super) fn view(now: Now, lag: &Lag, known: &[(WallTime, Duration)]) -> LagVi
     LagView {
         stream: lag.stream.to_string(),
         rows_text: grouped(lag.rows_waiting),
-        lag: match lag.lag {
-            calm if calm < CALM => "up to date".to_owned(),
-            behind => length(behind),
+        lag: match is_calm(lag.lag, lag.objective) {
+            true => "up to date".to_owned(),
+            false => length(lag.lag),
         },
         seconds: lag.lag.as_secs(),
         doubtful: lag.measured == Measured::Doubtful && lag.rows_waiting > 0,
@@ -59,16 +59,26 @@ pub(super) fn view(now: Now, lag: &Lag, known: &[(WallTime, Duration)]) -> LagVi
     }
 }
 
+/// Nothing to show: rows are on their way, and there is time.
+fn is_calm(lag: Duration, objective: Option<Duration>) -> bool {
+    lag < CALM && objective.is_none_or(|objective| lag <= objective)
+}
+
 /// The highest bar, or the objective where that is higher, fills the height. None where nothing was ever behind.
 fn chart(worst: &[Duration], objective: Option<Duration>) -> Option<Chart> {
-    let most = worst.iter().max().copied().filter(|most| *most >= CALM)?;
+    let most = worst.iter().max().copied();
+    let most = most.filter(|most| !is_calm(*most, objective))?;
     let top = most.max(objective.unwrap_or_default()).as_millis().max(1);
     let height = |length: Duration| {
         let height = length.as_millis() * u128::from(HEIGHT) / top;
         u64::try_from(height).unwrap_or(HEIGHT)
     };
     let mut bars = String::new();
-    for (column, length) in worst.iter().enumerate().filter(|(_, one)| **one >= CALM) {
+    for (column, length) in worst
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| !is_calm(**one, objective))
+    {
         // Writing to a string cannot fail.
         let _written = write!(
             bars,

@@ -16,6 +16,7 @@ use super::columns::{
 };
 use crate::Checked;
 use crate::checked::COUNT_MAX;
+use crate::lag::settled;
 
 const READ_MARK: &str = "SELECT mark FROM marks \
     WHERE tenant = ?1 AND gateway = ?2 AND stream = ?3 AND epoch_ordinal = ?4 AND epoch_random = ?5";
@@ -319,7 +320,7 @@ impl Writer<'_> {
             .bind(signed(request.sent.0))
             .bind(self.newest.map(|time| signed(time.0)))
             .bind(self.newest.map(|_| signed(self.received.0)))
-            .bind(bytes(&request.status)?);
+            .bind(bytes(&settled(request))?);
         self.execute(query).await
     }
 
