@@ -20,7 +20,7 @@
 //! - [`listener`]: what a local subscriber sees, and when.
 //! - [`counter`]: an independent subscriber process whose lines are counted.
 //! - [`page`]: what a browser shows of a page.
-//! - [`http`]: one GET.
+//! - [`http`]: one GET. [`openmetrics`]: metrics, strictly.
 //! - [`meter`]: memory and processor time of a process.
 //!
 //! Faults and proofs:
@@ -49,6 +49,7 @@ pub mod listener;
 pub mod meter;
 pub mod mischief;
 pub mod mqtt;
+pub mod openmetrics;
 pub mod offline;
 pub mod page;
 pub mod plant;
