@@ -1,6 +1,7 @@
 //! The buffer and the exchange with the centre under random schedules: rows are kept and given up, requests are lost,
 //! repeated, held up and delivered late, the gateway dies, the centre is restored from a backup. In the end both hold the
-//! same account, and no row ever came with two contents.
+//! same account, and no row ever came with two contents. Beside it a module that is behind takes its messages from disk,
+//! each once and in order.
 //!
 //! The buffer is the real one; the link and the centre are models, after docs/formats/wire.md.
 
@@ -9,11 +10,11 @@ use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 use tidegate_record::{
-    Applied, Class, Content, Lost, Mark, NamedValue, Outbox, Row, Scalar, StoredRow, StreamEpoch,
-    WallTime,
+    Applied, Class, Content, Inbox, Lost, Mark, NamedValue, Outbox, Row, Scalar, StoredRow,
+    StreamEpoch, Waiting, WallTime,
 };
 
-use crate::rig::{Open, Rig, name, nothing};
+use crate::rig::{Open, Rig, name, nothing, record};
 
 /// One event.
 #[derive(Debug, Clone)]
@@ -22,6 +23,10 @@ enum Event {
     Keep(u16),
     /// So many that older ones have to give way.
     Flood,
+    /// So many messages go to disk for a module that is behind.
+    Spill(u8),
+    /// It takes so many of them, and keeps a row for each.
+    Take(u8),
     /// A request is made and reaches the centre, and its reply the gateway.
     Sync,
     /// A request is made and reaches the centre; its reply is lost.
@@ -44,6 +49,8 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (1..300_u16).prop_map(Event::Keep),
         2 => Just(Event::Flood),
+        2 => any::<u8>().prop_map(Event::Spill),
+        2 => any::<u8>().prop_map(Event::Take),
         6 => Just(Event::Sync),
         2 => Just(Event::LoseReply),
         2 => Just(Event::HoldUp),
@@ -143,6 +150,9 @@ struct World {
     kept: u64,
     /// Rows of commits of which nobody knows whether they are on disk.
     unknown: u64,
+    /// Messages that wait on disk for the module.
+    behind: Vec<u64>,
+    spilled: u64,
 }
 
 /// A case is a gateway with a full disk, and takes seconds.
@@ -161,6 +171,8 @@ impl World {
             held_up: Vec::new(),
             kept: 0,
             unknown: 0,
+            behind: Vec::new(),
+            spilled: 0,
         }
     }
 
@@ -209,7 +221,11 @@ impl World {
     async fn keep(&mut self, count: u64) {
         let rows = self.rows(count);
         self.kept += count;
-        self.open().applied.send(rows).await.unwrap();
+        self.commit(rows).await;
+    }
+
+    async fn commit(&mut self, applied: Applied) {
+        self.open().applied.send(applied).await.unwrap();
         let handle = self.open().handle.clone();
         let full = || handle.counters().full.load(Ordering::Relaxed);
         let before = full();
@@ -249,8 +265,60 @@ impl World {
         Outbox::connected(&self.open().handle).await.unwrap();
     }
 
+    /// So many messages on their way to disk.
+    fn messages(&mut self, count: u64) -> Applied {
+        let numbers = self.spilled..self.spilled + count;
+        self.spilled += count;
+        let messages = numbers.map(|number| record("t", number.to_string().into_bytes()));
+        Applied {
+            spilled: messages.collect(),
+            ..nothing()
+        }
+    }
+
+    async fn spill(&mut self, count: u64) {
+        self.behind.extend(self.spilled..self.spilled + count);
+        let messages = self.messages(count);
+        self.commit(messages).await;
+    }
+
+    /// Up to so many of the messages that wait, with their places: they are the first ones, in order.
+    async fn look(&self, count: usize) -> Vec<(u64, u64)> {
+        let inbox = self.open().handle.inbox(&name("module"));
+        if inbox.backlog().messages == 0 || count == 0 {
+            return Vec::new();
+        }
+        let number = |row: Waiting| {
+            let payload = row.record.unwrap().body.to_bytes();
+            let number = String::from_utf8(payload.to_vec()).unwrap();
+            (row.id, number.parse().unwrap())
+        };
+        let rows = inbox.next(0, count, usize::MAX).await.unwrap();
+        rows.into_iter().map(number).collect()
+    }
+
+    async fn take(&mut self, count: usize) {
+        let found = self.look(count).await;
+        let numbers: Vec<u64> = found.iter().map(|(_, number)| *number).collect();
+        let expected: Vec<u64> = self.behind.drain(..numbers.len()).collect();
+        assert_eq!(numbers, expected);
+        assert!(numbers.len() == count || self.behind.is_empty());
+        let rows = self.rows(numbers.len().try_into().unwrap());
+        self.kept += u64::try_from(numbers.len()).unwrap();
+        let taken = Applied {
+            consumed_to: found.last().map(|(id, _)| *id),
+            ..rows
+        };
+        self.commit(taken).await;
+    }
+
     async fn die(&mut self) {
-        let rows = self.rows(10);
+        let first = self.look(2).await;
+        let rows = Applied {
+            consumed_to: first.last().map(|(id, _)| *id),
+            spilled: self.messages(3).spilled,
+            ..self.rows(10)
+        };
         self.unknown += 10;
         self.kept += 10;
         let open = self.open.take().unwrap();
@@ -259,12 +327,25 @@ impl World {
         let _ended = open.writer.await;
         drop((open.applied, open.handle));
         self.open = Some(self.rig.open().await);
+        // All of that commit is on disk, or nothing of it.
+        let there: Vec<u64> = self
+            .look(usize::MAX)
+            .await
+            .iter()
+            .map(|(_, number)| *number)
+            .collect();
+        let committed = self.behind.iter().copied().skip(first.len());
+        let committed: Vec<u64> = committed.chain(self.spilled - 3..self.spilled).collect();
+        assert!(there == self.behind || there == committed, "{there:?}");
+        self.behind = there;
     }
 
     async fn happen(&mut self, event: Event) {
         match event {
             Event::Keep(count) => self.keep(count.into()).await,
             Event::Flood => self.keep(FLOOD_ROWS).await,
+            Event::Spill(count) => self.spill(count.into()).await,
+            Event::Take(count) => self.take(count.into()).await,
             Event::Sync => self.sync().await,
             Event::LoseReply => {
                 let request = self.request().await;
