@@ -21,7 +21,7 @@ fn an_outage_is_kept_within_the_quota_and_adds_up_exactly() {
     let outage = Outage {
         days: 7,
         per_second: 50,
-        records: 150_000,
+        records: 100_000,
         quota_mib: 16,
         live: Duration::from_secs(1),
         seed: 1,

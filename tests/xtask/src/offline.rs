@@ -33,10 +33,11 @@ pub(crate) struct Arguments {
 /// Runs it with optimised programs and prints the table. A promise that is broken is an error.
 pub(crate) fn run(steps: &Steps, arguments: &Arguments) -> Result<()> {
     setup::run(steps)?;
-    steps.say("building the gateway, the centre and tide, optimised: this takes minutes");
-    let binaries = match std::env::var_os("TIDEGATE_BINARIES") {
-        Some(_) => Binaries::built()?.clone(),
-        None => Binaries::build(Profile::Release)?,
+    let binaries = if std::env::var_os("TIDEGATE_BINARIES").is_some() {
+        Binaries::built()?.clone()
+    } else {
+        steps.say("building the gateway, the centre and tide, optimised: this takes minutes");
+        Binaries::build(Profile::Release)?
     };
     let all = arguments.days * 86_400 * arguments.rate;
     let records = match arguments.rows {
