@@ -158,3 +158,6 @@ async fn read(response: Response<Incoming>) -> Result<SyncReply, Error> {
         retry_after,
     })
 }
+
+#[cfg(test)]
+mod tests;
