@@ -59,7 +59,10 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("libsqlite3", &["tidegate-buffer", "tidegate-cloud"]),
     ("rusqlite", &["tidegate-buffer", "tidegate-cloud"]),
     // The tests have a bare subscriber to compare with.
-    ("rumqttc", &["tidegate-field", "tidegate-tests"]),
+    (
+        "rumqttc",
+        &["tidegate-field", "tidegate-tests", "tidegate-uplink"],
+    ),
     ("ed25519", &["tidegate-bundle"]),
     ("curve25519", &["tidegate-bundle"]),
 ];

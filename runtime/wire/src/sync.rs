@@ -162,7 +162,7 @@ pub struct Tally {
     /// The module or source that they were for, or came from.
     #[n(0)]
     pub of: Name,
-    /// Why, in one word: `rejected`, `late`, `unrouted`, `oversized`.
+    /// Why, in one word: `rejected`, `late`, `unrouted`, `oversized`, `malformed`, `overflow`, `damaged`. Others may come.
     #[n(1)]
     pub reason: String,
     /// How many.
