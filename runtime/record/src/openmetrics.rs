@@ -147,7 +147,7 @@ mod tests {
         let mut lag = exposition.family("gate_lag_seconds", Kind::Gauge, "Lag.");
         lag.sample(&[("stream", "a")], 1.5);
         lag.sample(&[("stream", "b"), ("site", "x")], 0.0);
-        drop(exposition.family("gate_nothing", Kind::Gauge, "Without samples."));
+        let _without_samples = exposition.family("gate_nothing", Kind::Gauge, "Nothing.");
         exposition
             .family("gate", Kind::Info, "Itself.")
             .sample(&[("version", "1\"\\\n")], 1);

@@ -243,7 +243,11 @@ fn a_stream_has_an_objective_and_a_policy_or_neither() {
 fn what_a_stream_cannot_have_is_refused_with_the_reason() {
     for (settings, line, expected) in [
         ("name = \"a\"\nlag = \"4s\"", 10, "lag: 4s is less than 5 s"),
-        ("name = \"a\"\nlag = \"10\"", 10, "lag: \"10\" is not a time"),
+        (
+            "name = \"a\"\nlag = \"10\"",
+            10,
+            "lag: \"10\" is not a time",
+        ),
         ("name = \"a\"\nlag = 10", 10, "lag: integer where a text"),
         (
             "name = \"a\"\nwhen-full = \"drop\"",
@@ -271,7 +275,9 @@ fn what_a_stream_cannot_have_is_refused_with_the_reason() {
             "{settings}: {found:#?}"
         );
     }
-    let alone = problems(&format!("{MINIMAL}[[stream]]\nname = \"a\"\nlag = \"10s\"\n"));
+    let alone = problems(&format!(
+        "{MINIMAL}[[stream]]\nname = \"a\"\nlag = \"10s\"\n"
+    ));
     assert_eq!(
         alone,
         ["line 8: lag: there is no [uplink], and so no centre to be behind"]

@@ -104,11 +104,11 @@ impl History {
             false => minute.saturating_sub(self.newest),
         };
         self.newest = self.newest.max(minute);
-        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        let missing = usize::try_from(missing).unwrap_or(MINUTES_MAX);
         // In minutes that nobody looked at, the row that waits now waited already.
-        for before in (0..missing.min(MINUTES_MAX as u32)).rev() {
-            let waited = seconds.saturating_sub(before.saturating_mul(60));
-            self.worst.push_front(waited);
+        for before in (0..missing.min(MINUTES_MAX)).rev() {
+            let before = u32::try_from(before * 60).unwrap_or(u32::MAX);
+            self.worst.push_front(seconds.saturating_sub(before));
         }
         self.worst.truncate(MINUTES_MAX);
         if let Some(newest) = self.worst.front_mut() {
