@@ -39,6 +39,22 @@ fn a_message_of_20_kb_is_taken_and_one_beyond_the_limit_harms_nobody() {
     })
     .unwrap();
     neighbours.goes_on(4).unwrap();
+    // The one that was too large is counted on disk.
+    let mut neighbours = neighbours;
+    neighbours.plant.site.gateway.kill9().unwrap();
+    let file = neighbours.site().gateway.configuration();
+    let arguments = [
+        "buffer".as_ref(),
+        "ledger".as_ref(),
+        "--config".as_ref(),
+        file.as_os_str(),
+    ];
+    let ledger = run(&Binaries::built().unwrap().tidegate(), arguments).unwrap();
+    assert!(
+        ledger.stdout.contains("plant: 1 messages of") && ledger.stdout.contains("oversized"),
+        "{}",
+        ledger.stdout
+    );
 }
 
 #[test]

@@ -98,6 +98,11 @@ pub(super) fn tally(now: Now, tally: &Tally) -> TallyView {
             "late" => "they came after their window had closed".to_owned(),
             "unrouted" => "no module asks for their topic".to_owned(),
             "oversized" => "they were larger than a message may be".to_owned(),
+            "malformed" => "they were no messages".to_owned(),
+            "overflow" => {
+                "they came faster than they could be taken, and wanted no answer".to_owned()
+            }
+            "damaged" => "they were damaged on disk before their module took them".to_owned(),
             other => clean(other),
         },
         messages: tally.messages,
@@ -114,7 +119,9 @@ const fn why(reason: Reason) -> &'static str {
             "the centre held them, was restored from a backup, and the gateway no longer has them"
         }
         Reason::Quarantined => "the gateway's database was damaged",
-        Reason::Elsewhere => "the gateway's other centre holds them, or a file that it has exported",
+        Reason::Elsewhere => {
+            "the gateway's other centre holds them, or a file that it has exported"
+        }
     }
 }
 

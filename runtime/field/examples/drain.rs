@@ -26,7 +26,8 @@ use rumqttc::{
 use rustix::time::{ClockId, clock_gettime};
 use tidegate_field::{Broker, BrokerConfig, ClientId, Phase, Surroundings};
 use tidegate_record::{
-    IdHasher, Limits, Name, Postbox, Publication, Record, SystemClock, TopicFilter,
+    Ack, IdHasher, Limits, Name, Postbox, Publication, Record, SkipReason, SkipSink, SystemClock,
+    TopicFilter,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -157,6 +158,15 @@ async fn bare(port: u16, client: &str, count: usize, request_batch: usize) {
     while events.poll().await.is_ok() {}
 }
 
+#[derive(Debug)]
+struct NoSkips;
+
+impl SkipSink for NoSkips {
+    fn skipped(&self, _: &Name, _: SkipReason, _: u64, ack: Ack) {
+        ack.committed();
+    }
+}
+
 /// The field, with a reader that commits at once, at least `commit` records at a time.
 async fn field(port: u16, client: &str, count: usize, commit: usize) {
     let limits = Arc::new(Limits::DEFAULT);
@@ -168,6 +178,7 @@ async fn field(port: u16, client: &str, count: usize, commit: usize) {
         phase: phase_out,
         clock,
         ids: IdHasher::new(1),
+        skips: Arc::new(NoSkips),
         limits,
     };
     let url = format!("mqtt://127.0.0.1:{port}").parse().unwrap();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_record::{
-    BootTime, Class, Clock, ClockQuality, Command, Content, Delivery, Document, Limits,
-    NamedValue, Publication, Quality, Record, Rejection, Row, Scalar, Topic, WallTime,
+    BootTime, Class, Clock, ClockQuality, Command, Content, Delivery, Document, Limits, NamedValue,
+    Publication, Quality, Record, Rejection, Row, Scalar, Topic, WallTime,
 };
 
 use crate::bindings::tidegate::module::types as wit;

@@ -115,11 +115,17 @@ impl<I: Inbox> Intake<I> {
     }
 
     /// The module is behind: from now on what arrives goes to disk. `todo` is what is left of the load in work, the first
-    /// of it last; it goes there as well if its order allows, else it stays.
+    /// of it last; it goes there as well if its order allows and there is room, else it stays.
     pub(crate) fn detach(&mut self, todo: &mut Vec<Load>) {
         self.arrivals.spilling = true;
         let is_live = todo.iter().all(|load| load.place.is_none());
-        if is_live && self.on_disk() == (0, 0) {
+        // Else the module would be given all of it again and again, and never get to its end.
+        let has_room = || {
+            let records = todo.iter().flat_map(|load| &load.records);
+            let bytes: usize = records.map(stored_bytes_max).sum();
+            u64::try_from(bytes).is_ok_and(|bytes| bytes <= self.inbox.backlog().room)
+        };
+        if is_live && self.on_disk() == (0, 0) && has_room() {
             let later = std::mem::take(&mut self.arrivals.here);
             let earlier = todo.drain(..).rev().flat_map(|load| load.records);
             self.arrivals.here = earlier.chain(later).collect();

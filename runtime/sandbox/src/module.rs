@@ -288,7 +288,8 @@ impl Module {
 
     /// Makes outcomes without effects.
     pub(crate) fn blank(&self) -> Box<dyn Fn() -> Applied + Send> {
-        let (name, generation, version) = (self.name.clone(), self.generation, self.version.clone());
+        let (name, generation, version) =
+            (self.name.clone(), self.generation, self.version.clone());
         Box::new(move || Applied::new(name.clone(), generation, version.clone()))
     }
 

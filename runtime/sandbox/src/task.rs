@@ -18,6 +18,12 @@ use crate::intake::Intake;
 use crate::load::{Load, Place};
 use crate::module::{Called, Failed, Module};
 
+/// A module that is behind rests for this part of the time that its calls take: while one runs, everything else on this
+/// thread gets on by a step every few milliseconds only, and a commit is many steps.
+const REST: u32 = 4;
+/// Shorter rests are none.
+const REST_MIN: Duration = Duration::from_millis(1);
+
 /// Where a module's effects go.
 #[derive(Clone)]
 pub struct Outlets {
@@ -214,6 +220,10 @@ impl Feeder {
             if from_disk && intake.is_closing() {
                 // The rest stays on disk.
                 return Ok(());
+            }
+            let rest = now.since(begun) / REST;
+            if from_disk && rest >= REST_MIN {
+                intake.beside(tokio::time::sleep(rest)).await;
             }
         }
         if from_disk {

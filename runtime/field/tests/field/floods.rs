@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::atomic::Ordering;
 
 use tidegate_field::Protocol;
+use tidegate_record::SkipReason;
 
 use crate::mosquitto::Mosquitto;
 use crate::publisher::{Sent, publish_all};
@@ -68,6 +69,7 @@ async fn what_qos_0_has_in_memory_is_bounded_in_bytes(protocol: Protocol) {
     drop(records);
     connection.deliver_to(b"in/a", None, &[b'x'; 1000]).await;
     until(|| counters(&rig) == (41, 61)).await;
+    assert_eq!(rig.skips.of(SkipReason::Overflow), (61, 61_000));
 }
 
 /// Nobody would deliver it again.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidegate_field::Protocol;
+use tidegate_record::SkipReason;
 use tokio::time::Instant;
 
 use crate::mosquitto::Mosquitto;
@@ -72,6 +73,8 @@ async fn a_message_that_cannot_be_taken_is_acknowledged_in_turn_and_stops_no_oth
     assert_eq!(connection.acks(7).await, [1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(rig.handle.counters().malformed.load(Ordering::Relaxed), 6);
     assert_eq!(oversized(&rig).0, 4);
+    assert_eq!(rig.skips.of(SkipReason::Malformed).0, 6);
+    assert_eq!(rig.skips.of(SkipReason::Oversized), oversized(&rig));
     assert_eq!(rig.connections(), 1);
 }
 

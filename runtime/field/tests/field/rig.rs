@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_field::{Broker, BrokerConfig, BrokerHandle, ClientId, Phase, Protocol, Surroundings};
 use tidegate_record::{
-    Ack, Body, Delivery, IdHasher, Limits, Name, Postbox, Publication, Record, SkipReason, SkipSink,
-    SystemClock, Topic, TopicFilter,
+    Ack, Body, Delivery, IdHasher, Limits, Name, Postbox, Publication, Record, SkipReason,
+    SkipSink, SystemClock, Topic, TopicFilter,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;

@@ -20,6 +20,7 @@ fn surroundings(inbox: usize) -> (Surroundings, mpsc::Receiver<Record>, watch::S
         phase: phase_out,
         clock: Arc::new(SystemClock::new()),
         ids: IdHasher::new(1),
+        skips: Arc::new(crate::rig::Skips::default()),
         limits: Arc::new(Limits::DEFAULT),
     };
     (surroundings, records, phase)
