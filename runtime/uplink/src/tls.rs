@@ -79,3 +79,96 @@ fn system_authorities() -> RootCertStore {
     }
     roots
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::ServerConfig;
+    use rustls::server::WebPkiClientVerifier;
+    use tokio::io::AsyncReadExt;
+    use tokio_rustls::TlsAcceptor;
+
+    use crate::socket::{Address, Socket};
+
+    /// A pair for `localhost` in two files.
+    fn pair(folder: &Path, name: &str) -> Identity {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let file = |end: &str, text: String| {
+            let path = folder.join(format!("{name}.{end}"));
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        Identity {
+            certificate: file("pem", params.self_signed(&key).unwrap().pem()),
+            key: file("key", key.serialize_pem()),
+        }
+    }
+
+    /// A server that lets in who shows `ours`.
+    fn server(theirs: &Identity, ours: &Identity) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = Arc::new(authorities(&ours.certificate).unwrap());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(
+                certificates(&theirs.certificate).unwrap(),
+                PrivateKeyDer::from_pem_file(&theirs.key).unwrap(),
+            );
+        TlsAcceptor::from(Arc::new(config.unwrap()))
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_a_certificate_is_shown_ours_and_without_one_we_do_not_get_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let (theirs, ours) = (
+            pair(folder.path(), "broker"),
+            pair(folder.path(), "gateway"),
+        );
+        let acceptor = server(&theirs, &ours);
+        for (identity, expected) in [(Some(&ours), true), (None, false), (Some(&theirs), false)] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = Address {
+                host: "localhost".into(),
+                port: listener.local_addr().unwrap().port(),
+            };
+            let config = client_config(Some(&theirs.certificate), identity).unwrap();
+            let accept = async {
+                let (stream, _) = listener.accept().await.unwrap();
+                acceptor.accept(stream).await.is_ok()
+            };
+            let connect = async {
+                let socket = Socket::connect(&address, Some(config), Arc::default()).await;
+                // A refusal comes after the handshake of TLS 1.3.
+                if let Ok(mut socket) = socket {
+                    let _end = socket.read_u8().await;
+                }
+            };
+            let accepted = tokio::select! {
+                accepted = accept => accepted,
+                () = connect => false,
+            };
+            assert_eq!(accepted, expected, "{identity:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_do_not_hold_what_they_should_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (pair(folder.path(), "one"), pair(folder.path(), "other"));
+        let mixed = Identity {
+            certificate: one.certificate.clone(),
+            key: other.key.clone(),
+        };
+        let told = |outcome: Result<_, Error>| outcome.map(drop).unwrap_err().to_string();
+        let key = told(client_config(Some(&one.certificate), Some(&mixed)));
+        assert!(key.contains("other.key"), "{key}");
+        let ca = told(client_config(Some(&one.key), None));
+        assert!(ca.contains("certificate authorities"), "{ca}");
+        let missing = told(client_config(Some(Path::new("/nowhere")), None));
+        assert!(missing.contains("/nowhere"), "{missing}");
+    }
+}
