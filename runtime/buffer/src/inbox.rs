@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use sqlx::{Row, SqliteConnection};
-use tidegate_record::inbox::{Decoder, encode, stored_bytes_max};
+use tidegate_record::inbox::{Decoder, disk_bytes, encode, stored_bytes_max};
 use tidegate_record::{Backlog, BootId, Inbox, Name, Record, Waiting};
 
 use crate::commit::{Commits, Group};
@@ -57,12 +57,12 @@ impl Inboxes {
         room: u64,
     ) -> Result<Self, Error> {
         let rows = sqlx::query(
-            "SELECT module, count(*), sum(length(body)), max(id) FROM inbox GROUP BY module",
+            "SELECT module, length(body), count(*), max(id) FROM inbox GROUP BY module, length(body)",
         )
         .fetch_all(connection)
         .await
         .map_err(Error::Read)?;
-        let mut modules = BTreeMap::new();
+        let mut modules: BTreeMap<Name, Extent> = BTreeMap::new();
         for row in rows {
             let column = |index: usize| row.try_get::<i64, _>(index).map_err(Error::Read);
             let number = column(0)?;
@@ -70,15 +70,13 @@ impl Inboxes {
                 what: "an inbox of a module with number",
                 value: number,
             })?;
-            let messages = unsigned("a count", column(1)?)?;
-            let extent = Extent {
-                added: messages,
-                messages,
-                bytes: unsigned("bytes of an inbox", column(2)?)?,
-                last: unsigned("a message's number", column(3)?)?,
-                ..Extent::default()
-            };
-            modules.insert(module.clone(), extent);
+            let extent = modules.entry(module.clone()).or_default();
+            let messages = unsigned("a count", column(2)?)?;
+            extent.messages += messages;
+            extent.added += messages;
+            extent.bytes += messages * bytes_of(column(1)?);
+            let last = unsigned("a message's number", column(3)?)?;
+            extent.last = extent.last.max(last);
         }
         Ok(Self {
             bytes_max: room / 100 * SHARE_PERCENT,
@@ -185,19 +183,18 @@ impl Commits {
         }
         for (name, to) in taken {
             let module = self.names.intern(name, &mut self.connection).await?;
-            let (messages, bytes): (i64, i64) = sqlx::query_as(
-                "SELECT count(*), coalesce(sum(length(body)), 0) FROM inbox WHERE module = ? AND id <= ?",
-            )
-            .bind(module)
-            .bind(to.cast_signed())
-            .fetch_one(&mut self.connection)
-            .await?;
+            let lengths: Vec<i64> =
+                sqlx::query_scalar("SELECT length(body) FROM inbox WHERE module = ? AND id <= ?")
+                    .bind(module)
+                    .bind(to.cast_signed())
+                    .fetch_all(&mut self.connection)
+                    .await?;
             let query = sqlx::query("DELETE FROM inbox WHERE module = ? AND id <= ?");
             self.execute(query.bind(module).bind(to.cast_signed()))
                 .await?;
             let change = changes.modules.entry(name.clone()).or_default();
-            change.removed = messages.unsigned_abs();
-            change.removed_bytes = bytes.unsigned_abs();
+            change.removed = count(lengths.len());
+            change.removed_bytes = lengths.into_iter().map(bytes_of).sum();
         }
         Ok(())
     }
@@ -224,8 +221,9 @@ impl Commits {
             change.added += 1;
             let id = last + change.added;
             let body = body(module, id, record, boot)?;
-            change.added_bytes += count(body.len());
-            self.space.wrote(count(body.len()));
+            let bytes = count(disk_bytes(body.len()));
+            change.added_bytes += bytes;
+            self.space.wrote(bytes);
             bodies.push((module, id, body));
         }
         let [one, many] = &*INSERT;
@@ -405,6 +403,11 @@ fn checksum(module: i64, id: i64, cbor: &[u8]) -> [u8; CHECKSUM_BYTES] {
     hasher.update(&id.to_le_bytes());
     hasher.update(cbor);
     hasher.finalize().to_le_bytes()
+}
+
+/// Bytes on disk of a body of this length.
+fn bytes_of(length: i64) -> u64 {
+    count(disk_bytes(usize::try_from(length).unwrap_or(0)))
 }
 
 fn count(number: usize) -> u64 {

@@ -17,6 +17,12 @@ use crate::{
 
 /// Bytes that a stored record has besides its texts and its payload, at most.
 const FRAME_BYTES_MAX: usize = 96;
+/// Bytes up to which a stored record lies within a page.
+const SMALL_BYTES_MAX: usize = 900;
+/// Bytes that its place takes.
+const PLACE_BYTES: usize = 16;
+/// Bytes of a page.
+const PAGE_BYTES: usize = 4096;
 /// Bytes that a property has besides its texts, at most.
 const PROPERTY_BYTES_MAX: usize = 11;
 
@@ -73,7 +79,16 @@ pub struct Waiting {
     pub record: Option<Record>,
 }
 
-/// Bytes that `record` takes when it is stored, at most.
+/// Bytes that a stored record of `bytes` takes on disk: a small one lies within a page, a larger one has pages of its own.
+pub const fn disk_bytes(bytes: usize) -> usize {
+    if bytes <= SMALL_BYTES_MAX {
+        bytes + PLACE_BYTES
+    } else {
+        SMALL_BYTES_MAX + bytes.div_ceil(PAGE_BYTES) * PAGE_BYTES
+    }
+}
+
+/// Bytes that `record` takes on disk, at most.
 pub fn stored_bytes_max(record: &Record) -> usize {
     let payload = match &record.body {
         Body::Payload(bytes) => bytes.len(),
@@ -85,12 +100,14 @@ pub fn stored_bytes_max(record: &Record) -> usize {
     let properties: usize = properties
         .map(|(name, value)| name.len() + value.len() + PROPERTY_BYTES_MAX)
         .sum();
-    FRAME_BYTES_MAX
-        + payload
-        + channel.source.as_str().len()
-        + channel.topic.len()
-        + unit
-        + properties
+    disk_bytes(
+        FRAME_BYTES_MAX
+            + payload
+            + channel.source.as_str().len()
+            + channel.topic.len()
+            + unit
+            + properties,
+    )
 }
 
 /// A record as it stands on disk.

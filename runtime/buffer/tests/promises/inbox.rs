@@ -214,9 +214,13 @@ async fn all_inboxes_together_keep_their_share_of_the_quota() {
     assert!(inbox(&open).backlog().bytes <= share);
     assert!(inbox(&open).backlog().room < 10 * bytes);
     assert!(rig.bytes() <= quota, "{}", rig.bytes());
-    open.commit(consumed(reserved)).await;
-    assert_eq!(two.backlog().room, share);
+    let before = inbox(&open).backlog();
     drop((one, two));
+    open.close().await;
+    let open = rig.open().await;
+    assert_eq!(inbox(&open).backlog().bytes, before.bytes);
+    open.commit(consumed(reserved)).await;
+    assert_eq!(inbox(&open).backlog().room, share);
     open.close().await;
 }
 
