@@ -93,8 +93,11 @@ fn told_lag(told: &StreamLag) -> Duration {
 }
 
 /// What a gateway says of itself once its request is taken: rows that came in it do not wait any more.
+///
+/// A hostile one may name any number of streams: those beyond the bound are dropped.
 pub(crate) fn settled(request: &SyncRequest) -> GatewayStatus {
     let mut status = request.status.clone();
+    status.streams.truncate(STREAM_LAGS_MAX);
     for told in &mut status.streams {
         let rows = request
             .rows
@@ -103,7 +106,9 @@ pub(crate) fn settled(request: &SyncRequest) -> GatewayStatus {
         let rows = rows.flat_map(|rows| &rows.rows);
         let covered = rows.map(|row| row.seq.saturating_sub(row.first()).saturating_add(1));
         let came = covered.fold(0, u64::saturating_add);
-        told.rows_waiting = told.rows_waiting.saturating_sub(came);
+        let came = came.min(told.rows_waiting);
+        told.rows_waiting -= came;
+        status.rows_waiting = status.rows_waiting.saturating_sub(came);
         if told.rows_waiting == 0 {
             told.lag_ms = 0;
         }
@@ -300,9 +305,11 @@ mod tests {
             vec![rows("a", epoch(1), 1..=4), rows("b", epoch(1), 1..=4)],
         );
         sent.rows[0].rows.push(thinned(5, 10));
+        sent.status.rows_waiting = 30;
         sent.status.streams = ["a", "b", "c"]
             .map(|stream| lag(stream, 10, 30, None))
             .to_vec();
+        assert_eq!(settled(&sent).rows_waiting, 16);
         let told = settled(&sent).streams.into_iter();
         let told: Vec<_> = told.map(|told| (told.rows_waiting, told.lag_ms)).collect();
         assert_eq!(told, [(0, 0), (6, 30_000), (10, 30_000)]);
