@@ -113,7 +113,7 @@ fn labels(braced: &str) -> Result<Vec<&str>> {
         ensure!(is_name(name) && !names.contains(&name), "not a label");
         names.push(name);
         let end = quoted_end(after).context("no end of a label")?;
-        rest = &after[end + 1..];
+        rest = after.get(end + 1..).unwrap_or_default();
         match rest.strip_prefix(',') {
             Some(next) => rest = next,
             None if rest.is_empty() => return Ok(names),
