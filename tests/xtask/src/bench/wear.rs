@@ -26,7 +26,7 @@ use super::table::{Line, Target};
 /// Bytes of a record: the row's key, times, values and trace, as the database holds them.
 const RECORD_BYTES: f64 = 200.0;
 /// Of these, a text.
-const NOTE: &str = "as seen at station 7";
+const NOTE: &str = "as seen at station 7 by the camera above the second bel";
 const PER_SECOND: f64 = 100.0;
 /// Some times as long as the log takes to go into the database.
 const TIME: Duration = Duration::from_secs(180);
