@@ -22,6 +22,9 @@ use crate::sequence::{Destination, Place, Sequence};
 use crate::tally::{Tallies, Tally};
 use crate::writer::{BufferCounters, Request};
 
+/// Rows that are read without letting go of the thread on which messages flow: less than a millisecond's work.
+const ROWS_PER_READ: usize = 200;
+
 /// Rows that wait when the link comes back, from which on they are a backlog: what is kept from then on overtakes it.
 const BACKLOG_ROWS_MIN: u64 = 10_000;
 
@@ -147,6 +150,8 @@ struct Found {
     /// The number before the first.
     after: u64,
     rows: Vec<StoredRow>,
+    /// How far rows had been about to be sent before these were read.
+    sent: u64,
     /// Why the numbers from the mark to `after` do not come.
     skipped: Option<(u64, Reason)>,
 }
@@ -167,6 +172,11 @@ impl Found {
         Ok(())
     }
 
+    /// Only those that had been about to be sent before.
+    fn keep_sent(&mut self) {
+        self.rows.retain(|row| row.seq <= self.sent);
+    }
+
     fn last(&self) -> u64 {
         self.rows.last().map_or(self.after, |row| row.seq)
     }
@@ -185,6 +195,27 @@ impl Found {
             StoredRow { time: now, ..entry }
         });
         (self.of, entry.into_iter().chain(self.rows).collect())
+    }
+}
+
+/// Rows of a place, a few at a time: messages flow in between.
+async fn read_rows(
+    reader: &mut SqliteConnection,
+    place: Place,
+    mut from: u64,
+    rows_max: usize,
+) -> Result<Vec<StoredRow>, sqlx::Error> {
+    let mut all = Vec::new();
+    loop {
+        let wanted = (rows_max - all.len()).min(ROWS_PER_READ);
+        let read = rows::read(reader, place, from, wanted).await?;
+        let (found, last) = (read.len(), read.last().map_or(from, |row| row.seq));
+        all.extend(read);
+        if found < wanted || all.len() >= rows_max {
+            return Ok(all);
+        }
+        from = last.saturating_add(1);
+        tokio::task::yield_now().await;
     }
 }
 
@@ -215,7 +246,7 @@ impl BufferHandle {
             let after = skipped.map_or(mark, |(to, _)| to);
             let entries = usize::from(skipped.is_some());
             let from = after.saturating_add(1);
-            let rows = rows::read(&mut reader, place, from, share - entries).await;
+            let rows = read_rows(&mut reader, place, from, share - entries).await;
             let mut rows = rows.map_err(|error| self.failed(Error::Read(error)))?;
             let later = rows.iter_mut().filter(|row| row.seq > extent.plain);
             later.for_each(|row| restamp(row, &boots));
@@ -227,6 +258,7 @@ impl BufferHandle {
                     of: extent.of,
                     after,
                     rows,
+                    sent: extent.sent,
                     skipped: skipped.map(|(_, reason)| (mark, reason)),
                 });
             }
@@ -275,9 +307,10 @@ impl Outbox for BufferHandle {
         rows_max: usize,
         least: Class,
     ) -> Result<Vec<(StreamEpoch, Vec<StoredRow>)>, Error> {
+        let mut again = false;
         loop {
             let before = self.shared.sequence().rewrites();
-            let found = self.read(rows_max, least).await?;
+            let mut found = self.read(rows_max, least).await?;
             // From here on they are not rewritten. Those that are being rewritten this moment are read again after that.
             let (unchanged, unnoted) = {
                 let mut sequence = self.shared.sequence();
@@ -292,11 +325,19 @@ impl Outbox for BufferHandle {
             if !unnoted.is_empty() || !unchanged {
                 self.request(|done| Request::Sending(unnoted, done)).await?;
             }
-            if !unchanged {
-                continue;
-            }
-            for found in &found {
-                found.check().map_err(|error| self.failed(error))?;
+            if unchanged {
+                for found in &found {
+                    found.check().map_err(|error| self.failed(error))?;
+                }
+            } else {
+                // What was read before as well has stayed, whatever is rewritten beside it; unless it was deleted.
+                found.iter_mut().for_each(Found::keep_sent);
+                found.retain(|found| found.skipped.is_some() || !found.rows.is_empty());
+                let gaps = found.iter().any(|found| found.check().is_err());
+                if !again || gaps || found.is_empty() {
+                    again = true;
+                    continue;
+                }
             }
             let now = self.shared.clock.wall_time();
             let found = found.into_iter();

@@ -11,6 +11,9 @@ use crate::error::Error;
 use crate::mqtt::{Broker, Publication};
 use crate::socket::Traffic;
 
+/// Rows beyond which a request is packed beside the thread on which messages flow: it takes milliseconds.
+const ROWS_PACKED_AT_ONCE: usize = 100;
+
 /// A connection to where rows go, made when needed and kept while used.
 #[derive(Debug)]
 pub struct Endpoint(Kind);
@@ -50,10 +53,10 @@ impl Endpoint {
     ///
     /// # Errors
     /// When it is too large.
-    pub(crate) fn pack(&mut self, request: &SyncRequest) -> Result<usize, Error> {
+    pub(crate) async fn pack(&mut self, request: &Arc<SyncRequest>) -> Result<usize, Error> {
         match &mut self.0 {
             Kind::Centre(_, body) => {
-                *body = tidegate_wire::encode(request)?;
+                *body = encode(request).await?;
                 Ok(body.len())
             }
             Kind::Broker(broker, publications) => {
@@ -86,5 +89,18 @@ impl Endpoint {
             Kind::Centre(client, _) => client.rest(),
             Kind::Broker(broker, _) => broker.rest(),
         }
+    }
+}
+
+async fn encode(request: &Arc<SyncRequest>) -> Result<Vec<u8>, Error> {
+    let rows: usize = request.rows.iter().map(|rows| rows.rows.len()).sum();
+    if rows <= ROWS_PACKED_AT_ONCE {
+        return Ok(tidegate_wire::encode(&**request)?);
+    }
+    let request = request.clone();
+    let encoding = tokio::task::spawn_blocking(move || tidegate_wire::encode(&*request));
+    match encoding.await {
+        Ok(encoded) => Ok(encoded?),
+        Err(failed) => Err(Error::Task(failed)),
     }
 }

@@ -44,6 +44,9 @@ pub enum Error {
         /// How long it wants the gateway to wait, in seconds.
         retry_after: Option<u64>,
     },
+    /// The request was not packed.
+    #[error("cannot pack the request")]
+    Task(#[source] tokio::task::JoinError),
     /// The buffer cannot be read or marked.
     #[error("cannot take rows from the buffer")]
     Outbox(#[source] Box<dyn std::error::Error + Send + Sync>),

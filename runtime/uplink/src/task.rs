@@ -87,7 +87,7 @@ impl Round {
 
 /// A request that may go.
 struct Request {
-    message: SyncRequest,
+    message: Arc<SyncRequest>,
     /// About what it takes on the wire.
     bytes: usize,
     /// Rows in it, and whether there may be more.
@@ -197,9 +197,9 @@ impl<O: Outbox> Uplink<O> {
                 Marks::Known if sent == 0 => self.outbox.known(true),
                 Marks::Known => Vec::new(),
             };
-            let message = self.message(waiting, known);
+            let message = Arc::new(self.message(waiting, known));
             let bytes_max = self.bytes_max(turn);
-            match self.endpoint.pack(&message) {
+            match self.endpoint.pack(&message).await {
                 Ok(bytes) if sent > 1 && bytes > bytes_max => {
                     // About as many as the budget has left.
                     let fit = sent.saturating_mul(bytes_max) / bytes;
