@@ -19,7 +19,7 @@ fn an_outage_is_kept_within_the_quota_and_adds_up_exactly() {
     }
     let directory = tempfile::tempdir().unwrap();
     let outage = Outage {
-        days: 1,
+        days: 7,
         per_second: 50,
         records: 100_000,
         quota_mib: 16,

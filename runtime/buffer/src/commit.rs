@@ -29,6 +29,8 @@ const UNWRITTEN_ROWS_MAX: u64 = 4096;
 const FULL_STEPS: usize = 4;
 /// Rows beyond those that are sent that count as sent after a restart.
 const SENT_ROWS_SPARE: u64 = 200;
+/// Steps of a commit that may gain nothing: there are rows that would not take less room as summaries.
+const LOOKS_MAX: usize = 20;
 /// New rows for which one step of making room is made: a step makes more room than they take.
 const ROWS_PER_STEP: usize = 200;
 
@@ -191,11 +193,15 @@ impl Commits {
         } else {
             1
         };
-        for _ in 0..rows.len().div_ceil(ROWS_PER_STEP).max(least) {
-            let Some(step) = self.decide(shared) else {
-                break;
-            };
-            make_room(&mut self.connection, step, shared).await?;
+        let (mut left, mut looks) = (rows.len().div_ceil(ROWS_PER_STEP).max(least), LOOKS_MAX);
+        while left > 0
+            && looks > 0
+            && let Some(step) = self.decide(shared)
+        {
+            match make_room(&mut self.connection, step, shared).await? {
+                true => left -= 1,
+                false => looks -= 1,
+            }
         }
         self.execute(sqlx::query("COMMIT")).await
     }

@@ -14,14 +14,17 @@ use crate::thin::{How, rewrite};
 /// Rows that one step looks at: a larger one would hold up the commit that it is part of.
 const ROWS_PER_STEP: usize = 500;
 
-/// Does the step.
+/// Does the step. False when there was nothing to gain: it was only looked.
 pub(crate) async fn make_room(
     connection: &mut SqliteConnection,
     step: Step,
     shared: &Shared,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     match step {
-        Step::Forget { place, to } => forget(connection, place, to, shared).await,
+        Step::Forget { place, to } => {
+            forget(connection, place, to, shared).await?;
+            Ok(true)
+        }
         Step::Thin {
             place,
             level,
@@ -36,13 +39,13 @@ pub(crate) async fn make_room(
                 from,
                 to,
             };
-            let (next, _) = block.give_way(connection, shared).await?;
+            let Gave { next, gained, .. } = block.give_way(connection, shared).await?;
             if let Some(extent) = shared.sequence().extent_mut(place)
                 && let Some(cursor) = extent.cursors.thinned.get_mut(level)
             {
                 *cursor = next;
             }
-            Ok(())
+            Ok(gained)
         }
         Step::Evict { place, class, from } => {
             let block = Block {
@@ -52,7 +55,7 @@ pub(crate) async fn make_room(
                 from,
                 to: u64::MAX,
             };
-            let (_, last) = block.give_way(connection, shared).await?;
+            let Gave { last, gained, .. } = block.give_way(connection, shared).await?;
             if let Some(extent) = shared.sequence().extent_mut(place) {
                 let [alarm, summary, raw] = &mut extent.cursors.evicted;
                 *match class {
@@ -61,7 +64,7 @@ pub(crate) async fn make_room(
                     Class::Raw => raw,
                 } = last;
             }
-            Ok(())
+            Ok(gained)
         }
     }
 }
@@ -118,24 +121,44 @@ struct Block {
     to: u64,
 }
 
+/// What came of a block.
+struct Gave {
+    /// From where the next one reads: rows of spans that are still under way come again.
+    next: u64,
+    /// Where this one ended.
+    last: u64,
+    /// Whether anything gave way.
+    gained: bool,
+}
+
 impl Block {
-    /// Rewrites the block. Answers from where the next one reads: rows of spans that are still under way come again,
-    /// and where the block ended.
+    /// Rewrites the block.
     async fn give_way(
         &self,
         connection: &mut SqliteConnection,
         shared: &Shared,
-    ) -> Result<(u64, u64), sqlx::Error> {
+    ) -> Result<Gave, sqlx::Error> {
         let mut before = rows::read(connection, self.place, self.from, ROWS_PER_STEP).await?;
         before.retain(|row| row.seq <= self.to);
         let Some(last) = before.last().map(|row| row.seq) else {
-            return Ok((self.to, self.to));
+            return Ok(Gave {
+                next: self.to,
+                last: self.to,
+                gained: false,
+            });
         };
         let after = rewrite(before.clone(), self.class, self.how);
-        self.replace(connection, &before, &after, shared).await?;
-        write_usage(connection, self.place, shared).await?;
+        let gained = after != before;
+        if gained {
+            self.replace(connection, &before, &after, shared).await?;
+            write_usage(connection, self.place, shared).await?;
+        }
         let open = open_from(&after).filter(|open| *open > self.from);
-        Ok((open.unwrap_or(last.saturating_add(1)), last))
+        Ok(Gave {
+            next: open.unwrap_or(last.saturating_add(1)),
+            last,
+            gained,
+        })
     }
 
     /// Writes what differs.

@@ -207,6 +207,8 @@ pub(crate) fn writer(path: &Path, pages_max: u64) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .pragma("max_page_count", pages_max.to_string())
         .pragma("journal_size_limit", LOG_BYTES_KEPT)
+        // What a statement needs to undo itself does not go to a file elsewhere.
+        .pragma("temp_store", "MEMORY")
         .pragma("cache_size", "-2048");
     #[cfg(feature = "faults")]
     let options = crate::faults::synchronous(options);

@@ -2,7 +2,7 @@
 //!
 //! What comes out covers the same numbers as what went in, without gaps, and says exactly how many rows there were and
 //! the least and greatest of each of their values. Rows that have to stay (of another class, or such that cannot be
-//! summarised) stay as they are, under their own numbers.
+//! summarised) stay as they are, under their own numbers; and so do those that would not take less room afterwards.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,11 +48,15 @@ pub(crate) fn rewrite(rows: Vec<StoredRow>, class: Class, how: How) -> Vec<Store
 }
 
 fn end_run(run: &mut Vec<StoredRow>, how: How, all: &mut Vec<StoredRow>) {
-    let rows = std::mem::take(run);
-    match how {
-        How::Thin(span) => all.extend(thin(rows, span)),
-        How::Evict => all.extend(evict(&rows)),
-    }
+    let before = std::mem::take(run);
+    let after = match how {
+        How::Thin(span) => thin(&before, span),
+        How::Evict => evict(&before).into_iter().collect(),
+    };
+    // A step that takes more room than it makes finds none, and so nothing would ever go on.
+    let takes = |rows: &[StoredRow]| rows.iter().map(crate::rows::bytes).sum::<u64>();
+    let is_less = takes(&after) < takes(&before);
+    all.extend(if is_less { after } else { before });
 }
 
 fn can_be_thinned(content: &Content) -> bool {
@@ -76,20 +80,17 @@ fn can_be_evicted(content: &Content) -> bool {
 
 /// One summary for each series and span, in the order of the spans. They take the last numbers of the run, and the first
 /// of them covers all those before.
-fn thin(rows: Vec<StoredRow>, span: Duration) -> Vec<StoredRow> {
+fn thin(rows: &[StoredRow], span: Duration) -> Vec<StoredRow> {
     let (Some(from), Some(last)) = (rows.first().map(StoredRow::first), rows.last()) else {
-        return rows;
+        return Vec::new();
     };
-    let (last, before) = (last.seq, rows.len());
+    let last = last.seq;
     let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(1);
     let mut groups: BTreeMap<(u64, String), Group> = BTreeMap::new();
-    for row in &rows {
+    for row in rows {
         let begins = row.time.0 - row.time.0 % span;
         let group = groups.entry((begins, row.key.clone())).or_default();
         group.add(row);
-    }
-    if groups.len() == before {
-        return rows;
     }
     let count = u64::try_from(groups.len()).unwrap_or(u64::MAX);
     let first = last.saturating_sub(count.saturating_sub(1));

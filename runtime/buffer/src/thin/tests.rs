@@ -130,13 +130,16 @@ proptest! {
     }
 
     #[test]
-    fn what_is_thinned_takes_no_more_rows_than_series_and_spans(seconds in prop::collection::vec(0..100_u64, 1..300)) {
+    fn what_is_thinned_takes_no_more_rows_than_series_and_spans_and_less_room(seconds in prop::collection::vec(0..100_u64, 1..300)) {
         let mut times = seconds;
         times.sort_unstable();
         let rows: Vec<_> = times.iter().zip(1..).map(|(time, seq)| row(seq, "a", *time, celsius(Scalar::Number(1.0)))).collect();
-        let thinned = rewrite(rows, Class::Raw, TEN_SECONDS);
+        let thinned = rewrite(rows.clone(), Class::Raw, TEN_SECONDS);
         let spans: std::collections::BTreeSet<_> = times.iter().map(|time| time / 10).collect();
-        prop_assert_eq!(thinned.len(), spans.len());
+        let bytes = |rows: &[StoredRow]| rows.iter().map(crate::rows::bytes).sum::<u64>();
+        prop_assert!(thinned == rows || bytes(&thinned) < bytes(&rows));
+        prop_assert!(thinned == rows || thinned.len() == spans.len());
+        prop_assert!(thinned != rows || rows.len() < 4 * spans.len());
     }
 }
 
@@ -207,4 +210,13 @@ fn an_entry_keeps_its_reason() {
     let covers: Vec<_> = evicted.iter().map(|row| (row.first(), row.seq)).collect();
     assert_eq!(covers, [(1, 2), (3, 3), (4, 5)]);
     assert_eq!(evicted[1], entry);
+}
+
+#[test]
+fn rows_that_would_not_take_less_stay_as_they_are() {
+    let rows: Vec<_> = (1..=40)
+        .map(|seq| row(seq, "a", seq * 6, celsius(Scalar::Number(seq as f64))))
+        .collect();
+    assert_eq!(rewrite(rows.clone(), Class::Raw, TEN_SECONDS), rows);
+    assert_eq!(rewrite(rows, Class::Raw, MINUTE).len(), 5);
 }

@@ -382,3 +382,28 @@ async fn a_stream_that_blocks_gives_nothing_up_and_neither_do_alarms() {
     );
     open.close().await;
 }
+
+#[tokio::test]
+async fn rows_that_come_seldom_give_way_as_well() {
+    let rig = Rig::new();
+    let open = rig.open().await;
+    const ROWS: u64 = 250_000;
+    let seldom = |number: u64| Row {
+        key: "press-7".into(),
+        time: WallTime(1_700_000_000 * SECOND + number * 6 * SECOND),
+        ..reading(number)
+    };
+    for first in (0..ROWS).step_by(1000) {
+        open.commit(kept((first..first + 1000).map(seldom))).await;
+    }
+    let full = open.handle.counters().full.load(Ordering::Relaxed);
+    assert!(full < 5, "{full} commits found no room");
+    assert!(rig.bytes() <= QUOTA_BYTES_MIN);
+    let expected = Account {
+        rows: ROWS,
+        min: 0.0,
+        max: 1e6 + 777.0,
+    };
+    assert_eq!(account(&open.drain().await, "readings"), expected);
+    open.close().await;
+}
