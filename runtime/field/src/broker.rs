@@ -11,9 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_record::{
-    Backoff, Limits, Name, Postbox, Publication, Record, SkipSink, TopicFilter,
-};
+use tidegate_record::{Backoff, Limits, Name, Postbox, Publication, Record, SkipSink, TopicFilter};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
