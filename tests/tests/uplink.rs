@@ -159,6 +159,10 @@ fn without_a_budget_everything_goes() {
 }
 
 #[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the product is timed from outside"
+)]
 fn a_backlog_keeps_the_pace_that_the_centre_gives() {
     if !available("a_backlog_keeps_the_pace_that_the_centre_gives", &BROKER).unwrap() {
         return;
