@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::broker::{Broker, KEEP_ALIVE, SILENCE_MAX};
 use crate::mqtt::connection::{Connection, ProtocolError, Reading};
-use crate::mqtt::socket::Socket;
+use crate::mqtt::socket;
 use crate::mqtt::tls::{Tls, TlsError, refuses_certificate};
 use crate::mqtt::{DecodeError, Hello, Incoming, Welcome};
 use crate::session::TOPIC_BYTES_MAX;
@@ -108,7 +108,7 @@ impl Dial {
     async fn open_unbounded(&self) -> Result<(Connection, Welcome), LinkError> {
         let url = &self.broker.config.url;
         let tls = self.broker.tls.as_ref().map(Tls::client_config);
-        let socket = Socket::connect(url, tls.transpose()?).await;
+        let socket = socket::connect(url, tls.transpose()?).await;
         let socket = socket.map_err(|source| LinkError::Connect {
             url: url.clone(),
             source,

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::config::CentreConfig;
 use crate::error::Error;
-use crate::socket::{Address, Socket, Traffic};
+use crate::socket::{self, Address, Traffic};
 use crate::tls;
 
 /// Largest reply: marks of some thousand streams.
@@ -100,7 +100,7 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
-        let socket = Socket::connect(&self.address, self.tls.clone(), self.traffic.clone());
+        let socket = socket::connect(&self.address, self.tls.clone(), self.traffic.clone());
         let socket = TokioIo::new(socket.await.map_err(Error::Connect)?);
         let (sender, connection) = http1::handshake(socket).await.map_err(Error::Exchange)?;
         let mut task = JoinSet::new();

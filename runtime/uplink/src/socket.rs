@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 /// How long one address of a name is tried before the next.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,33 +56,26 @@ pub(crate) struct Address {
 }
 
 /// A connected stream.
-#[derive(Debug)]
-pub(crate) enum Socket {
-    Plain(Counted<TcpStream>),
-    Tls(Box<TlsStream<Counted<TcpStream>>>),
-}
+pub(crate) type Socket = Either<Counted<TcpStream>, Box<TlsStream<Counted<TcpStream>>>>;
 
-impl Socket {
-    /// Connects, by TLS when `tls` is given.
-    pub(crate) async fn connect(
-        address: &Address,
-        tls: Option<Arc<ClientConfig>>,
-        traffic: Arc<Traffic>,
-    ) -> io::Result<Self> {
-        let stream = connect(address).await?;
-        stream.set_nodelay(true)?;
-        let stream = Counted { stream, traffic };
-        let Some(config) = tls else {
-            return Ok(Self::Plain(stream));
-        };
-        let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(config).connect(name, stream).await?;
-        Ok(Self::Tls(Box::new(stream)))
-    }
+/// Connects, by TLS when `tls` is given.
+pub(crate) async fn connect(
+    address: &Address,
+    tls: Option<Arc<ClientConfig>>,
+    traffic: Arc<Traffic>,
+) -> io::Result<Socket> {
+    let stream = connect_tcp(address).await?;
+    stream.set_nodelay(true)?;
+    let stream = Counted { stream, traffic };
+    let Some(config) = tls else {
+        return Ok(Either::Left(stream));
+    };
+    let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
+    let stream = TlsConnector::from(config).connect(name, stream).await?;
+    Ok(Either::Right(Box::new(stream)))
 }
-
 /// Tries each address of the name.
-async fn connect(address: &Address) -> io::Result<TcpStream> {
+async fn connect_tcp(address: &Address) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for found in tokio::net::lookup_host((address.host.as_str(), address.port)).await? {
         match tokio::time::timeout(ADDRESS_TIMEOUT, TcpStream::connect(found)).await {
@@ -130,46 +124,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 
 fn add(counter: &AtomicU64, bytes: usize) {
     counter.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }
 
 #[cfg(test)]

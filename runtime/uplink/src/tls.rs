@@ -88,7 +88,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use tokio_rustls::TlsAcceptor;
 
-    use crate::socket::{Address, Socket};
+    use crate::socket::{self, Address};
 
     /// A pair for `localhost` in two files.
     fn pair(folder: &Path, name: &str) -> Identity {
@@ -141,7 +141,7 @@ mod tests {
                 acceptor.accept(stream).await.is_ok()
             };
             let connect = async {
-                let socket = Socket::connect(&address, Some(config), Arc::default()).await;
+                let socket = socket::connect(&address, Some(config), Arc::default()).await;
                 // A refusal comes after the handshake of TLS 1.3.
                 if let Ok(mut socket) = socket {
                     let _end = socket.read_u8().await;

@@ -11,7 +11,7 @@ use super::config::BrokerConfig;
 use super::payload::Publication;
 use super::session::{Hello, Session, SessionError};
 use crate::error::Error;
-use crate::socket::{Socket, Traffic};
+use crate::socket::{self, Traffic};
 use crate::tls;
 
 /// How often a broker is asked whether it is alive while no row waits.
@@ -115,7 +115,7 @@ impl Broker {
     }
 
     async fn connect(&self) -> Result<Session, Error> {
-        let socket = Socket::connect(&self.config.address, self.tls()?, self.traffic.clone());
+        let socket = socket::connect(&self.config.address, self.tls()?, self.traffic.clone());
         let socket = socket.await.map_err(Error::Connect)?;
         let hello = Hello {
             client_id: self.client_id.clone(),
