@@ -5,7 +5,7 @@
  *   target  end of a file's path, as "-wal", or "port:1883" of the peer of a socket
  *   when    before or after the call
  *   nth     which matching call, from 1
- *   errno   what the call fails with instead of being made; 0: the process is killed
+ *   errno   what the call fails with instead of being made; 0: the process is killed; -1: the call hangs until it is
  *   times   how many calls, from the nth on; 0: all of them
  *   ENOSPC concerns only writes that make a file longer, as on a full disk.
  * RIG_GATE=<file>: calls count only while the file exists.
@@ -84,6 +84,8 @@ static void fire(void) {
         close(open(rule.fired, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     if (rule.error == 0)
         kill(getpid(), SIGKILL);
+    while (rule.error < 0)
+        pause();
 }
 
 static int before(void) { return rule.when[0] == 'b'; }

@@ -20,7 +20,7 @@ const HOSTILE: &str = "inputs = [{ from = \"plant\", topic = \"h\" }]\n\
     publish = [{ to = \"plant\", topic = \"hostile/#\" }]";
 
 /// Ways in which a module goes wrong over one message, and the words that say so.
-const WRONGS: [(&str, &str); 10] = [
+const WRONGS: [(&str, &str); 11] = [
     ("trap", "unreachable"),
     ("loop", "ran longer than 50 ms"),
     ("allocate", "MiB of memory, limit is 8 MiB"),
@@ -31,6 +31,7 @@ const WRONGS: [(&str, &str); 10] = [
     ("undeclared-stream", "secrets"),
     ("foreign-topic", "commands/stop"),
     ("wildcard-topic", "hostile/#"),
+    ("huge-row", "limit is 524288"),
 ];
 
 fn hostile() -> Neighbourhood {

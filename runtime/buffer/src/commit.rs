@@ -28,7 +28,7 @@ const UNWRITTEN_ROWS_MAX: u64 = 4096;
 /// Steps of a commit when there is no room left.
 const FULL_STEPS: usize = 4;
 /// Rows beyond those that are sent that count as sent after a restart.
-const SENT_ROWS_SPARE: u64 = 200;
+const SENT_ROWS_SPARE: u64 = 1000;
 /// Steps of a commit that may gain nothing: there are rows that would not take less room as summaries.
 const LOOKS_MAX: usize = 20;
 /// New rows for which one step of making room is made: a step makes more room than they take.
@@ -52,6 +52,10 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.applied.is_empty() && self.requests.is_empty()
+    }
+
     pub(crate) fn messages(&self) -> usize {
         self.applied.iter().map(|applied| applied.acks.len()).sum()
     }

@@ -6,11 +6,22 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use sqlx::AssertSqlSafe;
-use tidegate_record::{Applied, Publication, Rejection, StateChange};
+use tidegate_record::{Applied, Name, Publication, Rejection, StateChange};
 
 use crate::commit::{Commits, Group};
+use crate::prune::Pressure;
 use crate::replay::envelope;
 use crate::rows::{ROWS_PER_STATEMENT, Statement, insert_statement, statement};
+use crate::tally::{self, Tallies, Tally};
+
+/// Parts of the room for rows that dead letters may take, and publications that wait for their broker.
+const DEAD_LETTERS_SHARE: u64 = 16;
+/// See [`DEAD_LETTERS_SHARE`].
+const PUBLICATIONS_SHARE: u64 = 8;
+/// Publications that one commit gives up: more than it can add without being larger itself.
+const PUBLICATIONS_PER_STEP: i64 = 500;
+/// How publications that were given up are counted.
+const UNDELIVERED: &str = "undelivered";
 
 /// Seen chunks that are dropped at once, when a module's window has moved past them.
 const SEEN_CHUNKS_SLACK: i64 = 256;
@@ -29,7 +40,7 @@ static UPSERT_STATE: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
 
 impl Commits {
     /// Writes all of a group but its rows.
-    pub(crate) async fn write_effects(&mut self, group: &Group) -> Result<(), sqlx::Error> {
+    pub(crate) async fn write_effects(&mut self, group: &mut Group) -> Result<(), sqlx::Error> {
         self.write_state(group).await?;
         for applied in &group.applied {
             let module = self
@@ -43,6 +54,16 @@ impl Commits {
             for rejection in &applied.rejections {
                 self.set_aside(module, rejection).await?;
             }
+        }
+        if group
+            .applied
+            .iter()
+            .any(|applied| !applied.rejections.is_empty())
+        {
+            self.bound_dead_letters().await?;
+        }
+        if self.space.pressure() > Pressure::None {
+            self.bound_publications(&mut group.tallies).await?;
         }
         Ok(())
     }
@@ -160,13 +181,49 @@ impl Commits {
             .bind(record.time.0.cast_signed())
             .bind(rejection.reason.clone())
             .bind(envelope(record, self.clock.boot())?);
-        let id = query
-            .execute(&mut self.connection)
-            .await?
-            .last_insert_rowid();
-        let oldest = id - i64::from(self.limits.dead_letters_max);
-        self.execute(sqlx::query("DELETE FROM dead_letter WHERE id <= ?").bind(oldest))
+        self.execute(query).await
+    }
+
+    /// The oldest dead letters make room.
+    async fn bound_dead_letters(&mut self) -> Result<(), sqlx::Error> {
+        let query = sqlx::query(
+            "DELETE FROM dead_letter WHERE id <= (SELECT id FROM \
+             (SELECT id, row_number() OVER (ORDER BY id DESC) AS letters, \
+              sum(length(payload)) OVER (ORDER BY id DESC) AS bytes FROM dead_letter) \
+             WHERE letters > ?1 OR bytes > ?2 ORDER BY id DESC LIMIT 1)",
+        );
+        let query = query.bind(i64::from(self.limits.dead_letters_max));
+        self.execute(query.bind(self.share(DEAD_LETTERS_SHARE)))
             .await
+    }
+
+    /// Publications wait for a broker that may be away for ever: when room is scarce, the oldest of too many are given up.
+    async fn bound_publications(&mut self, tallies: &mut Tallies) -> Result<(), sqlx::Error> {
+        let dropped: Vec<(String, i64)> = sqlx::query_as(
+            "DELETE FROM publication WHERE id IN (SELECT id FROM publication WHERE \
+             (SELECT sum(length(payload)) FROM publication) > ?1 ORDER BY id LIMIT ?2) RETURNING broker, length(payload)",
+        )
+        .bind(self.share(PUBLICATIONS_SHARE))
+        .bind(PUBLICATIONS_PER_STEP)
+        .fetch_all(&mut self.connection)
+        .await?;
+        for (broker, bytes) in dropped {
+            let Ok(of) = Name::new(&broker) else { continue };
+            let tally = Tally {
+                of,
+                reason: UNDELIVERED.to_owned(),
+                messages: 1,
+                bytes: bytes.unsigned_abs(),
+                last: self.clock.wall_time(),
+            };
+            tally::add(tallies, tally);
+        }
+        Ok(())
+    }
+
+    /// A part of the room for rows, in bytes.
+    fn share(&self, part: u64) -> i64 {
+        i64::try_from(self.space.row_bytes_max() / part).unwrap_or(i64::MAX)
     }
 }
 

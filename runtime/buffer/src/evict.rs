@@ -7,7 +7,7 @@ use tidegate_record::{Class, StoredRow};
 
 use crate::outbox::Shared;
 use crate::prune::{LEVELS, Step};
-use crate::rows::{self, Placed};
+use crate::rows::{self, Bound, Placed};
 use crate::sequence::{Extent, Place};
 use crate::thin::{How, rewrite};
 
@@ -138,7 +138,8 @@ impl Block {
         connection: &mut SqliteConnection,
         shared: &Shared,
     ) -> Result<Gave, sqlx::Error> {
-        let mut before = rows::read(connection, self.place, self.from, ROWS_PER_STEP).await?;
+        let mut bound = Bound::rows(ROWS_PER_STEP);
+        let mut before = rows::read(connection, self.place, self.from, &mut bound).await?;
         before.retain(|row| row.seq <= self.to);
         let Some(last) = before.last().map(|row| row.seq) else {
             return Ok(Gave {

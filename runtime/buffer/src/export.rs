@@ -20,15 +20,13 @@ use crate::error::Error;
 use crate::names::Names;
 use crate::outbox::{BufferHandle, Shared};
 use crate::restamp::{self, Boots, restamp};
+use crate::rows::{self, Bound};
 use crate::sequence::{Destination, Extent, Place};
 use crate::writer::Request;
-use crate::{extents, rows, schema};
+use crate::{extents, schema};
 
 /// Rows read by one statement: bounds what is in memory, and how long a reader is open.
 const ROWS_PER_READ: usize = 100;
-
-/// Bytes of rows after which no more are read: what makes one chunk.
-const BYTES_PER_READ: u64 = 4 << 20;
 
 impl BufferHandle {
     /// What waits for the centre now is about to be exported. Resolves when that is on disk.
@@ -211,23 +209,24 @@ impl Export {
     /// # Errors
     /// When the database cannot be read or is damaged.
     pub async fn next(&mut self, rows_max: usize, now: WallTime) -> Result<Rows, Error> {
-        let (mut found, mut left, mut bytes) = (Rows::new(), rows_max, 0_u64);
+        let (mut found, mut left) = (Rows::new(), Bound::rows(rows_max));
         for reading in &self.places {
             let mut rows = Vec::new();
             let mut next = reading.next;
-            while left > 0 && bytes < BYTES_PER_READ && next <= reading.last {
+            while !left.is_reached() && next <= reading.last {
+                let mut few = Bound {
+                    rows: left.rows.min(ROWS_PER_READ),
+                    ..left
+                };
                 let read = reading
-                    .read(&mut self.connection, next, left.min(ROWS_PER_READ), now)
+                    .read(&mut self.connection, next, &mut few, now)
                     .await?;
                 let Some(last) = read.last() else {
                     break;
                 };
                 next = last.seq.saturating_add(1);
-                left = left.saturating_sub(read.len());
-                bytes = read
-                    .iter()
-                    .map(rows::bytes)
-                    .fold(bytes, u64::saturating_add);
+                left.rows = left.rows.saturating_sub(read.len());
+                left.bytes = few.bytes;
                 rows.extend(read);
             }
             let later = rows
@@ -237,7 +236,7 @@ impl Export {
             if !rows.is_empty() {
                 found.push((reading.of.clone(), rows));
             }
-            if left == 0 || bytes >= BYTES_PER_READ {
+            if left.is_reached() {
                 break;
             }
         }
@@ -270,10 +269,10 @@ impl Reading {
         &self,
         connection: &mut SqliteConnection,
         next: u64,
-        rows_max: usize,
+        bound: &mut Bound,
         now: WallTime,
     ) -> Result<Vec<StoredRow>, Error> {
-        let mut found = rows::read(connection, self.place, next, rows_max)
+        let mut found = rows::read(connection, self.place, next, bound)
             .await
             .map_err(Error::Read)?;
         found.retain(|row| row.seq <= self.last);

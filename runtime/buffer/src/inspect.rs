@@ -9,7 +9,7 @@ use tidegate_record::{Class, Content, Lost, Reason, StoredRow, StreamEpoch, Wall
 use crate::error::{Error, unsigned};
 use crate::extents;
 use crate::names::Names;
-use crate::rows;
+use crate::rows::{self, Bound};
 use crate::schema;
 use crate::sequence::{Destination, Extent, Place};
 use crate::tally::{self, Tally};
@@ -156,12 +156,15 @@ impl Inspection {
         }
         loop {
             let page = self.page(place, next).await?;
+            let Some(last) = page.last().map(|row| row.seq) else {
+                break;
+            };
             let known = page.iter().take_while(|row| row.seq <= extent.last);
             for row in known {
                 account.add(row, next);
                 next = row.seq.saturating_add(1);
             }
-            if page.len() < PAGE_ROWS || next > extent.last {
+            if last >= extent.last {
                 break;
             }
         }
@@ -185,21 +188,25 @@ impl Inspection {
             let mut next = 0;
             loop {
                 let page = self.page(place, next).await?;
-                next = page.last().map_or(next, |row| row.seq.saturating_add(1));
-                let last_page = page.len() < PAGE_ROWS;
-                entries.extend(page.into_iter().filter_map(|row| entry(&extent.of, row)));
-                if last_page {
+                let Some(last) = page.last().map(|row| row.seq) else {
                     break;
-                }
+                };
+                next = last.saturating_add(1);
+                entries.extend(page.into_iter().filter_map(|row| entry(&extent.of, row)));
             }
         }
         Ok(entries)
     }
 
     async fn page(&mut self, place: Place, from: u64) -> Result<Vec<StoredRow>, Error> {
-        rows::read(&mut self.connection, place, from, PAGE_ROWS)
-            .await
-            .map_err(Error::Read)
+        rows::read(
+            &mut self.connection,
+            place,
+            from,
+            &mut Bound::rows(PAGE_ROWS),
+        )
+        .await
+        .map_err(Error::Read)
     }
 
     /// Messages that were taken and led to nothing.

@@ -10,7 +10,7 @@ use tidegate_record::{BootId, Name, Stamp, WallTime};
 
 use crate::error::Error;
 use crate::outbox::BufferHandle;
-use crate::rows;
+use crate::rows::{self, Bound};
 use crate::sequence::Place;
 
 /// What of one stream the centre lacks; where a second centre stands in for it, what neither has, and where one mirrors it,
@@ -65,7 +65,13 @@ impl BufferHandle {
     pub async fn committed(&self, oldest: Oldest) -> Result<Option<Stamp>, Error> {
         let Oldest { place, after } = oldest;
         let mut reader = self.shared.reader.lock().await;
-        let read = rows::read(&mut reader, place, after.saturating_add(1), 1).await;
+        let read = rows::read(
+            &mut reader,
+            place,
+            after.saturating_add(1),
+            &mut Bound::rows(1),
+        )
+        .await;
         let read = read.map_err(|error| self.failed(Error::Read(error)))?;
         let stamp = read.first().map(|row| row.stamp);
         Ok(stamp.filter(|stamp| stamp.boot != BootId(0) || stamp.wall_time != WallTime(0)))

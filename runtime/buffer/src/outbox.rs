@@ -17,7 +17,7 @@ use crate::error::{Error, unsigned};
 
 use crate::inbox::Inboxes;
 use crate::restamp::restamp;
-use crate::rows;
+use crate::rows::{self, Bound};
 use crate::sequence::{Destination, Place, Sequence};
 use crate::tally::{Tallies, Tally};
 use crate::writer::{BufferCounters, Request};
@@ -203,20 +203,28 @@ async fn read_rows(
     reader: &mut SqliteConnection,
     place: Place,
     mut from: u64,
-    rows_max: usize,
+    bound: &mut Bound,
 ) -> Result<Vec<StoredRow>, sqlx::Error> {
     let mut all = Vec::new();
-    loop {
-        let wanted = (rows_max - all.len()).min(ROWS_PER_READ);
-        let read = rows::read(reader, place, from, wanted).await?;
-        let (found, last) = (read.len(), read.last().map_or(from, |row| row.seq));
+    while !bound.is_reached() {
+        let mut few = Bound {
+            rows: bound.rows.min(ROWS_PER_READ),
+            ..*bound
+        };
+        let read = rows::read(reader, place, from, &mut few).await?;
+        let Some(last) = read.last() else {
+            break;
+        };
+        from = last.seq.saturating_add(1);
+        bound.rows = bound.rows.saturating_sub(read.len());
+        bound.bytes = few.bytes;
         all.extend(read);
-        if found < wanted || all.len() >= rows_max {
-            return Ok(all);
+        if !few.is_reached() {
+            break;
         }
-        from = last.saturating_add(1);
         tokio::task::yield_now().await;
     }
+    Ok(all)
 }
 
 impl BufferHandle {
@@ -230,27 +238,32 @@ impl BufferHandle {
             (waiting, now, sequence.second(), sequence.boots())
         };
         let mut reader = self.shared.reader.lock().await;
-        let (mut found, mut left, mut places) = (Vec::new(), rows_max, waiting.len());
+        let (mut found, mut left, mut places) = (Vec::new(), Bound::rows(rows_max), waiting.len());
         for (place, extent) in waiting {
-            if left == 0 {
+            if left.is_reached() {
                 break;
             }
             let present = place.1 == now;
             let share = if present {
-                left
+                left.rows
             } else {
-                left.div_ceil(places.max(1))
+                left.rows.div_ceil(places.max(1))
             };
             let mark = extent.mark_of(self.destination);
             let skipped = extent.skipped(self.destination, second);
             let after = skipped.map_or(mark, |(to, _)| to);
             let entries = usize::from(skipped.is_some());
             let from = after.saturating_add(1);
-            let rows = read_rows(&mut reader, place, from, share - entries).await;
+            let mut bound = Bound {
+                rows: share - entries,
+                ..left
+            };
+            let rows = read_rows(&mut reader, place, from, &mut bound).await;
             let mut rows = rows.map_err(|error| self.failed(Error::Read(error)))?;
             let later = rows.iter_mut().filter(|row| row.seq > extent.plain);
             later.for_each(|row| restamp(row, &boots));
-            left -= (rows.len() + entries).min(left);
+            left.rows = left.rows.saturating_sub(rows.len() + entries);
+            left.bytes = bound.bytes;
             places = places.saturating_sub(1);
             if rows.len() + entries > 0 {
                 found.push(Found {

@@ -8,6 +8,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use futures_util::TryStreamExt;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
@@ -19,6 +20,9 @@ use crate::sequence::Place;
 
 /// Rows of one multi-row statement.
 pub(crate) const ROWS_PER_STATEMENT: usize = 64;
+
+/// Bytes of rows that are read into memory at once.
+const READ_BYTES_MAX: usize = 4 << 20;
 
 const CHECKSUM_BYTES: usize = 4;
 
@@ -112,33 +116,67 @@ pub(crate) async fn insert_covering(
     query.execute(connection).await.map(drop)
 }
 
-/// Rows of a place from `from` on, in order: at most `rows_max`.
+/// How much may be read. One row is read however large it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Bound {
+    /// So many rows, and a few MiB.
+    pub(crate) const fn rows(rows: usize) -> Self {
+        Self {
+            rows,
+            bytes: READ_BYTES_MAX,
+        }
+    }
+
+    pub(crate) const fn is_reached(&self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+
+    const fn take(&mut self, bytes: usize) {
+        self.rows = self.rows.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// Rows of a place from `from` on, in order, up to `bound`: what is left of it says whether there may be more.
 pub(crate) async fn read(
     connection: &mut SqliteConnection,
     place: Place,
     from: u64,
-    rows_max: usize,
+    bound: &mut Bound,
 ) -> Result<Vec<StoredRow>, sqlx::Error> {
-    let found = sqlx::query(
+    let mut found = sqlx::query(
         "SELECT seq, class, body, covers_from FROM row WHERE stream = ? AND epoch = ? AND seq >= ? ORDER BY seq LIMIT ?",
     )
     .bind(place.0)
     .bind(place.1.cast_signed())
     .bind(from.cast_signed())
-    .bind(i64::try_from(rows_max).unwrap_or(i64::MAX))
-    .fetch_all(connection)
-    .await?;
-    found.iter().map(|row| stored(place, row)).collect()
+    .bind(i64::try_from(bound.rows).unwrap_or(i64::MAX))
+    .fetch(connection);
+    let mut rows = Vec::new();
+    while !bound.is_reached()
+        && let Some(columns) = found.try_next().await?
+    {
+        let (row, bytes) = stored(place, &columns)?;
+        bound.take(bytes);
+        rows.push(row);
+    }
+    Ok(rows)
 }
 
-fn stored(place: Place, columns: &SqliteRow) -> Result<StoredRow, sqlx::Error> {
+/// A row, and the bytes of its body.
+fn stored(place: Place, columns: &SqliteRow) -> Result<(StoredRow, usize), sqlx::Error> {
     let seq = columns.try_get::<i64, _>(0)?.cast_unsigned();
     let class = class_of(columns.try_get(1)?);
     let body: &[u8] = columns.try_get(2)?;
     let from = columns
         .try_get::<Option<i64>, _>(3)?
         .map(i64::cast_unsigned);
-    Ok(whole(place, seq, body).unwrap_or_else(|| {
+    let row = whole(place, seq, body).unwrap_or_else(|| {
         tracing::error!(
             stream = place.0,
             epoch = place.1,
@@ -148,7 +186,8 @@ fn stored(place: Place, columns: &SqliteRow) -> Result<StoredRow, sqlx::Error> {
         );
         let rows = seq.saturating_sub(from.unwrap_or(seq)).saturating_add(1);
         lost(seq, from, class, Reason::Quarantined, rows)
-    }))
+    });
+    Ok((row, body.len()))
 }
 
 /// The row in this body, if it is what was written.

@@ -339,6 +339,16 @@ impl Sequence {
         self.extents.get_mut(&place)
     }
 
+    /// By how many rows these marks are ahead of those that are known.
+    pub(crate) fn moves(&self, by: Destination, marks: &[Mark]) -> u64 {
+        let ahead = |mark: &Mark| {
+            let mut extents = self.extents.values();
+            let extent = extents.find(|extent| extent.of == mark.of)?;
+            Some(mark.seq.saturating_sub(extent.mark_of(by)))
+        };
+        marks.iter().filter_map(ahead).sum()
+    }
+
     /// Moves the marks that a centre has moved. One beyond what was ever given out is refused: it is not about our rows.
     pub(crate) fn acknowledge(&mut self, by: Destination, marks: &[Mark]) -> Vec<Moved> {
         let mut moved = Vec::new();

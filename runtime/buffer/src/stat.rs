@@ -6,7 +6,7 @@ use tidegate_record::{Class, Epoch, Name, WallTime};
 
 use crate::error::Error;
 use crate::inspect::Inspection;
-use crate::rows;
+use crate::rows::{self, Bound};
 use crate::sequence::{Destination, Extent, Place};
 use crate::space::Space;
 
@@ -77,7 +77,7 @@ impl Inspection {
 
     /// When the first row from this number on was committed.
     async fn stamp(&mut self, place: Place, from: u64) -> Result<Option<WallTime>, Error> {
-        let found = rows::read(&mut self.connection, place, from, 1).await;
+        let found = rows::read(&mut self.connection, place, from, &mut Bound::rows(1)).await;
         let found = found.map_err(Error::Read)?;
         Ok(found.first().map(|row| row.stamp.wall_time))
     }

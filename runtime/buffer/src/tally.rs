@@ -15,9 +15,9 @@ const LATE: &str = "late: ";
 /// Messages for one module or of one source, with one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// The module or source.
+    /// The module, source or broker.
     pub of: Name,
-    /// `rejected`, `late`, or a [`SkipReason`](tidegate_record::SkipReason)'s word.
+    /// `rejected`, `late`, `undelivered` (a publication that its broker was away for), or a [`SkipReason`](tidegate_record::SkipReason)'s word.
     pub reason: String,
     /// How many.
     pub messages: u64,

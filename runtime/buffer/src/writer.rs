@@ -220,10 +220,7 @@ impl Writer {
         {
             group.applied.push(applied);
         }
-        if self.config.profile == Profile::Flash
-            && group.requests.is_empty()
-            && !group.applied.is_empty()
-        {
+        if self.config.profile == Profile::Flash && !group.is_empty() {
             self.wait_for_more(group).await;
         }
         while group.requests.len() < self.limits.applied_queue_max
@@ -239,6 +236,7 @@ impl Writer {
         tokio::pin!(deadline);
         while group.messages() < FLASH_MESSAGES
             && group.applied.len() < self.limits.commit_applied_max
+            && group.requests.iter().all(|request| self.can_wait(request))
         {
             tokio::select! {
                 () = &mut deadline => return,
@@ -246,8 +244,19 @@ impl Writer {
                     Some(applied) => group.applied.push(applied),
                     None => return,
                 },
+                Some(request) = self.waiting.recv() => group.requests.push(request),
             }
         }
+    }
+
+    /// Whether a request is worth no commit of its own: what a crash loses of it is said again.
+    fn can_wait(&self, request: &Request) -> bool {
+        let messages = match request {
+            Request::Marks(by, marks, _) => self.shared.sequence().moves(*by, marks),
+            Request::Delivered(ids, _) => u64::try_from(ids.len()).unwrap_or(u64::MAX),
+            _ => return false,
+        };
+        usize::try_from(messages).is_ok_and(|messages| messages < FLASH_MESSAGES)
     }
 
     /// It is on disk: says so to the sources, the readers and the counters.

@@ -44,6 +44,8 @@ pub struct Limits {
     pub outputs_per_call_max: usize,
     /// Bytes of outputs of one call.
     pub output_bytes_per_call_max: usize,
+    /// Bytes of one output. A row that is larger than a request to the centre would hold up all that come after it.
+    pub output_bytes_max: usize,
     /// Log lines a second of one module; further ones are counted and dropped.
     pub log_lines_per_second: u32,
     /// Bytes of one log line; the rest is cut.
@@ -99,6 +101,7 @@ impl Limits {
         state_bytes_max: 256 << 10,
         outputs_per_call_max: 16_384,
         output_bytes_per_call_max: 8 << 20,
+        output_bytes_max: 512 << 10,
         log_lines_per_second: 10,
         log_line_bytes_max: 4096,
         metrics_max: 64,

@@ -151,11 +151,16 @@ impl Rules<'_> {
                 self.limits.outputs_per_call_max
             ));
         }
-        let bytes: usize = outcome
-            .outputs
-            .iter()
-            .map(|output| size(&output.effect))
-            .sum();
+        let sizes = outcome.outputs.iter().map(|output| size(&output.effect));
+        let (bytes, largest) = sizes.fold((0, 0), |(sum, largest), size| {
+            (sum + size, size.max(largest))
+        });
+        if largest > self.limits.output_bytes_max {
+            return refused(format!(
+                "answered an output of {largest} bytes, limit is {}",
+                self.limits.output_bytes_max
+            ));
+        }
         if bytes > self.limits.output_bytes_per_call_max {
             return refused(format!(
                 "answered {bytes} bytes, limit is {}",

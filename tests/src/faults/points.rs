@@ -1,7 +1,7 @@
 //! Killed at named points: at the system call itself that writes, syncs or sends, not at a time that may or may not
 //! hit it.
 //!
-//! The control acknowledges before it commits, and is killed before anything is written.
+//! The control acknowledges before it commits, and is killed before all of a commit is written.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -15,9 +15,6 @@ use crate::random::Random;
 
 /// How long the gateway may take to come to a point.
 const REACHED: Duration = Duration::from_secs(60);
-
-/// The control's kills: one of them alone may come while the database is opened, when there is nothing to lose.
-const CONTROL_ROUNDS: usize = 10;
 
 /// A place in the gateway's work, as the kernel sees it.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +51,7 @@ const fn point(
     }
 }
 
-/// The points. The first is the control's.
+/// The points.
 const POINTS: [Point; 11] = [
     point("before a commit is written", "write", Target::Log, true, 60),
     point("in the middle of a commit", "write", Target::Log, false, 60),
@@ -112,29 +109,25 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     let mut scene = Scene::start(run, options)?;
     let mut random = Random::new(run.seed);
     scene.site.gateway.kill9()?;
+    let rounds = if run.control {
+        run.count.max(1)
+    } else {
+        run.count.max(u32::try_from(POINTS.len())?)
+    };
     scene.source.resume();
-    let points = if run.control {
-        POINTS.get(..1).unwrap_or_default()
-    } else {
-        POINTS.as_slice()
-    };
-    let least = if run.control {
-        CONTROL_ROUNDS
-    } else {
-        points.len()
-    };
-    let rounds = usize::try_from(run.count)?.max(least);
-    for (round, point) in points.iter().cycle().take(rounds).enumerate() {
-        kill_at(&mut scene, point, &mut random)
-            .with_context(|| format!("at the point `{}`", point.name))?;
-        (run.say)(&format!(
-            "kill point {} of {rounds}: {}",
-            round + 1,
+    for (round, point) in (1..=rounds).zip(POINTS.iter().cycle()) {
+        let name = if run.control {
+            scene.die_in_commit(&mut random)?;
+            "in the middle of a commit"
+        } else {
+            kill_at(&mut scene, point, &mut random)
+                .with_context(|| format!("at the point `{}`", point.name))?;
             point.name
-        ));
+        };
+        (run.say)(&format!("kill point {round} of {rounds}: {name}"));
     }
     scene.must_recover()?;
-    scene.settle(u32::try_from(rounds)?)
+    scene.settle(rounds)
 }
 
 /// Starts the gateway, which dies at `point`; every second time it first runs well for a while.

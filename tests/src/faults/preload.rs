@@ -16,6 +16,8 @@ pub const EIO: i32 = 5;
 pub const ENOSPC: i32 = 28;
 /// Instead of an `errno`: the process is killed.
 pub const KILL: i32 = 0;
+/// Instead of an `errno`: the call hangs until the process is killed.
+pub const HANG: i32 = -1;
 
 /// One call that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +159,9 @@ fn text(path: &Path) -> Result<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::wait_until;
     use std::process::Command;
+    use std::time::Duration;
 
     /// What a shell does under a fault: writes three bytes into a file, each by its own call.
     fn shell(directory: &Path, variables: &[(&str, &str)]) -> std::process::Output {
@@ -200,6 +204,26 @@ mod tests {
             assert_eq!(written, content, "{fault:?} {output:?}");
             assert!(fired.exists());
         }
+    }
+
+    #[test]
+    fn a_call_that_hangs_keeps_what_comes_after_it_from_happening() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("sh")
+            .args(["-c", "printf 1 >a-wal; printf 2 >b"])
+            .current_dir(directory.path())
+            .env("LD_PRELOAD", library().unwrap())
+            .env("RIG_FAULT", "write -wal before 1 -1 1")
+            .env("RIG_FIRED", directory.path().join("fired"))
+            .spawn()
+            .unwrap();
+        let fired = directory.path().join("fired");
+        let hangs = wait_until("the call", Duration::from_secs(60), || Ok(fired.exists()));
+        let ended = shell.try_wait().unwrap();
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        hangs.unwrap();
+        assert!(ended.is_none() && !directory.path().join("b").exists());
     }
 
     #[test]

@@ -7,10 +7,12 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::account::Account;
+use super::preload::{self, Fault, HANG};
 use super::source::{FILL, Source, TOPIC};
 use super::{Report, Run};
 use crate::binaries::repository;
 use crate::bundles::Workshop;
+use crate::random::Random;
 use crate::site::{GATEWAY, Module, Plan, Site};
 use crate::tap::Tap;
 use crate::wait::{wait_for, wait_until};
@@ -35,6 +37,12 @@ const STUCK_CONTROL: Duration = Duration::from_secs(5);
 
 /// `EX_IOERR`: storage failed, and nothing of the failed commit was acknowledged.
 pub const STORAGE_FAILED: i32 = 74;
+
+/// Messages that come at once before a death in a commit, so that there is something to lose.
+pub const BURST: u64 = 5000;
+
+/// After this long without a further acknowledgement, a gateway whose commit hangs has said all that it can.
+const SAID: Duration = Duration::from_millis(300);
 
 /// How long a start may take, on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -134,6 +142,39 @@ impl Scene {
             Ok(self.tap()?.passed() >= until)
         })
         .with_context(|| last_words(&self.site))
+    }
+
+    /// The death of a negative control: the gateway is started, a commit hangs while it is written, and when nothing more
+    /// is acknowledged the gateway is killed. One that acknowledges before it commits loses what that commit held, for
+    /// certain.
+    ///
+    /// # Errors
+    /// When it does not come to the commit.
+    pub fn die_in_commit(&mut self, random: &mut Random) -> Result<()> {
+        let fault = Fault {
+            call: "write",
+            target: "-wal".to_owned(),
+            before: true,
+            // After those with which the database is opened.
+            nth: 60 + random.below(60),
+            error: HANG,
+            times: 1,
+        };
+        let fired = fault.put_under(&mut self.site.gateway)?;
+        self.site.gateway.launch()?;
+        self.source.burst(BURST)?;
+        wait_until("a commit to hang", START, || Ok(fired.exists()))
+            .with_context(|| fault.text())?;
+        let mut last = (Instant::now(), self.tap()?.passed());
+        wait_until("the last acknowledgement", START, || {
+            let passed = self.tap()?.passed();
+            if passed != last.1 {
+                last = (Instant::now(), passed);
+            }
+            Ok(last.0.elapsed() > SAID)
+        })?;
+        preload::heal(&mut self.site.gateway);
+        self.site.gateway.kill9()
     }
 
     /// Starts the gateway and waits for its first acknowledgement, or until it is ready; notes how long that took. Gives

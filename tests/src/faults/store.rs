@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::preload::{self, Fault, KILL};
-use super::scene::{MESSAGE_ID, Options, Scene};
+use super::scene::{BURST, MESSAGE_ID, Options, Scene};
 use super::source::FILL;
 use super::{Report, Run};
 use crate::publisher::Publisher;
@@ -26,9 +25,6 @@ const MESSAGES_IN_FLIGHT: u16 = 100;
 
 /// Bytes of a row's text, so that the row has about 200 with its number, value, times, trace and key.
 const NOTE_BYTES: usize = 55;
-
-/// Messages that come at once before a kill, so that it falls into a commit.
-const BURST: u64 = 5000;
 
 /// MiB of the control's store.
 const CONTROL_MIB: u64 = 1;
@@ -62,7 +58,8 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     let mut random = Random::new(run.seed);
     for kill in 1..=run.count {
         if run.control {
-            die_in_commit(&mut scene, &mut random)?;
+            scene.site.gateway.kill9()?;
+            scene.die_in_commit(&mut random)?;
         } else {
             scene.source.burst(BURST)?;
             pace(Instant::now() + Duration::from_millis(random.below(200)));
@@ -85,27 +82,6 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
         report.problems.push(late);
     }
     Ok(report)
-}
-
-/// The control's kill: in the middle of a commit for certain, when its messages are acknowledged and not on disk.
-fn die_in_commit(scene: &mut Scene, random: &mut Random) -> Result<()> {
-    let fault = Fault {
-        call: "write",
-        target: "-wal".to_owned(),
-        before: true,
-        // After those with which the database is opened.
-        nth: 60 + random.below(60),
-        error: KILL,
-        times: 1,
-    };
-    scene.site.gateway.kill9()?;
-    fault.put_under(&mut scene.site.gateway)?;
-    scene.site.gateway.launch()?;
-    scene.source.burst(BURST)?;
-    let ended = scene.site.gateway.ended_within(Duration::from_secs(60))?;
-    preload::heal(&mut scene.site.gateway);
-    ensure!(ended.is_some(), "not reached: {}", fault.text());
-    Ok(())
 }
 
 /// Fills the store; gives the number of rows.

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use tidegate_buffer::{Buffer, Error, Opened};
 use tidegate_record::{
     Applied, Class, Clock, Content, Delivery, Limits, Mark, MessageId, Outbox, Postbox,
-    Publication, Rejection, Scalar, StateChange, SystemClock, Topic,
+    Publication, Scalar, StateChange, SystemClock, Topic,
 };
 
 use crate::rig::{Rig, name, nothing, record, row};
@@ -323,32 +323,6 @@ async fn a_durable_publication_waits_for_its_broker_over_a_restart_and_leaves_on
             .is_empty()
     );
     open.close().await;
-}
-
-#[tokio::test]
-async fn dead_letters_are_bounded_and_the_newest_are_kept() {
-    let rig = Rig::new();
-    let open = rig.open().await;
-    let rejection = |number: u32| Rejection {
-        record: record("t", number.to_string().into_bytes()),
-        reason: "no number in it".into(),
-    };
-    let many = Limits::DEFAULT.dead_letters_max + 5;
-    open.commit(Applied {
-        rejections: (0..many).map(rejection).collect(),
-        ..nothing()
-    })
-    .await;
-    open.close().await;
-    let mut reader = rig.database().await;
-    let row = sqlx::query("SELECT count(*), min(cast(payload AS TEXT)+0) FROM dead_letter")
-        .fetch_one(&mut reader)
-        .await
-        .unwrap();
-    assert_eq!(
-        (row.get::<i64, _>(0), row.get::<i64, _>(1)),
-        (i64::from(Limits::DEFAULT.dead_letters_max), 5)
-    );
 }
 
 #[tokio::test]

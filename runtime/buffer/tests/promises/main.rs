@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod bounds;
 mod clocks;
 mod commits;
 mod damage;

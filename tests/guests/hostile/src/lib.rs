@@ -72,6 +72,10 @@ fn obey(message: &Message, outcome: &mut Outcome) -> Result<(), Fault> {
                 break;
             }
         },
+        "huge-row" => outcome.keep(
+            None,
+            row("hostile", Values::new().with("word", "x".repeat(600 << 10))),
+        ),
         "chatter" => {
             for line in 0..10_000 {
                 tidegate_sdk::info!("line {line}");
