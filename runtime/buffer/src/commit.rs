@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 use tidegate_record::{
@@ -29,6 +30,10 @@ const UNWRITTEN_ROWS_MAX: u64 = 4096;
 const FULL_STEPS: usize = 4;
 /// Rows beyond those that are sent that count as sent after a restart.
 const SENT_ROWS_SPARE: u64 = 1000;
+/// The same for a backlog, in requests like the one that is sent.
+const SENT_REQUESTS_SPARE: usize = 4;
+/// Pause between steps that nobody waits for: a message that comes meanwhile would wait for one.
+const FILLING_REST: Duration = Duration::from_millis(200);
 /// Steps of a commit that may gain nothing: there are rows that would not take less room as summaries.
 const LOOKS_MAX: usize = 20;
 /// New rows for which one step of making room is made: a step makes more room than they take.
@@ -71,6 +76,8 @@ pub(crate) struct Commits {
     pub(crate) space: Space,
     /// What happens near the quota to streams that do not degrade.
     pub(crate) policies: HashMap<Name, Policy>,
+    /// Rows that were added since the last step of making room that was made for them.
+    pub(crate) rows_since_step: usize,
     /// Which release has written each module's state, as far as it is on disk.
     pub(crate) writers: HashMap<i64, Arc<str>>,
 }
@@ -130,6 +137,14 @@ impl Commits {
     /// Whether there is something to do without anyone asking for it.
     pub(crate) fn is_filling(&self, shared: &Shared) -> bool {
         self.next_step(&shared.sequence()).is_some()
+    }
+
+    /// How long to wait before a step that nobody waits for.
+    pub(crate) fn rest(&self) -> Duration {
+        match self.space.pressure() {
+            Pressure::Full => Duration::ZERO,
+            Pressure::Filling | Pressure::None => FILLING_REST,
+        }
     }
 
     /// What memory says is what the disk says again.
@@ -192,12 +207,7 @@ impl Commits {
                 }
             }
         }
-        let least = if self.space.pressure() == Pressure::Full {
-            FULL_STEPS
-        } else {
-            1
-        };
-        let (mut left, mut looks) = (rows.len().div_ceil(ROWS_PER_STEP).max(least), LOOKS_MAX);
+        let (mut left, mut looks) = (self.steps(group, rows.len()), LOOKS_MAX);
         while left > 0
             && looks > 0
             && let Some(step) = self.decide(shared)
@@ -229,6 +239,19 @@ impl Commits {
         restamp::write(&mut self.connection, booted, &places).await?;
         group.booted = Some(booted);
         Ok(())
+    }
+
+    /// Steps of making room in this commit. While there is some room, they keep pace with the rows that come, so that a
+    /// small commit is not held up by one.
+    fn steps(&mut self, group: &Group, rows: usize) -> usize {
+        self.rows_since_step += rows;
+        let due = self.rows_since_step / ROWS_PER_STEP;
+        self.rows_since_step %= ROWS_PER_STEP;
+        match self.space.pressure() {
+            Pressure::Full => due.max(FULL_STEPS),
+            Pressure::Filling | Pressure::None if group.is_empty() => 1,
+            Pressure::Filling | Pressure::None => due,
+        }
     }
 
     /// The next step, decided together with the note that it is under way.
@@ -318,14 +341,19 @@ impl Commits {
     }
 
     /// Notes how far rows may be sent, with some to spare, so that it need not be done for each request.
-    async fn reserve(&mut self, places: &[Place], shared: &Shared) -> Result<(), sqlx::Error> {
-        for (stream, epoch) in places {
+    async fn reserve(
+        &mut self,
+        places: &[(Place, usize)],
+        shared: &Shared,
+    ) -> Result<(), sqlx::Error> {
+        for ((stream, epoch), rows) in places {
+            let ahead = u64::try_from(rows * SENT_REQUESTS_SPARE).unwrap_or(u64::MAX);
             let reserved = {
                 let mut sequence = shared.sequence();
                 let Some(extent) = sequence.extent_mut((*stream, *epoch)) else {
                     continue;
                 };
-                extent.reserved = extent.sent.saturating_add(SENT_ROWS_SPARE);
+                extent.reserved = extent.sent.saturating_add(ahead.max(SENT_ROWS_SPARE));
                 extent.reserved
             };
             let query = sqlx::query("UPDATE mark SET sent = ? WHERE stream = ? AND epoch = ?");

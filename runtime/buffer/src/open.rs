@@ -165,6 +165,7 @@ impl Buffer {
             limits: self.limits.clone(),
             space,
             policies: self.config.policies.clone(),
+            rows_since_step: 0,
             writers: HashMap::new(),
         };
         let writer = Writer {

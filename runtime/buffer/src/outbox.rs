@@ -330,7 +330,7 @@ impl Outbox for BufferHandle {
                 let mut unnoted = Vec::new();
                 for found in &found {
                     if sequence.send(found.place, found.last()) {
-                        unnoted.push(found.place);
+                        unnoted.push((found.place, found.rows.len()));
                     }
                 }
                 (sequence.rewrites().none_since(before), unnoted)

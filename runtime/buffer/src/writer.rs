@@ -41,8 +41,8 @@ pub(crate) enum Request {
     Delivered(Vec<u64>, oneshot::Sender<()>),
     /// Answered when everything that was sent to the writer before is on disk.
     Flush(oneshot::Sender<()>),
-    /// Rows of these places are about to be sent.
-    Sending(Vec<Place>, oneshot::Sender<()>),
+    /// So many rows of these places are about to be sent.
+    Sending(Vec<(Place, usize)>, oneshot::Sender<()>),
     /// A reader found the database damaged.
     Damaged(String),
     /// These dead letters are to be given to their modules again; answered with those that were there.
@@ -211,8 +211,8 @@ impl Writer {
             biased;
             Some(applied) = self.queue.recv() => group.applied.push(applied),
             Some(request) = self.waiting.recv() => group.requests.push(request),
-            // Nothing else to do: go on making room.
-            () = std::future::ready(()), if filling => {}
+            // Nothing else to do: go on making room, in no hurry where there is some.
+            () = tokio::time::sleep(self.commits.rest()), if filling => {}
             else => return false,
         }
         while group.applied.len() < self.limits.commit_applied_max

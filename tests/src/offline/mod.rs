@@ -2,8 +2,8 @@
 //! it would have come. Then it is started again twice, and the link comes back.
 //!
 //! Meanwhile urgent messages come at their true rate, on a connection of their own, with a tap on it that times them. The
-//! centre is another machine's work: here it runs with the least priority and its database is in memory, where there is
-//! room for that.
+//! centre is another machine's work: here it runs only while the gateway leaves a processor idle, and its database is in
+//! memory, where there is room for that.
 //!
 //! What is compressed: time. Commits hold more records than they would at the true rate, and the clock of the machine does
 //! not move with the records, only their event times do.

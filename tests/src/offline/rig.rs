@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, setpriority_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -16,6 +15,7 @@ use crate::bundles::Workshop;
 use crate::cloud::Cloud;
 use crate::faults::scene::rows_leave;
 use crate::meter;
+use crate::process::run_well;
 use crate::publisher::{Load, Publisher};
 use crate::random::Random;
 use crate::site::{GATEWAY, Module, Plan, Site};
@@ -100,8 +100,10 @@ impl Rig {
         let port = site.broker.port().to_string();
         site.gateway
             .configure(&text.replace("RECORDS_PORT", &port))?;
-        let cloud = i32::try_from(site.cloud.id()).ok().and_then(Pid::from_raw);
-        setpriority_process(cloud, 19).context("cannot give the centre the least priority")?;
+        // All of its threads: a priority of the process would be that of its first one.
+        let cloud = site.cloud.id().to_string();
+        let idle = ["--all-tasks", "--idle", "--pid", "0", &cloud];
+        run_well(Path::new("chrt"), idle).context("cannot let the centre wait for the gateway")?;
         site.link.cut();
         site.gateway.start()?;
         site.broker.wait_for_subscriber(GATEWAY)?;

@@ -167,7 +167,8 @@ async fn the_profile_for_flash_writes_small_marks_with_the_next_rows_and_large_o
     handle.acknowledged(&mark(200)).await.unwrap();
     assert_eq!(commits(), before + 1);
     // A small one shares the commit of rows that come after it.
-    let (moved, ()) = tokio::join!(handle.acknowledged(&mark(220)), async {
+    let small = mark(220);
+    let (moved, ()) = tokio::join!(handle.acknowledged(&small), async {
         tokio::task::yield_now().await;
         applied.send(rig.applied(1, 1)).await.unwrap();
         handle.flushed().await.unwrap();

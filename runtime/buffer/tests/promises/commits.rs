@@ -10,7 +10,7 @@ use tidegate_record::{
     Publication, Scalar, StateChange, SystemClock, Topic,
 };
 
-use crate::rig::{Rig, name, nothing, record, row};
+use crate::rig::{Rig, name, nothing, row};
 
 #[tokio::test]
 async fn rows_come_out_numbered_without_gaps_in_the_order_in_which_they_were_kept() {
