@@ -11,6 +11,7 @@ use tidegate_record::{Applied, Name, Publication, Rejection, StateChange};
 use crate::commit::{Commits, Group};
 use crate::prune::Pressure;
 use crate::replay::envelope;
+use crate::restore::checksum;
 use crate::rows::{ROWS_PER_STATEMENT, Statement, insert_statement, statement};
 use crate::tally::{self, Tallies, Tally};
 
@@ -27,11 +28,12 @@ const UNDELIVERED: &str = "undelivered";
 const SEEN_CHUNKS_SLACK: i64 = 256;
 
 static UPSERT_STATE: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
-    let conflict = " ON CONFLICT (module, key) DO UPDATE SET value = excluded.value";
+    let conflict =
+        " ON CONFLICT (module, key) DO UPDATE SET value = excluded.value, sum = excluded.sum";
     [1, ROWS_PER_STATEMENT].map(|rows| {
         insert_statement(
-            "INSERT INTO state (module, key, value) VALUES ",
-            3,
+            "INSERT INTO state (module, key, value, sum) VALUES ",
+            4,
             rows,
             conflict,
         )
@@ -231,8 +233,10 @@ fn bind_state<'q>(
     query: Statement<'q>,
     ((module, key), value): &((i64, String), Option<Bytes>),
 ) -> Statement<'q> {
+    let value = value.as_deref().unwrap_or_default();
     query
         .bind(*module)
         .bind(key.clone())
-        .bind(value.as_deref().map(<[u8]>::to_vec))
+        .bind(value.to_vec())
+        .bind(checksum(*module, key, value))
 }

@@ -241,7 +241,7 @@ pub(crate) fn lost(
     StoredRow {
         seq,
         class,
-        module: Name::gateway(),
+        module: Name::host(),
         generation: 0,
         key: String::new(),
         time: WallTime(0),

@@ -27,7 +27,7 @@ pub(crate) const VERSION: usize = STEPS.len();
 ///
 /// `row` has no index besides its key: rows of a stream lie in order, inserts go to the end of a stream's range, and a
 /// random-key index would write 10 kB of flash a row.
-pub(crate) const STEPS: [&[&str]; 3] = [
+pub(crate) const STEPS: [&[&str]; 4] = [
     &[
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
         "CREATE TABLE epoch (ordinal INTEGER PRIMARY KEY, random INTEGER NOT NULL, boot INTEGER NOT NULL, opened INTEGER NOT NULL)",
@@ -78,6 +78,10 @@ pub(crate) const STEPS: [&[&str]; 3] = [
         "ALTER TABLE mark ADD COLUMN exported INTEGER NOT NULL DEFAULT 0",
         "UPDATE mark SET trimmed = coalesce((SELECT coalesce(covers_from, seq) - 1 FROM row r \
          WHERE r.stream = mark.stream AND r.epoch = mark.epoch ORDER BY r.seq LIMIT 1), seq)",
+    ],
+    &[
+        // Checksum of an entry of a module's state; none for what was written before there were any.
+        "ALTER TABLE state ADD COLUMN sum INTEGER",
     ],
 ];
 

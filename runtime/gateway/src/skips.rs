@@ -91,7 +91,7 @@ impl Skips {
         Some(Applied {
             skipped: skipped.collect(),
             acks,
-            ..Applied::new(Name::gateway(), 0, "".into())
+            ..Applied::new(Name::host(), 0, "".into())
         })
     }
 }

@@ -30,12 +30,7 @@ impl Name {
         }
     }
 
-    /// What the gateway calls itself where a module's name is expected.
-    pub fn gateway() -> Self {
-        Self("gateway".into())
-    }
-
-    /// The module under whose name the gateway keeps alarms of its own: no other has it.
+    /// What the gateway calls itself where a module's name is expected: no module has it.
     pub fn host() -> Self {
         Self("tidegate".into())
     }

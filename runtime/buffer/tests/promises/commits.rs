@@ -347,6 +347,6 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let refused = rig.buffer().await.unwrap_err().to_string();
     assert_eq!(
         refused,
-        "the database has schema 99, this version knows up to 3: install the newer version again"
+        "the database has schema 99, this version knows up to 4: install the newer version again"
     );
 }

@@ -2,9 +2,9 @@
 
 use std::io::{Seek, SeekFrom, Write};
 
-use tidegate_record::{Class, Content, Mark, Outbox, Reason};
+use tidegate_record::{Applied, Class, Content, Mark, Outbox, Reason, StateChange};
 
-use crate::rig::{Open, Rig};
+use crate::rig::{Open, Rig, name, nothing};
 
 /// Pseudo-random numbers from a seed (splitmix64).
 struct Random(u64);
@@ -176,4 +176,46 @@ async fn any_damage_ends_in_a_buffer_that_goes_on() {
             "seed {seed}, round {round}"
         );
     }
+}
+
+/// A buffer with two entries of state, after `change` was made to them on disk; and what is restored.
+async fn state_after(change: &'static str) -> (usize, i64) {
+    let rig = Rig::new();
+    let open = rig.open().await;
+    let write = |key: &str| StateChange {
+        key: key.into(),
+        value: Some(vec![1, 2, 3].into()),
+    };
+    open.commit(Applied {
+        state: vec![write("window/1"), write("window/2")],
+        ..nothing()
+    })
+    .await;
+    open.close().await;
+    let mut behind = rig.database().await;
+    sqlx::query(change).execute(&mut behind).await.unwrap();
+    let restored = rig.buffer().await.unwrap().restore(&name("module")).await;
+    let left = sqlx::query_scalar("SELECT count(*) FROM state");
+    let left: i64 = left.fetch_one(&mut behind).await.unwrap();
+    let restored = restored.unwrap();
+    assert_eq!(
+        restored.state.is_empty(),
+        restored.state_written_by.is_none()
+    );
+    (restored.state.len(), left)
+}
+
+#[tokio::test]
+async fn a_module_whose_state_is_damaged_starts_without_any_of_it() {
+    for damage in [
+        "UPDATE state SET value = x'010203' || x'00' WHERE key = 'window/1'",
+        "UPDATE state SET value = x'010202' WHERE key = 'window/1'",
+        "UPDATE state SET key = 'window/3' WHERE key = 'window/1'",
+        "UPDATE state SET sum = sum + 1 WHERE key = 'window/1'",
+    ] {
+        assert_eq!(state_after(damage).await, (0, 0), "{damage}");
+    }
+    // As it was written, and as an earlier version wrote it.
+    assert_eq!(state_after("UPDATE state SET sum = sum").await, (2, 2));
+    assert_eq!(state_after("UPDATE state SET sum = NULL").await, (2, 2));
 }
