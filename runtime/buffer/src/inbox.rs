@@ -84,6 +84,15 @@ impl Inboxes {
         })
     }
 
+    /// Messages that wait, by module.
+    pub(crate) fn waiting(&self) -> Vec<(Name, u64)> {
+        let modules = self.modules.iter();
+        let waiting = modules.filter(|(_, extent)| extent.messages > 0);
+        waiting
+            .map(|(module, extent)| (module.clone(), extent.messages))
+            .collect()
+    }
+
     fn backlog(&self, module: &Name) -> Backlog {
         let extent = self.modules.get(module).copied().unwrap_or_default();
         let taken: u64 = self

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use sqlx::{ConnectOptions, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tidegate_record::seen::IdHasher;
 use tidegate_record::{Clock, Epoch, Limits, Name};
 use tokio::sync::{mpsc, watch};
@@ -16,9 +16,10 @@ use crate::lock::Lock;
 use crate::names::Names;
 use crate::outbox::{BufferHandle, Shared};
 use crate::policy::Policy;
+use crate::quarantine::Aside;
 use crate::restore::{Restored, restore};
 use crate::roster::{self, Roster};
-use crate::sequence::{Extent, Second, Sequence};
+use crate::sequence::{Second, Sequence};
 use crate::space::Space;
 use crate::writer::{BufferCounters, Writer};
 use crate::{extents, quarantine, restamp, schema, tally};
@@ -87,23 +88,23 @@ impl Buffer {
             path: config.path.clone(),
             source,
         };
-        let (roster, mut numbered) = Roster::open(&config.path).map_err(folder)?;
+        let (roster, mut known) = Roster::open(&config.path).map_err(folder)?;
         if quarantine::is_noted(&config.path) {
-            numbered.extend(quarantine::set_aside(&config.path).await?);
+            known.add(quarantine::set_aside(&config.path).await?);
         }
         let mut ballast = true;
-        let database = match Database::open(config, &clock, &lock, &numbered).await {
+        let database = match Database::open(config, &clock, &lock, &known).await {
             Err(error) if error.is_damage() => {
                 tracing::error!("{error}");
-                numbered.extend(quarantine::set_aside(&config.path).await?);
-                Database::open(config, &clock, &lock, &numbered).await?
+                known.add(quarantine::set_aside(&config.path).await?);
+                Database::open(config, &clock, &lock, &known).await?
             }
             Err(error) if error.is_full() => {
                 tracing::error!("{error}: the ballast is given up for it");
                 // Laid again when there is room.
                 ballast = false;
                 Space::new(&config.path, config.quota_bytes).drop_ballast();
-                Database::open(config, &clock, &lock, &numbered).await?
+                Database::open(config, &clock, &lock, &known).await?
             }
             other => other?,
         };
@@ -201,7 +202,7 @@ impl Database {
         config: &Config,
         clock: &Arc<dyn Clock>,
         lock: &Lock,
-        numbered: &[Extent],
+        known: &Aside,
     ) -> Result<Self, Error> {
         let path = &config.path;
         let open = |source| Error::Open {
@@ -214,7 +215,7 @@ impl Database {
         schema::bring_up_to_date(&mut writer).await?;
         let mut names = Names::read(&mut writer).await?;
         // One after the other: two sources may name the same rows.
-        for numbered in numbered {
+        for numbered in &known.numbered {
             let found = extents::read(&mut writer, &names).await?;
             let found: Vec<_> = found.into_values().collect();
             for gone in roster::missing(std::slice::from_ref(numbered), &found) {
@@ -223,7 +224,7 @@ impl Database {
                     .map_err(Error::Commit)?;
             }
         }
-        let epoch = begin(&mut writer, &**clock, lock.newest_epoch())
+        let epoch = first_begin(&mut writer, &mut names, known, (&**clock, lock))
             .await
             .map_err(Error::Commit)?;
         lock.remember(epoch.ordinal);
@@ -252,6 +253,28 @@ impl Database {
             hasher,
         })
     }
+}
+
+/// As [`begin`]. In a new database it also counts the messages that waited in the one before: they are gone.
+async fn first_begin(
+    connection: &mut SqliteConnection,
+    names: &mut Names,
+    known: &Aside,
+    (clock, lock): (&dyn Clock, &Lock),
+) -> Result<Epoch, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    // Entries for rows that are gone brought epochs that were never opened here.
+    let opened: i64 = sqlx::query_scalar("SELECT count(*) FROM epoch WHERE opened > 0")
+        .fetch_one(&mut *transaction)
+        .await?;
+    if opened == 0
+        && let Some(inboxes) = &known.inboxes
+    {
+        quarantine::count(&mut transaction, names, inboxes, clock.wall_time()).await?;
+    }
+    let epoch = begin(&mut transaction, clock, lock.newest_epoch()).await?;
+    transaction.commit().await?;
+    Ok(epoch)
 }
 
 /// Writes a new epoch before anything can be numbered in it. It comes after all others, and after `newest`.

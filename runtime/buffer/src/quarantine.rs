@@ -1,7 +1,7 @@
 //! A damaged database is set aside, and a new one takes its place: a gateway far from anyone goes on by itself.
 //!
 //! What can still be read of it says which rows are gone; each stream and epoch gets an entry of the loss ledger for
-//! them. The file stays for whoever wants to look at it, until the next one is set aside.
+//! them, and messages that waited for their modules are counted. The file stays for whoever wants to look at it, until the next one is set aside.
 //!
 //! Damage that shows only while running ends the process, after it was noted in a file beside the database: the next start
 //! would not see it otherwise, and the one after would run into it again.
@@ -11,15 +11,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tidegate_record::{Class, Reason, StoredRow, WallTime};
+use tidegate_record::{Class, Name, Reason, StoredRow, WallTime};
 
 use crate::error::Error;
 use crate::extents;
+use crate::inbox::Inboxes;
 use crate::names::Names;
 use crate::roster::Gone;
 use crate::rows::{self, Placed};
 use crate::schema;
 use crate::sequence::Extent;
+use crate::tally::{self, Tallies, Tally};
 
 /// Notes that the database is damaged, for the next start.
 pub(crate) fn note(path: &Path, error: &Error) {
@@ -35,11 +37,28 @@ pub(crate) fn is_noted(path: &Path) -> bool {
     noted(path).exists()
 }
 
-/// Moves the database aside. Answers with what is gone with it, as far as that can be read.
+/// What was in a database, as far as that is known from elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    /// How far its rows were numbered.
+    pub(crate) numbered: Vec<Extent>,
+    /// Messages that waited in it for their modules; none when nobody knows.
+    pub(crate) inboxes: Option<Vec<(Name, u64)>>,
+}
+
+impl Aside {
+    /// With what another source knows: more numbers, and of the inboxes the later word.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.numbered.extend(other.numbered);
+        self.inboxes = other.inboxes.or(self.inboxes.take());
+    }
+}
+
+/// Moves the database aside.
 ///
 /// # Errors
 /// When it cannot be moved.
-pub(crate) async fn set_aside(path: &Path) -> Result<Vec<Extent>, Error> {
+pub(crate) async fn set_aside(path: &Path) -> Result<Aside, Error> {
     let aside = with_suffix(path, ".quarantine");
     for suffix in ["", "-wal", "-shm"] {
         let (from, to) = (with_suffix(path, suffix), with_suffix(&aside, suffix));
@@ -62,16 +81,41 @@ pub(crate) async fn set_aside(path: &Path) -> Result<Vec<Extent>, Error> {
     );
     Ok(readable(&aside).await.unwrap_or_else(|error| {
         tracing::error!("which rows were in it cannot be read: {error}");
-        Vec::new()
+        Aside::default()
     }))
 }
 
-async fn readable(aside: &Path) -> Result<Vec<Extent>, Error> {
+async fn readable(aside: &Path) -> Result<Aside, Error> {
     let mut connection = schema::reader(aside).connect().await.map_err(Error::Read)?;
     let names = Names::read(&mut connection).await?;
     let extents = extents::read(&mut connection, &names).await?;
+    let inboxes = Inboxes::read(&mut connection, &names, 0).await;
     connection.close().await.map_err(Error::Read)?;
-    Ok(extents.into_values().collect())
+    Ok(Aside {
+        numbered: extents.into_values().collect(),
+        inboxes: inboxes.ok().map(|inboxes| inboxes.waiting()),
+    })
+}
+
+/// Counts messages that waited for their modules and are gone: they were acknowledged.
+pub(crate) async fn count(
+    connection: &mut SqliteConnection,
+    names: &mut Names,
+    inboxes: &[(Name, u64)],
+    now: WallTime,
+) -> Result<(), sqlx::Error> {
+    let mut tallies = Tallies::new();
+    for (module, messages) in inboxes {
+        let lost = Tally {
+            of: module.clone(),
+            reason: Reason::Quarantined.as_str().to_owned(),
+            messages: *messages,
+            bytes: 0,
+            last: now,
+        };
+        tally::add(&mut tallies, lost);
+    }
+    tally::write(connection, names, &tallies).await
 }
 
 /// Enters what is gone: how far the centre held it, and in the ledger the rows that it lacked.

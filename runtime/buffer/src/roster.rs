@@ -11,8 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use minicbor::{Decode, Encode};
-use tidegate_record::StreamEpoch;
+use tidegate_record::{Name, StreamEpoch};
 
+use crate::quarantine::Aside;
 use crate::sequence::{Destination, Extent, Second, Sequence};
 
 /// Longest file that is read back: more than 10,000 places.
@@ -35,6 +36,9 @@ struct Page {
     turn: u64,
     #[n(1)]
     places: Vec<Numbered>,
+    /// Messages that wait for their modules.
+    #[n(2)]
+    inboxes: Option<Vec<(Name, u64)>>,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -50,11 +54,11 @@ struct Numbered {
 }
 
 impl Roster {
-    /// Opens it. Answers with what was numbered when it was last written.
+    /// Opens it. Answers with what there was when it was last written.
     ///
     /// # Errors
     /// When the files cannot be opened.
-    pub(crate) fn open(database: &Path) -> io::Result<(Self, Vec<Extent>)> {
+    pub(crate) fn open(database: &Path) -> io::Result<(Self, Aside)> {
         let open = |extension| {
             OpenOptions::new()
                 .create(true)
@@ -71,6 +75,7 @@ impl Roster {
             .unwrap_or(Page {
                 turn: 0,
                 places: Vec::new(),
+                inboxes: None,
             });
         let extents = newest.places.into_iter().map(|numbered| Extent {
             mark: numbered.mark,
@@ -83,11 +88,15 @@ impl Roster {
             turn: newest.turn,
             failing: false,
         };
-        Ok((roster, extents.collect()))
+        let aside = Aside {
+            numbered: extents.collect(),
+            inboxes: newest.inboxes,
+        };
+        Ok((roster, aside))
     }
 
     /// Writes what waits now. If that fails, damage later may go without an entry, and nothing else.
-    pub(crate) fn write(&mut self, sequence: &Sequence) {
+    pub(crate) fn write(&mut self, sequence: &Sequence, inboxes: Vec<(Name, u64)>) {
         self.turn = self.turn.wrapping_add(1);
         let now = sequence.epoch();
         let mirrored = sequence.second() == Some(Second::Mirror);
@@ -107,6 +116,7 @@ impl Roster {
         let page = Page {
             turn: self.turn,
             places: places.collect(),
+            inboxes: Some(inboxes),
         };
         let [even, odd] = &self.files;
         let file = if self.turn.is_multiple_of(2) {
@@ -179,7 +189,7 @@ mod tests {
     use super::*;
     use crate::restamp::Boots;
     use std::collections::BTreeMap;
-    use tidegate_record::{Epoch, Name};
+    use tidegate_record::Epoch;
 
     fn extent(last: u64) -> Extent {
         let epoch = Epoch {
@@ -211,13 +221,17 @@ mod tests {
     fn the_newest_whole_page_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("buffer.db");
-        let (mut roster, numbered) = Roster::open(&database).unwrap();
-        assert!(numbered.is_empty());
+        let (mut roster, before) = Roster::open(&database).unwrap();
+        assert!(before.numbered.is_empty() && before.inboxes.is_none());
+        let module = Name::new("slow").unwrap();
         for last in 10..=15 {
-            roster.write(&sequence(last));
+            roster.write(&sequence(last), vec![(module.clone(), last * 2)]);
         }
-        let last = |numbered: Vec<Extent>| {
-            numbered
+        let inboxes = Roster::open(&database).unwrap().1.inboxes;
+        assert_eq!(inboxes, Some(vec![(module, 30)]));
+        let last = |aside: Aside| {
+            aside
+                .numbered
                 .iter()
                 .map(|extent| extent.last)
                 .collect::<Vec<_>>()

@@ -261,11 +261,12 @@ impl Writer {
 
     /// It is on disk: says so to the sources, the readers and the counters.
     fn report(&mut self, group: &mut Group) {
-        self.roster.write(&self.shared.sequence());
         if let Some(epoch) = group.epoch.take() {
             self.lock.remember(epoch.ordinal);
         }
         self.shared.report_inboxes(&group.inboxes);
+        let inboxes = self.shared.inboxes.borrow().waiting();
+        self.roster.write(&self.shared.sequence(), inboxes);
         let counters = &self.shared.counters;
         counters.commits.fetch_add(1, Ordering::Relaxed);
         let now = self.commits.clock.boot_time();

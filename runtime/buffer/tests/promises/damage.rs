@@ -4,7 +4,7 @@ use std::io::{Seek, SeekFrom, Write};
 
 use tidegate_record::{Applied, Class, Content, Mark, Outbox, Reason, StateChange};
 
-use crate::rig::{Open, Rig, name, nothing};
+use crate::rig::{Open, Rig, name, nothing, record};
 
 /// Pseudo-random numbers from a seed (splitmix64).
 struct Random(u64);
@@ -218,4 +218,39 @@ async fn a_module_whose_state_is_damaged_starts_without_any_of_it() {
     // As it was written, and as an earlier version wrote it.
     assert_eq!(state_after("UPDATE state SET sum = sum").await, (2, 2));
     assert_eq!(state_after("UPDATE state SET sum = NULL").await, (2, 2));
+}
+
+/// Messages that are counted as gone with a database whose files `damage` has changed, after three restarts.
+async fn counted_after(damage: impl Fn(&Rig)) -> u64 {
+    let rig = Rig::new();
+    let open = rig.open().await;
+    open.commit(Applied {
+        spilled: (0..7).map(|_| record("t", vec![1; 100])).collect(),
+        ..nothing()
+    })
+    .await;
+    open.close().await;
+    damage(&rig);
+    for _ in 0..3 {
+        rig.open().await.close().await;
+    }
+    let open = rig.open().await;
+    let tallies = open.handle.tallies();
+    open.close().await;
+    let gone = tallies.iter().filter(|tally| tally.reason == "quarantined");
+    gone.map(|tally| tally.messages).sum()
+}
+
+#[tokio::test]
+async fn messages_that_waited_in_a_database_that_is_gone_are_counted_once() {
+    let path = |rig: &Rig| rig.config().path;
+    let unreadable = |rig: &Rig| std::fs::write(path(rig), b"not a database").unwrap();
+    assert_eq!(counted_after(unreadable).await, 7);
+    assert_eq!(
+        counted_after(|rig| std::fs::remove_file(path(rig)).unwrap()).await,
+        7
+    );
+    let noted = |rig: &Rig| std::fs::write(path(rig).with_extension("damaged"), b"").unwrap();
+    assert_eq!(counted_after(noted).await, 7);
+    assert_eq!(counted_after(|_| ()).await, 0);
 }
