@@ -8,7 +8,7 @@ use tidegate_bundle::{
     Deployment, Envelope, JUMP_MAX, Nonce, Now, Root, SigningKey, Target, Trust, VerifiedStatus,
 };
 
-use crate::fixture::{Fleet, fleet};
+use crate::fixture::Fleet;
 use crate::forms::status;
 use crate::site::{
     CREATED, MODULE, Signed, Site, deployment, downgrade, signed_as, signed_release, site,
