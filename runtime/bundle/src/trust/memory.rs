@@ -12,7 +12,7 @@ use super::{DENIED_MAX, Trust, VerifiedDeployment};
 use crate::json::{self, Fields, Item};
 use crate::{Digest, Error, Refusal, VerifiedRoot, text};
 
-/// Largest memory in bytes: a root, and the counters of [`MODULES_MAX`] modules.
+/// Largest memory in bytes: a root, and the counters of 4,096 modules.
 pub const TRUST_BYTES_MAX: usize = 1024 * 1024;
 
 /// Most modules whose counters are remembered; none is ever forgotten.
