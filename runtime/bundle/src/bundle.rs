@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::release::{self, ARTIFACTS_MAX, Artifact, ArtifactKind, Release};
 use crate::tar::{self, Entry};
-use crate::{Digest, Error, SigningKey, VerifiedRoot};
+use crate::{Digest, Error, Refusal, SigningKey, VerifiedDeployment, VerifiedRoot};
 
 /// Largest bundle in bytes. It is held in memory whole; nothing in it is compressed, so nothing grows.
 pub const BUNDLE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -28,6 +28,7 @@ pub struct UnverifiedBundle {
 #[derive(Debug)]
 pub struct VerifiedBundle {
     bytes: Vec<u8>,
+    document: Entry,
     artifacts: Vec<Entry>,
     component: usize,
     release: Release,
@@ -87,6 +88,25 @@ impl UnverifiedBundle {
     /// `digest-mismatch` for the artifacts.
     pub fn verify(self, root: &VerifiedRoot) -> Result<VerifiedBundle, Error> {
         let (release, digest) = release::verify(body(&self.bytes, &self.release), root)?;
+        self.complete(release, digest)
+    }
+
+    /// Verifies the bundle as one of a deployment, which names its release by digest. So a bundle that was accepted
+    /// once still opens when the key that signed it is no publisher's any more.
+    ///
+    /// # Errors
+    ///
+    /// `unexpected-release` if the deployment does not name it; as [`UnverifiedBundle::verify`] for the artifacts.
+    pub fn verify_deployed(self, deployment: &VerifiedDeployment) -> Result<VerifiedBundle, Error> {
+        let (release, digest) = release::read_unverified(body(&self.bytes, &self.release))?;
+        if deployment.release(digest).is_none() {
+            return Err(Refusal::UnexpectedRelease { digest }.into());
+        }
+        self.complete(release, digest)
+    }
+
+    /// Holds every artifact against a release that is trusted.
+    fn complete(self, release: Release, digest: Digest) -> Result<VerifiedBundle, Error> {
         let names = release.artifacts.iter().map(artifact_name);
         let mut entries = self.artifacts.iter();
         for (artifact, name) in release.artifacts.iter().zip(names) {
@@ -118,6 +138,7 @@ impl UnverifiedBundle {
             .unwrap_or_default();
         Ok(VerifiedBundle {
             bytes: self.bytes,
+            document: self.release,
             artifacts: self.artifacts,
             component,
             release,
@@ -131,7 +152,8 @@ impl UnverifiedBundle {
     ///
     /// Any reason of the release document's form.
     pub fn unverified_release(&self) -> Result<Release, Error> {
-        release::read_unverified(body(&self.bytes, &self.release))
+        let (release, _) = release::read_unverified(body(&self.bytes, &self.release))?;
+        Ok(release)
     }
 
     /// Bytes that stand in the bundle under a digest, whether or not they have it.
@@ -150,6 +172,12 @@ impl VerifiedBundle {
     #[must_use]
     pub fn release(&self) -> &Release {
         &self.release
+    }
+
+    /// The release document as it was signed, to present beside a deployment.
+    #[must_use]
+    pub fn document(&self) -> &[u8] {
+        body(&self.bytes, &self.document)
     }
 
     /// The SHA-256 of the signed release document, which names everything else by digest: the identity of the bundle.

@@ -76,17 +76,21 @@ impl Envelope {
         payload: Vec<u8>,
         keys: &[&SigningKey],
     ) -> Self {
-        let message = signed_bytes(payload_type, &payload);
-        let signatures = keys
-            .iter()
-            .map(|key| (key.public_key().id(), key.sign(&message)))
-            .collect();
-        Self {
+        let mut envelope = Self {
             document,
             payload_type: payload_type.to_owned(),
             payload,
-            signatures,
-        }
+            signatures: Vec::new(),
+        };
+        keys.iter().for_each(|key| envelope.cosign(key));
+        envelope
+    }
+
+    /// Adds the signature of one more key, for signers who are not in one place.
+    pub fn cosign(&mut self, key: &SigningKey) {
+        let message = signed_bytes(&self.payload_type, &self.payload);
+        self.signatures
+            .push((key.public_key().id(), key.sign(&message)));
     }
 
     /// The envelope as JSON.

@@ -2,7 +2,7 @@
 //!
 //! The sentence is for people and may change; [`Error::reason`] is for programs, reports and tests and does not.
 
-use crate::{Digest, KeyId};
+use crate::{Digest, KeyId, Refusal};
 
 /// Why something was refused. Nothing of what was refused has been used.
 #[derive(Debug, thiserror::Error)]
@@ -188,9 +188,12 @@ pub enum Error {
         /// Preface or piece.
         what: &'static str,
     },
-    /// The system has no random numbers for a new key.
-    #[error("no random numbers for a new key: {0}")]
+    /// The system has no random numbers for a new key or nonce.
+    #[error("no random numbers: {0}")]
     NoRandom(String),
+    /// Genuine, and against a rule: not for this gateway, not now, or not any more.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 impl Error {
@@ -221,6 +224,7 @@ impl Error {
             Self::WrongRecipient { .. } => "wrong-recipient",
             Self::Unsealable { .. } => "unsealable",
             Self::NoRandom(_) => "no-random",
+            Self::Refused(refusal) => refusal.reason(),
         }
     }
 

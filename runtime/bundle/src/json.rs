@@ -5,10 +5,12 @@
 //! value. A document is read field by field with [`Fields`]; each refusal names the place.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::Error;
+use crate::{Error, text};
 
 /// Reads one JSON value of a document.
 pub(crate) fn read(document: &'static str, bytes: &[u8]) -> Result<Item, Error> {
@@ -29,6 +31,11 @@ pub(crate) fn read(document: &'static str, bytes: &[u8]) -> Result<Item, Error> 
         path: String::new(),
         value,
     })
+}
+
+/// Writes the body of a document.
+pub(crate) fn write(document: &'static str, body: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(body).map_err(|source| Error::NotJson { document, source })
 }
 
 /// A value and the place where it stands.
@@ -100,6 +107,49 @@ impl Item {
         }
     }
 
+    /// A whole number from 1 on.
+    pub(crate) fn positive(self) -> Result<u64, Error> {
+        match self.value {
+            Value::Integer(0) => Err(self.refuse("must be at least 1")),
+            _ => self.integer(),
+        }
+    }
+
+    /// A whole number of this range.
+    pub(crate) fn within(self, range: RangeInclusive<u64>) -> Result<u64, Error> {
+        match self.value {
+            Value::Integer(value) if range.contains(&value) => Ok(value),
+            _ => {
+                let (from, to) = range.into_inner();
+                Err(self.refuse(format!("must be a whole number from {from} to {to}")))
+            }
+        }
+    }
+
+    pub(crate) fn boolean(self) -> Result<bool, Error> {
+        match self.value {
+            Value::Boolean(value) => Ok(value),
+            _ => Err(self.refuse("must be true or false")),
+        }
+    }
+
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.value, Value::Text(_))
+    }
+
+    /// What one of these words stands for.
+    pub(crate) fn word<T: Copy>(self, words: &[(&str, T)]) -> Result<T, Error> {
+        let known = |text: &str| words.iter().find(|(word, _)| *word == text);
+        let found = match &self.value {
+            Value::Text(text) => known(text),
+            _ => None,
+        };
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            self.refuse(format!("must be one of {}", words.join(", ")))
+        })
+    }
+
     pub(crate) fn text(self) -> Result<String, Error> {
         match self.value {
             Value::Text(text) => Ok(text),
@@ -117,6 +167,10 @@ impl Item {
             _ => return Err(self.refuse("must be a string")),
         }
         self.text()
+    }
+
+    pub(crate) fn name(self) -> Result<String, Error> {
+        self.checked_text(text::check_name)
     }
 
     /// A list of texts, none of them twice.
@@ -238,10 +292,11 @@ fn first_byte_after(bytes: &[u8]) -> usize {
 #[derive(Debug, Clone)]
 enum Value {
     Integer(u64),
+    Boolean(bool),
     Text(String),
     List(Vec<Value>),
     Object(Vec<(String, Value)>),
-    /// `null`, `true`, fractions, negative numbers: no field of ours is one of them.
+    /// `null`, fractions, negative numbers: no field of ours is one of them.
     Other,
 }
 
@@ -284,8 +339,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Object(fields))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Boolean(value))
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Value, E> {

@@ -162,19 +162,17 @@ pub(crate) fn verify(bytes: &[u8], root: &VerifiedRoot) -> Result<(Release, Dige
     Ok((release, Digest::of(payload)))
 }
 
-/// Reads a release whose signatures nobody checked.
-pub(crate) fn read_unverified(bytes: &[u8]) -> Result<Release, Error> {
+/// Reads a release without a look at its signatures: to show it, or because its digest is already trusted.
+pub(crate) fn read_unverified(bytes: &[u8]) -> Result<(Release, Digest), Error> {
     let envelope = Envelope::read(DOCUMENT, bytes)?;
     envelope.check_type(RELEASE_TYPE)?;
-    read(envelope.unverified_payload())
+    let payload = envelope.unverified_payload();
+    Ok((read(payload)?, Digest::of(payload)))
 }
 
 /// Signs a release; refuses to write one that [`verify`] would refuse for its form.
 pub(crate) fn sign(release: &Release, keys: &[&SigningKey]) -> Result<Vec<u8>, Error> {
-    let payload = serde_json::to_vec(release).map_err(|source| Error::NotJson {
-        document: DOCUMENT,
-        source,
-    })?;
+    let payload = json::write(DOCUMENT, release)?;
     read(&payload)?;
     Envelope::sign(DOCUMENT, RELEASE_TYPE, payload, keys).write()
 }
@@ -195,7 +193,7 @@ fn read(payload: &[u8]) -> Result<Release, Error> {
             .optional("description")
             .map(|item| item.checked_text(text::check_line))
             .transpose()?,
-        counter: read_positive(fields.required("counter")?)?,
+        counter: fields.required("counter")?.positive()?,
         world,
         artifacts: read_artifacts(fields.required("artifacts")?)?,
         capabilities: read_capabilities(fields.required("capabilities")?)?,
@@ -286,7 +284,7 @@ fn read_capabilities(item: Item) -> Result<Capabilities, Error> {
 
 fn read_limits(item: Item) -> Result<Limits, Error> {
     let mut fields = item.fields()?;
-    let memory_bytes = read_positive(fields.required("memory_bytes")?)?;
+    let memory_bytes = fields.required("memory_bytes")?.positive()?;
     let state_bytes = fields.required("state_bytes")?.integer()?;
     fields.end()?;
     Ok(Limits {
@@ -344,12 +342,4 @@ fn read_config(item: Item) -> Result<BTreeMap<String, String>, Error> {
         config.insert(key, item.text()?);
     }
     Ok(config)
-}
-
-fn read_positive(item: Item) -> Result<u64, Error> {
-    let zero = item.refuse("must be at least 1");
-    match item.integer()? {
-        0 => Err(zero),
-        value => Ok(value),
-    }
 }

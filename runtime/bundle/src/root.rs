@@ -2,7 +2,8 @@
 //!
 //! A gateway's first root is put there by its operator and carries its own keys, so it is parsed before its signatures
 //! are checked; they prove that its holders agreed on it, and its [`VerifiedRoot::digest`] can be compared by eye.
-//! `expires` is advice: a gateway without a clock goes on, and reports it.
+//! `expires` is advice: a gateway without a clock goes on, and reports it. Every later root comes by rotation, under the
+//! keys of the one before ([`VerifiedRoot::next`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use crate::{Digest, Envelope, Error, KeyId, PublicKey, Signers, SigningKey, text
 
 /// DSSE payload type of the root document.
 pub const ROOT_TYPE: &str = "application/vnd.tidegate.root.v1+json";
-const DOCUMENT: &str = "root document";
+pub(crate) const DOCUMENT: &str = "root document";
 
 /// The root document.
 #[derive(Debug, Clone, Serialize)]
@@ -76,10 +77,7 @@ impl Root {
     ///
     /// Whatever [`VerifiedRoot::open`] would say to the result, so nobody can write a root that no gateway takes.
     pub fn sign(&self, keys: &[&SigningKey]) -> Result<Vec<u8>, Error> {
-        let payload = serde_json::to_vec(self).map_err(|source| Error::NotJson {
-            document: DOCUMENT,
-            source,
-        })?;
+        let payload = json::write(DOCUMENT, self)?;
         let bytes = Envelope::sign(DOCUMENT, ROOT_TYPE, payload, keys).write()?;
         VerifiedRoot::open(&bytes)?;
         Ok(bytes)
@@ -93,6 +91,15 @@ impl Root {
             keys: role.key_ids.iter().filter_map(key).collect(),
             threshold: role.threshold,
         }
+    }
+
+    /// The signers of a role that a fleet need not have. Without it, nobody can sign.
+    pub(crate) fn signers_of(&self, role: Option<&Role>) -> Signers<'_> {
+        let nobody = || Signers {
+            keys: BTreeMap::new(),
+            threshold: 1,
+        };
+        role.map_or_else(nobody, |role| self.signers(role))
     }
 
     /// How many of these keys may sign releases of a module.
@@ -109,13 +116,13 @@ impl Root {
             .count()
     }
 
-    fn read(payload: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn read(payload: &[u8]) -> Result<Self, Error> {
         let mut fields = json::read(DOCUMENT, payload)?.fields()?;
         let fleet_id = fields
             .required("fleet_id")?
             .checked_text(text::check_name)?;
-        let version = positive(fields.required("version")?)?;
-        let epoch = positive(fields.required("epoch")?)?;
+        let version = fields.required("version")?.positive()?;
+        let epoch = fields.required("epoch")?.positive()?;
         let keys = read_keys(fields.required("keys")?)?;
         let mut roles = fields.required("roles")?.fields()?;
         let min_runtime_version = fields
@@ -154,8 +161,8 @@ impl Root {
 /// A root document that its own root role signed.
 #[derive(Debug, Clone)]
 pub struct VerifiedRoot {
-    root: Root,
-    digest: Digest,
+    pub(crate) root: Root,
+    pub(crate) digest: Digest,
 }
 
 impl VerifiedRoot {
@@ -184,14 +191,6 @@ impl VerifiedRoot {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
-    }
-}
-
-fn positive(item: Item) -> Result<u64, Error> {
-    let zero = item.refuse("must be at least 1");
-    match item.integer()? {
-        0 => Err(zero),
-        value => Ok(value),
     }
 }
 

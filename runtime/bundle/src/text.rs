@@ -82,6 +82,26 @@ pub fn check_filter(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether every topic that matches `narrow` also matches `wide`; both passed [`check_filter`].
+///
+/// Topics that begin with `$` are the broker's own, and no wildcard in the first level reaches them.
+#[must_use]
+pub fn filter_covers(wide: &str, narrow: &str) -> bool {
+    if narrow.starts_with('$') && wide.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut theirs = narrow.split('/');
+    for level in wide.split('/') {
+        match (level, theirs.next()) {
+            ("#", _) => return true,
+            ("+", Some(their)) if their != "#" => {}
+            (ours, Some(their)) if ours == their => {}
+            _ => return false,
+        }
+    }
+    theirs.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +141,26 @@ mod tests {
         }
         for wrong in ["", "a#", "#/a", "a/b+", "a\n", "a\0"] {
             assert!(check_filter(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_covers_what_is_inside_of_it_and_nothing_else() {
+        for (wide, narrow, covered) in [
+            ("alarms/#", "alarms/pump", true),
+            ("alarms/#", "alarms", true),
+            ("alarms/#", "alarms/+/high", true),
+            ("alarms/+", "alarms/pump", true),
+            ("alarms/+", "alarms/#", false),
+            ("alarms/+", "alarms/pump/high", false),
+            ("alarms/pump", "alarms/+", false),
+            ("a", "a", true),
+            ("#", "a/b", true),
+            ("#", "$SYS/a", false),
+            ("+/a", "$SYS/a", false),
+            ("$SYS/#", "$SYS/a", true),
+        ] {
+            assert_eq!(filter_covers(wide, narrow), covered, "{wide} {narrow}");
         }
     }
 }
