@@ -70,6 +70,9 @@ pub(crate) async fn make_room(
 }
 
 /// Deletes the oldest rows up to `to`, which a centre holds.
+///
+/// In two plain statements: one that does both (`DELETE … RETURNING`) is a savepoint to SQLite, and then the pages that it
+/// frees are written to the log and into the database once more, which doubles what the deletion writes.
 async fn forget(
     connection: &mut SqliteConnection,
     place: Place,
@@ -77,8 +80,7 @@ async fn forget(
     shared: &Shared,
 ) -> Result<(), sqlx::Error> {
     let deleted: Vec<(i64, i64, i64)> = sqlx::query_as(
-        "DELETE FROM row WHERE stream = ?1 AND epoch = ?2 AND seq <= ?3 AND seq IN \
-         (SELECT seq FROM row WHERE stream = ?1 AND epoch = ?2 ORDER BY seq LIMIT ?4) RETURNING seq, class, length(body)",
+        "SELECT seq, class, length(body) FROM row WHERE stream = ? AND epoch = ? AND seq <= ? ORDER BY seq LIMIT ?",
     )
     .bind(place.0)
     .bind(place.1.cast_signed())
@@ -86,7 +88,10 @@ async fn forget(
     .bind(i64::try_from(ROWS_PER_STEP).unwrap_or(i64::MAX))
     .fetch_all(&mut *connection)
     .await?;
-    let last = deleted.iter().map(|(seq, ..)| seq.unsigned_abs()).max();
+    let last = deleted.last().map(|(seq, ..)| seq.unsigned_abs());
+    if let Some(last) = last {
+        delete(connection, place, 0, last).await?;
+    }
     {
         let mut sequence = shared.sequence();
         let Some(extent) = sequence.extent_mut(place) else {
@@ -179,7 +184,7 @@ impl Block {
             if !goes(first) {
                 continue;
             }
-            self.delete(connection, first.seq, last.seq).await?;
+            delete(connection, self.place, first.seq, last.seq).await?;
             for row in run {
                 let bytes = rows::bytes(row);
                 self.account(shared, |extent| extent.usage.remove(row.class, bytes));
@@ -194,27 +199,27 @@ impl Block {
         Ok(())
     }
 
-    async fn delete(
-        &self,
-        connection: &mut SqliteConnection,
-        first: u64,
-        last: u64,
-    ) -> Result<(), sqlx::Error> {
-        let query =
-            sqlx::query("DELETE FROM row WHERE stream = ? AND epoch = ? AND seq BETWEEN ? AND ?");
-        let query = query
-            .bind(self.place.0)
-            .bind(self.place.1.cast_signed())
-            .bind(first.cast_signed())
-            .bind(last.cast_signed());
-        query.execute(connection).await.map(drop)
-    }
-
     fn account(&self, shared: &Shared, change: impl FnOnce(&mut Extent)) {
         if let Some(extent) = shared.sequence().extent_mut(self.place) {
             change(extent);
         }
     }
+}
+
+async fn delete(
+    connection: &mut SqliteConnection,
+    place: Place,
+    first: u64,
+    last: u64,
+) -> Result<(), sqlx::Error> {
+    let query =
+        sqlx::query("DELETE FROM row WHERE stream = ? AND epoch = ? AND seq BETWEEN ? AND ?");
+    let query = query
+        .bind(place.0)
+        .bind(place.1.cast_signed())
+        .bind(first.cast_signed())
+        .bind(last.cast_signed());
+    query.execute(connection).await.map(drop)
 }
 
 /// The first row of the newest span.

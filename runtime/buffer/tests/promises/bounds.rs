@@ -150,7 +150,7 @@ async fn the_profile_for_flash_writes_small_marks_with_the_next_rows_and_large_o
     } = buffer.await.unwrap().start();
     #[allow(clippy::disallowed_methods, reason = "joined below")]
     let writer = tokio::spawn(writer.run());
-    applied.send(rig.applied(0, 500)).await.unwrap();
+    applied.send(rig.applied(0, 2000)).await.unwrap();
     handle.flushed().await.unwrap();
     let of = handle.known(true).remove(0);
     let mark = |seq| {
@@ -164,10 +164,10 @@ async fn the_profile_for_flash_writes_small_marks_with_the_next_rows_and_large_o
         commits.load(std::sync::atomic::Ordering::SeqCst)
     };
     let before = commits();
-    handle.acknowledged(&mark(200)).await.unwrap();
+    handle.acknowledged(&mark(1500)).await.unwrap();
     assert_eq!(commits(), before + 1);
     // A small one shares the commit of rows that come after it.
-    let small = mark(220);
+    let small = mark(1600);
     let (moved, ()) = tokio::join!(handle.acknowledged(&small), async {
         tokio::task::yield_now().await;
         applied.send(rig.applied(1, 1)).await.unwrap();
