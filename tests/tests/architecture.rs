@@ -24,6 +24,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidegate-buffer", &["tidegate-record"]),
     ("tidegate-uplink", &["tidegate-record", "tidegate-wire"]),
     (
+        "tidegate-update",
+        &["tidegate-bundle", "tidegate-record", "tidegate-settings"],
+    ),
+    (
         "tidegate",
         &[
             "tidegate-buffer",
