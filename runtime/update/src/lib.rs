@@ -22,7 +22,7 @@
 //! - `client`: drives everything below
 //!   - `open`: what the folder holds; `take`: what a source has; `code`: what can be run; `frozen`: when nothing is taken
 //! - `machine`: the update machine, pure
-//!   - `set`: a deployment as it knows it
+//!   - `event`: what it hears and says; `candidate`: a deployment on its way; `set`: what a deployment is made of
 //! - `policy`: what the site permits, and how permissions differ; `read`: the policy file
 //! - `state`: what lasts, in two generations
 //! - `store`: blobs by their digest
