@@ -195,6 +195,12 @@ pub enum Refusal {
         /// Name of the stream.
         stream: String,
     },
+    /// There is no room to remember the counters of more modules.
+    #[error("this gateway would have to remember more than {limit} modules")]
+    TooManyModules {
+        /// How many it remembers.
+        limit: usize,
+    },
     /// The time document answers another question.
     #[error("the time document does not have the nonce that was asked with")]
     WrongNonce,
@@ -239,6 +245,7 @@ impl Refusal {
             Self::DowngradeNotSigned { .. } => "downgrade-not-signed",
             Self::NotAsked { .. } => "not-asked",
             Self::UnknownStream { .. } => "unknown-stream",
+            Self::TooManyModules { .. } => "too-many-modules",
             Self::WrongNonce => "wrong-nonce",
             Self::NotRemembered { .. } => "not-remembered",
             Self::MemoryDamaged { .. } => "memory-damaged",

@@ -1,6 +1,6 @@
 //! Taking a deployment: the rules, in the order in which they are held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Gateway, JUMP_MAX, Now, Trust, check_gateway};
 use crate::deployment::{self, DEPLOYMENT_TYPE, DeployedModule, Deployment, Target};
@@ -72,7 +72,7 @@ impl Trust {
     ///
     /// As [`Trust::check_deployment`]; any reason of a release document; `missing-release`, `unexpected-release`,
     /// `conflicting-releases`, `not-asked`, `unknown-stream`, `release-rollback`, `release-jump`,
-    /// `downgrade-not-signed`; `too-large` if the memory would be.
+    /// `downgrade-not-signed`, `too-many-modules`.
     pub fn accept_deployment(
         &mut self,
         gateway: &Gateway,
@@ -317,12 +317,15 @@ fn resolve(
             return Err(Refusal::UnexpectedRelease { digest }.into());
         }
     }
-    for module in &deployment.modules {
-        let digest = module.release;
-        let release = releases.get(&digest);
-        module.check(release.ok_or(Refusal::MissingRelease { digest })?)?;
+    if let Some(&digest) = named.iter().find(|digest| !releases.contains_key(digest)) {
+        return Err(Refusal::MissingRelease { digest }.into());
     }
-    let mut modules = std::collections::BTreeSet::new();
+    for module in &deployment.modules {
+        if let Some(release) = releases.get(&module.release) {
+            module.check(release)?;
+        }
+    }
+    let mut modules = BTreeSet::new();
     match releases
         .values()
         .find(|release| !modules.insert(&release.module))

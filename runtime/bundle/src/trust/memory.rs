@@ -12,7 +12,7 @@ use super::{DENIED_MAX, Trust, VerifiedDeployment};
 use crate::json::{self, Fields, Item};
 use crate::{Digest, Error, Refusal, VerifiedRoot, text};
 
-/// Largest memory in bytes: a root, and the counters of [`MODULES_MAX`] modules.
+/// Largest memory in bytes: a root, and the counters of 4,096 modules.
 pub const TRUST_BYTES_MAX: usize = 1024 * 1024;
 
 /// Most modules whose counters are remembered; none is ever forgotten.
@@ -91,14 +91,9 @@ impl Memory {
         accepted: &VerifiedDeployment,
         counters: BTreeMap<String, u64>,
         newest_created: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Refusal> {
         if counters.len() > MODULES_MAX {
-            let bytes = |count| u64::try_from(count).unwrap_or(u64::MAX);
-            return Err(Error::TooLarge {
-                what: "list of modules that are remembered",
-                length: bytes(counters.len()),
-                limit: bytes(MODULES_MAX),
-            });
+            return Err(Refusal::TooManyModules { limit: MODULES_MAX });
         }
         Ok(Self {
             seq: accepted.deployment().seq,
@@ -115,7 +110,7 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// None that a memory of this type can have; the encoder could.
+    /// Those of the encoder, which no memory causes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let body = json::write(DOCUMENT, &self.memory)?;
         let mut bytes = format!("{MAGIC}{}\n", Digest::of(&body)).into_bytes();

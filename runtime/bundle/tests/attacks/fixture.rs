@@ -11,11 +11,12 @@ use tidegate_bundle::{
 
 pub(crate) const COMPONENT: &[u8] = b"\0asm, as far as a bundle cares";
 
-/// Two root keys of which both sign; two publishers of which one signs; one key for deployments.
+/// Two root keys of which both sign; two publishers of which one signs; one key for deployments, one for the time.
 pub(crate) struct Fleet {
     pub(crate) roots: [SigningKey; 2],
     pub(crate) publishers: [SigningKey; 2],
     pub(crate) deployer: SigningKey,
+    pub(crate) timekeeper: SigningKey,
     pub(crate) stranger: SigningKey,
 }
 
@@ -25,6 +26,7 @@ pub(crate) fn fleet() -> Fleet {
         roots: [key(1), key(2)],
         publishers: [key(3), key(4)],
         deployer: key(5),
+        timekeeper: key(6),
         stranger: key(9),
     }
 }
@@ -35,7 +37,7 @@ impl Fleet {
             .roots
             .iter()
             .chain(&self.publishers)
-            .chain([&self.deployer])
+            .chain([&self.deployer, &self.timekeeper])
             .map(SigningKey::public_key);
         let ids = |keys: &[SigningKey]| keys.iter().map(id).collect::<Vec<_>>();
         let role = |key_ids, threshold| Role { key_ids, threshold };
@@ -55,7 +57,7 @@ impl Fleet {
                     ]),
                 },
                 deploy: Some(role(vec![id(&self.deployer)], 1)),
-                time: None,
+                time: Some(role(vec![id(&self.timekeeper)], 1)),
             },
             min_runtime_version: semver::Version::new(0, 1, 0),
             expires: None,

@@ -136,20 +136,23 @@ fn the_same_stick_again_changes_nothing_and_an_older_one_is_refused() {
     confirm(&mut client, 1, std::slice::from_ref(&old));
     confirm(&mut client, 2, std::slice::from_ref(&new));
     let turn = client.turn();
-    assert_eq!(take(&mut client, fleet().stick(2, &[new.clone()])), []);
+    assert_eq!(
+        take(&mut client, fleet().stick(2, std::slice::from_ref(&new))),
+        []
+    );
     assert_eq!(client.turn(), turn);
     assert_eq!(
-        refused(&mut client, fleet().stick(1, &[old.clone()])),
+        refused(&mut client, fleet().stick(1, std::slice::from_ref(&old))),
         "sequence-rollback"
     );
     assert_eq!(
-        refused(&mut client, fleet().stick(3, &[old.clone()])),
+        refused(&mut client, fleet().stick(3, std::slice::from_ref(&old))),
         "release-rollback"
     );
     // After a restart as well. The negative control: a client that began anew would take it.
     let mut client = restarted(client, folder.path());
     assert_eq!(
-        refused(&mut client, fleet().stick(1, &[old.clone()])),
+        refused(&mut client, fleet().stick(1, std::slice::from_ref(&old))),
         "sequence-rollback"
     );
     let other = tempfile::tempdir().unwrap();
@@ -225,11 +228,11 @@ fn what_fails_is_not_tried_again_until_a_newer_counter_comes() {
     assert_eq!(running(&client), [("pump".to_owned(), 1, good.component)]);
     let mut client = restarted(client, folder.path());
     assert_eq!(
-        refused(&mut client, fleet().stick(2, &[bad.clone()])),
+        refused(&mut client, fleet().stick(2, std::slice::from_ref(&bad))),
         "denied"
     );
     assert_eq!(
-        refused(&mut client, fleet().stick(3, &[bad.clone()])),
+        refused(&mut client, fleet().stick(3, std::slice::from_ref(&bad))),
         "denied"
     );
     let commands = take(&mut client, fleet().stick(4, &[mended]));

@@ -96,6 +96,10 @@ fn a_second_process_is_kept_out() {
 
 /// A way to damage files, and its name.
 type Corruption = (String, Box<dyn Fn(&Path)>);
+/// What becomes of the bytes of a file.
+type Change = fn(&[u8]) -> Vec<u8>;
+/// What becomes of a file.
+type Deed = fn(&Path);
 
 /// At least fifty ways to lose what the newest state says.
 fn corruptions() -> Vec<Corruption> {
@@ -106,7 +110,7 @@ fn corruptions() -> Vec<Corruption> {
             victims.iter().map(|name| folder.join(name)).collect()
         };
         let what = format!("{:?}", paths(Path::new("")));
-        let changes: [(&str, fn(&[u8]) -> Vec<u8>); 13] = [
+        let changes: [(&str, Change); 13] = [
             ("emptied", |_| Vec::new()),
             ("cut to one byte", |bytes| bytes[..1].to_vec()),
             ("cut in its first line", |bytes| bytes[..40].to_vec()),
@@ -151,7 +155,7 @@ fn corruptions() -> Vec<Corruption> {
                 }),
             );
         }
-        let others: [(&str, fn(&Path)); 3] = [
+        let others: [(&str, Deed); 3] = [
             ("deleted", |path| fs::remove_file(path).unwrap()),
             ("a link", |path| {
                 let aside = path.with_extension("aside");
