@@ -16,12 +16,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidegate-record", &[]),
     ("tidegate-bundle", &[]),
     ("tidegate-wire", &["tidegate-record"]),
+    ("tidegate-settings", &[]),
     ("tidegate-hardware", &["tidegate-record"]),
     ("tidegate-field", &["tidegate-hardware", "tidegate-record"]),
     ("tidegate-router", &["tidegate-record"]),
     ("tidegate-sandbox", &["tidegate-record"]),
     ("tidegate-buffer", &["tidegate-record"]),
     ("tidegate-uplink", &["tidegate-record", "tidegate-wire"]),
+    (
+        "tidegate-update",
+        &["tidegate-bundle", "tidegate-record", "tidegate-settings"],
+    ),
     (
         "tidegate",
         &[
@@ -32,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tidegate-record",
             "tidegate-router",
             "tidegate-sandbox",
+            "tidegate-settings",
             "tidegate-uplink",
             "tidegate-wire",
         ],

@@ -119,7 +119,7 @@ pub enum Error {
         offset: usize,
     },
     /// The archive has an entry that is no regular file, has a forbidden name, is repeated or is not in the release.
-    #[error("the bundle has an entry that does not belong there, {name:?}: {why}")]
+    #[error("the archive has an entry that does not belong there, {name:?}: {why}")]
     UnexpectedEntry {
         /// Name in the archive.
         name: String,

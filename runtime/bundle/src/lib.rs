@@ -26,8 +26,8 @@
 //! - Everything is bounded before it is read: a document by [`DOCUMENT_BYTES_MAX`], a bundle by [`BUNDLE_BYTES_MAX`].
 //! - A refusal is an [`Error`] with a stable [`Error::reason`]; no input makes this crate panic.
 //!
-//! The formats are described, with test vectors, in `docs/formats/documents.md`, `docs/formats/deployment.md` and
-//! `docs/formats/bundle.md`.
+//! The formats are described, with test vectors, in `docs/formats/documents.md`, `docs/formats/deployment.md`,
+//! `docs/formats/bundle.md` and `docs/formats/stick.md`.
 //!
 //! # Layout
 //!
@@ -39,6 +39,7 @@
 //! - `rotation`: how one root follows another
 //! - `time`: the document that says what time it is, and what is newest
 //! - `status`: the document that a gateway sends up
+//! - `stick`: the file that brings an update to a gateway without a link
 //! - `trust`: what a gateway remembers, and the rules by which it takes the next document
 //! - `dsse`: the envelope around every document; signatures and thresholds
 //! - `keys`: keys, their ids, their text form
@@ -65,6 +66,7 @@ mod root;
 mod rotation;
 mod sealed;
 mod status;
+mod stick;
 mod tar;
 pub mod text;
 mod time;
@@ -92,6 +94,7 @@ pub use status::{
     ClockQuality, InstalledModule, Phase, RefusedDocument, STATUS_TYPE, Status, StoreEpoch,
     VerifiedStatus,
 };
+pub use stick::{STICK_BLOCK_BYTES, STICK_BYTES_MAX, STICK_ENTRIES_MAX, Stick, StickEntry};
 pub use time::{Nonce, TIME_TYPE, Time};
 pub use trust::{
     DENIED_MAX, Expiry, Freshness, Gateway, JUMP_MAX, Now, TRUST_BYTES_MAX, Trust,

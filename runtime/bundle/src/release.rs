@@ -123,6 +123,18 @@ pub enum Class {
     Raw,
 }
 
+impl Release {
+    /// The digest under which a deployment names the release document in these bytes. Nobody has checked who signed it.
+    ///
+    /// # Errors
+    ///
+    /// Any reason of the document's form.
+    pub fn unverified_digest(bytes: &[u8]) -> Result<Digest, Error> {
+        let (_, digest) = read_unverified(bytes)?;
+        Ok(digest)
+    }
+}
+
 impl Class {
     /// Its word in documents.
     #[must_use]

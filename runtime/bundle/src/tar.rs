@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::Error;
 
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// The archive ends with two blocks of zeros.
 const END: usize = 2 * BLOCK;
 const WHAT: &str = "bundle";
@@ -124,9 +124,9 @@ fn check_end(bytes: &[u8], at: usize) -> Result<(), Error> {
 }
 
 /// Name and size of a regular file.
-fn read_header(header: &[u8]) -> Result<(String, usize), Error> {
+pub(crate) fn read_header(header: &[u8]) -> Result<(String, usize), Error> {
     let field = |range: Range<usize>| header.get(range).unwrap_or_default();
-    let malformed = |problem: &str| Error::malformed("a header of the bundle", problem);
+    let malformed = |problem: &str| Error::malformed("a header of the archive", problem);
     if !checksums(header)
         .iter()
         .any(|spelling| field(CHECKSUM) == spelling.as_bytes())

@@ -38,7 +38,8 @@ pub fn check_pattern(text: &str) -> Result<(), &'static str> {
 }
 
 /// Whether a pattern that passed [`check_pattern`] covers a name.
-pub(crate) fn pattern_covers(pattern: &str, name: &str) -> bool {
+#[must_use]
+pub fn pattern_covers(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => pattern == name,

@@ -7,8 +7,8 @@ use tidegate_field::{
     BrokerConfig, BrokerUrl, ClientId, Credentials, Identity, MessageIdFrom, Protocol,
 };
 use tidegate_record::{Limits, Name};
+use tidegate_settings::{Section, duration};
 
-use super::reader::{Section, duration};
 use super::{File, Source};
 
 /// Ids of messages that a module may remember: at the upper end it takes 8 MB of the database and about 30 MB of memory.

@@ -1,8 +1,7 @@
 //! `[buffer]`: how large it may grow, and when it commits.
 
 use tidegate_buffer::{Profile, QUOTA_BYTES_DEFAULT, QUOTA_BYTES_MIN};
-
-use super::reader::Section;
+use tidegate_settings::Section;
 
 /// The buffer, as its operator wants it.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::reader::Section;
+use tidegate_settings::Section;
 
 /// None where it is wrong; the problem is noted.
 pub(super) fn read(mut section: Section<'_>) -> Option<SocketAddr> {

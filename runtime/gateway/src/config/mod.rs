@@ -5,7 +5,6 @@
 mod broker;
 mod buffer;
 mod metrics;
-mod reader;
 mod stream;
 mod uplink;
 
@@ -17,11 +16,10 @@ use std::time::Duration;
 use tidegate_field::{BrokerConfig, SensorConfig};
 use tidegate_hardware::{DriverConfig, HostConfig, ReplayConfig, RowShape, Speed};
 use tidegate_record::{Limits, Name, Topic, TopicFilter};
-use toml::de::DeTable;
+use tidegate_settings::{Problem, Section, duration};
 
 use crate::error::Error;
 use buffer::BufferSettings;
-use reader::{Problem, Problems, Section, duration};
 pub(crate) use stream::StreamSettings;
 pub(crate) use uplink::UplinkSettings;
 
@@ -106,22 +104,11 @@ impl Settings {
     }
 
     fn parse(text: &str, base: &Path) -> Result<Self, Vec<Problem>> {
-        let problems = Problems::new(text);
-        let (document, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            problems.add(error.span().map_or(0, |span| span.start), error.message());
-        }
-        let mut top = Section::new(document.get_ref(), 0, "the file", problems.clone());
         let mut file = File {
             base,
             sources: BTreeMap::new(),
         };
-        let settings = file.read(&mut top);
-        top.end();
-        match (settings, problems.take()) {
-            (Some(settings), none) if none.is_empty() => Ok(settings),
-            (_, problems) => Err(problems),
-        }
+        tidegate_settings::read(text, |top| file.read(top))
     }
 }
 

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tidegate_buffer::Policy;
 use tidegate_record::Name;
-
-use super::reader::{Section, duration};
+use tidegate_settings::{Section, duration};
 
 /// Rows trickle for a second or two before they leave: a shorter objective would be missed while all is well.
 const LAG_MIN: Duration = Duration::from_secs(5);

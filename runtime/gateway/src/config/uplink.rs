@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tidegate_buffer::Second;
 use tidegate_record::Topic;
+use tidegate_settings::{Section, duration};
 use tidegate_uplink::budget::{BUDGET_BYTES_MIN, Bounds, BudgetConfig};
 use tidegate_uplink::{BrokerConfig, CentreConfig, Config, Credentials, Identity};
 
 use super::File;
-use super::reader::{Section, duration};
 
 /// How long the first centre fails before the second stands in, unless said otherwise.
 const AFTER: Duration = Duration::from_secs(60);

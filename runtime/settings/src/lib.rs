@@ -1,5 +1,15 @@
-//! Reads a TOML document section by section, and collects every problem with its line instead of stopping at the first:
-//! an operator mends a file in one go.
+//! Files that an operator writes: a TOML document, read section by section. Every problem is collected with its line
+//! instead of stopping at the first, so that a file is mended in one go.
+//!
+//! No I/O: the caller has the text. Used for `gateway.toml` and for the site's policy file, so that both are wrong in the
+//! same words.
+//!
+//! ```
+//! let policy = "limit = \"64KiB\"\nlimmit = 5";
+//! let read = tidegate_settings::read(policy, |top| top.required_as("limit", tidegate_settings::size));
+//! let problems = read.unwrap_err();
+//! assert_eq!(problems[0].to_string(), "line 2: unknown key limmit in [the file], did you mean limit?");
+//! ```
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,11 +24,11 @@ use toml::de::{DeTable, DeValue};
 
 /// Something wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Problem {
+pub struct Problem {
     /// Line, from 1.
-    pub(crate) line: usize,
+    pub line: usize,
     /// What is wrong, and where that helps, what would be right.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl fmt::Display for Problem {
@@ -29,13 +39,14 @@ impl fmt::Display for Problem {
 
 /// Problems found so far in one text.
 #[derive(Debug, Clone)]
-pub(crate) struct Problems<'a> {
+struct Problems<'a> {
     text: &'a str,
     found: Rc<RefCell<Vec<Problem>>>,
 }
 
 impl<'a> Problems<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
+    /// None yet.
+    fn new(text: &'a str) -> Self {
         Self {
             text,
             found: Rc::default(),
@@ -43,7 +54,7 @@ impl<'a> Problems<'a> {
     }
 
     /// Adds a problem at byte `offset`.
-    pub(crate) fn add(&self, offset: usize, text: impl Into<String>) {
+    fn add(&self, offset: usize, text: impl Into<String>) {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         self.found.borrow_mut().push(Problem {
@@ -53,7 +64,7 @@ impl<'a> Problems<'a> {
     }
 
     /// All problems, in order of line.
-    pub(crate) fn take(&self) -> Vec<Problem> {
+    fn take(&self) -> Vec<Problem> {
         let mut found = self.found.take();
         found.sort();
         found.dedup();
@@ -61,8 +72,31 @@ impl<'a> Problems<'a> {
     }
 }
 
+/// Reads a whole text: `read` takes what it knows from the outermost table, and what it left is unknown.
+///
+/// # Errors
+/// All problems, in order of line; `read` answers with none only where it has noted one.
+pub fn read<T>(
+    text: &str,
+    read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+) -> Result<T, Vec<Problem>> {
+    let problems = Problems::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        problems.add(error.span().map_or(0, |span| span.start), error.message());
+    }
+    let mut top = Section::new(document.get_ref(), 0, "the file", problems.clone());
+    let value = read(&mut top);
+    top.end();
+    match (value, problems.take()) {
+        (Some(value), none) if none.is_empty() => Ok(value),
+        (_, problems) => Err(problems),
+    }
+}
+
 /// A table of the document. What is not asked for is unknown, and reported by [`Section::end`].
-pub(crate) struct Section<'a> {
+#[derive(Debug)]
+pub struct Section<'a> {
     table: &'a DeTable<'a>,
     /// Where the section begins, for what is missing in it.
     offset: usize,
@@ -72,7 +106,7 @@ pub(crate) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(crate) const fn new(
+    const fn new(
         table: &'a DeTable<'a>,
         offset: usize,
         name: &'static str,
@@ -94,25 +128,27 @@ impl<'a> Section<'a> {
     }
 
     /// Where `key`'s value is, or where the section begins.
-    pub(crate) fn offset(&self, key: &str) -> usize {
+    #[must_use]
+    pub fn offset(&self, key: &str) -> usize {
         self.table
             .get(key)
             .map_or(self.offset, |value| value.span().start)
     }
 
-    pub(crate) fn problem(&self, offset: usize, text: impl Into<String>) {
+    /// Adds a problem at byte `offset`.
+    pub fn problem(&self, offset: usize, text: impl Into<String>) {
         self.problems.add(offset, text);
     }
 
     /// Notes that `key` cannot be used, if it is there, and why.
-    pub(crate) fn refuse(&self, key: &str, reason: &str) {
+    pub fn refuse(&self, key: &str, reason: &str) {
         if self.table.contains_key(key) {
             self.problem(self.offset(key), format!("{key}: {reason}"));
         }
     }
 
     /// A text that is parsed as `T`.
-    pub(crate) fn optional<T>(&mut self, key: &'static str) -> Option<T>
+    pub fn optional<T>(&mut self, key: &'static str) -> Option<T>
     where
         T: FromStr,
         T::Err: fmt::Display,
@@ -123,7 +159,7 @@ impl<'a> Section<'a> {
     }
 
     /// A text that `parse` takes.
-    pub(crate) fn optional_as<T>(
+    pub fn optional_as<T>(
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -142,7 +178,7 @@ impl<'a> Section<'a> {
     }
 
     /// As [`Section::optional_as`], for a key that must be there.
-    pub(crate) fn required_as<T>(
+    pub fn required_as<T>(
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -156,7 +192,7 @@ impl<'a> Section<'a> {
     }
 
     /// As [`Section::optional`], for a key that must be there.
-    pub(crate) fn required<T>(&mut self, key: &'static str) -> Option<T>
+    pub fn required<T>(&mut self, key: &'static str) -> Option<T>
     where
         T: FromStr,
         T::Err: fmt::Display,
@@ -167,7 +203,7 @@ impl<'a> Section<'a> {
     }
 
     /// A number, whole or not.
-    pub(crate) fn number(&mut self, key: &'static str) -> Option<f64> {
+    pub fn number(&mut self, key: &'static str) -> Option<f64> {
         let value = self.ask(key)?;
         let parsed = match value.get_ref() {
             DeValue::Integer(number) => number.as_str().parse().ok(),
@@ -181,11 +217,7 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number in `range`.
-    pub(crate) fn whole_number(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<u32>,
-    ) -> Option<u32> {
+    pub fn whole_number(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
         let value = self.ask(key)?;
         let number = match value.get_ref() {
             DeValue::Integer(number) => number.as_str().parse().ok(),
@@ -203,7 +235,7 @@ impl<'a> Section<'a> {
     }
 
     /// A sub-table, such as `config = { … }`.
-    pub(crate) fn section(&mut self, key: &'static str) -> Option<Self> {
+    pub fn section(&mut self, key: &'static str) -> Option<Self> {
         let value = self.ask(key)?;
         match value.get_ref() {
             DeValue::Table(table) => Some(Self::new(
@@ -223,7 +255,7 @@ impl<'a> Section<'a> {
     }
 
     /// A list of tables, such as `[[broker]]` or `inputs = [{ … }]`.
-    pub(crate) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+    pub fn sections(&mut self, key: &'static str) -> Vec<Self> {
         let Some(value) = self.ask(key) else {
             return Vec::new();
         };
@@ -254,8 +286,50 @@ impl<'a> Section<'a> {
         sections
     }
 
+    /// A list of texts, each taken by `parse`.
+    pub fn list_as<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let Some(value) = self.ask(key) else {
+            return Vec::new();
+        };
+        let expected = || format!("{key}: a list of texts in quotes is expected");
+        let DeValue::Array(array) = value.get_ref() else {
+            self.problem(value.span().start, expected());
+            return Vec::new();
+        };
+        let mut parsed = Vec::new();
+        for element in array {
+            let found = match element.get_ref() {
+                DeValue::String(text) => parse(text).map_err(|text| format!("{key}: {text}")),
+                _ => Err(expected()),
+            };
+            match found {
+                Ok(value) => parsed.push(value),
+                Err(text) => self.problem(element.span().start, text),
+            }
+        }
+        parsed
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.ask(key)?;
+        let DeValue::Boolean(boolean) = value.get_ref() else {
+            self.problem(
+                value.span().start,
+                format!("{key}: true or false is expected"),
+            );
+            return None;
+        };
+        Some(*boolean)
+    }
+
     /// Every key with its text.
-    pub(crate) fn texts(self) -> BTreeMap<String, String> {
+    #[must_use]
+    pub fn texts(self) -> BTreeMap<String, String> {
         let mut texts = BTreeMap::new();
         for (key, value) in self.table {
             match value.get_ref() {
@@ -272,7 +346,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reports what nobody asked for.
-    pub(crate) fn end(self) {
+    pub fn end(self) {
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
             if self.asked.contains(&name) {
@@ -309,8 +383,24 @@ fn near(wanted: &str, found: &str) -> bool {
     wanted.len().abs_diff(found.len()) <= 1 && longest > 2 && same_start + same_end + 2 >= longest
 }
 
+/// A size such as `64KiB`, `32MiB` or `2GiB`, in bytes.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn size(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let mut units = units.iter();
+    let number = units.find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)));
+    number
+        .and_then(|(number, shift)| number.trim().parse::<u64>().ok()?.checked_mul(1 << shift))
+        .ok_or_else(|| format!("{text:?} is not a size such as \"64KiB\", \"32MiB\" or \"2GiB\""))
+}
+
 /// A time such as `500ms`, `10s`, `5m`, `12h` or `7d`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = text.strip_prefix(digits).unwrap_or_default();
     let milliseconds = match unit {
@@ -342,6 +432,26 @@ mod tests {
         for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "5y"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sizes_have_a_unit() {
+        assert_eq!(size("64KiB"), Ok(64 << 10));
+        assert_eq!(size("2 GiB"), Ok(2 << 30));
+        for bad in ["", "64", "64MB", "-1GiB", "99999999999999GiB"] {
+            assert!(size(bad).unwrap_err().contains("not a size"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_or_a_switch_of_another_kind_is_told_with_its_line() {
+        let text = "list = [\"a\",\n3]\nswitch = \"yes\"";
+        let problems = read(text, |top| {
+            let list = top.list_as("list", |text| Ok(text.to_owned()));
+            top.boolean("switch").map(|_| list)
+        });
+        let told: Vec<_> = problems.unwrap_err().iter().map(|it| it.line).collect();
+        assert_eq!(told, [2, 3]);
     }
 
     #[test]

@@ -1,0 +1,52 @@
+//! The update client: what the gateway should run; from documents and blobs to confirmed or rolled back.
+//!
+//! ```text
+//! source (stick, later the centre) -> bundle::Trust -> policy -> store -> machine -> commands for the gateway
+//!                                          +-- state, audit --+             ^-- what became of them
+//! ```
+//!
+//! It runs no module and knows no other stage: it says what is to be tried and activated, loads that, and is told how it
+//! went. Everything here is behind one thread of its own, because it waits for disks and links and hashes megabytes.
+//!
+//! # Invariants
+//!
+//! - Only what [`tidegate_bundle::Trust`] has verified and the site's [`Policy`] permits ever becomes a candidate.
+//! - The confirmed set is complete in the store and never overwritten; a newer one takes its place by being confirmed.
+//! - Each trial takes an attempt that is on disk before it begins; a deployment that fails is denied for good.
+//! - A state that cannot be read is never begun anew: what runs runs on, and nothing is taken.
+//! - Code is hashed each time it is loaded, in memory that nothing else can change.
+//!
+//! # Layout
+//! - `source`: where documents and blobs come from
+//! - `stick`: a stick as a source; its format is `bundle`'s, so that `tide` can write one
+//! - `client`: drives everything below
+//!   - `open`: what the folder holds; `take`: what a source has; `code`: what can be run; `frozen`: when nothing is taken
+//! - `machine`: the update machine, pure
+//!   - `event`: what it hears and says; `candidate`: a deployment on its way; `set`: what a deployment is made of
+//! - `policy`: what the site permits, and how permissions differ; `read`: the policy file
+//! - `state`: what lasts, in two generations
+//! - `store`: blobs by their digest
+//! - `audit`: the hash-chained log
+//! - `folder`: files in one folder, whole or not at all
+//! - `error`: every reason
+
+pub mod audit;
+mod client;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod folder;
+mod machine;
+mod policy;
+mod source;
+pub mod state;
+pub mod stick;
+pub mod store;
+
+pub use audit::Audit;
+pub use client::{Client, Found, FrozenClient, Generation, Site, Taken};
+pub use error::Error;
+pub use machine::{Command, Event, GivenUp, Machine, Module, Set, Trial, Why};
+pub use policy::{Change, Denial, Permission, Policy, changes, permissions};
+pub use source::Source;
+pub use store::{Blob, STORE_BYTES_DEFAULT};
