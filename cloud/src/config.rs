@@ -7,11 +7,16 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
+use crate::tokens::TokenCommand;
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Takes rows from gateways and serves the pages, until SIGTERM or SIGINT.
     Run(RunArguments),
+    /// Gives people and programs their tokens, and takes them.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// Arguments of `run`, as written.

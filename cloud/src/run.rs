@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tidegate_record::SystemClock;
+use tidegate_record::{Clock as _, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Channel, Settings};
 use crate::http::{self, App, Listening, TlsError};
 use crate::store::{self, SqliteStore, Store};
+use crate::tokens;
 
 /// Serves until SIGTERM or SIGINT, then lets requests under way finish. Once it accepts connections it prints one line
 /// on stdout: `listening on http://127.0.0.1:8080`.
@@ -32,19 +33,26 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
             file: settings.database.clone(),
             source,
         })?;
+    let clock = Arc::new(SystemClock::new());
+    let first = tokens::first(&store, &settings.database, clock.wall_time()).await?;
     let listen = |source| Error::Listen {
         address: settings.listen,
         source,
     };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let app = App::new(store.clone(), Arc::new(SystemClock::new())).with_pace(settings.pace);
-    let app = Arc::new(app.with_device_keys(settings.device_keys.clone()));
+    let app = App::new(store.clone(), clock).with_pace(settings.pace);
+    let app = app.with_device_keys(settings.device_keys.clone());
+    let app = Arc::new(app.with_tls(tls.is_some()));
 
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {scheme}://{address}")
         .and_then(|()| stdout.flush())
         .map_err(Error::Stdout)?;
+    if let Some(file) = first {
+        let file = file.display();
+        tracing::info!(%file, "nobody had a token: the first one is in this file, to sign in with at {scheme}://{address}/sign-in");
+    }
     tracing::info!(%address, database = %settings.database.display(), "listening");
     let stop = async {
         tokio::select! {
@@ -64,6 +72,9 @@ pub enum Error {
     /// Of the command line.
     #[error(transparent)]
     Settings(#[from] config::Error),
+    /// Of tokens.
+    #[error(transparent)]
+    Tokens(#[from] tokens::Error),
     /// Of a certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -83,8 +94,8 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// Nobody can learn the address.
-    #[error("cannot write the address to stdout")]
+    /// Nobody can learn the address, or the token.
+    #[error("cannot write to stdout")]
     Stdout(#[source] std::io::Error),
     /// Of the process.
     #[error("cannot start the runtime")]

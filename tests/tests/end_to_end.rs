@@ -133,7 +133,8 @@ fn an_alarm_reaches_the_local_topic_and_the_page() {
         Ok(site.cloud.count(GATEWAY, "alarms")? == 1)
     })
     .unwrap();
-    let url = site.cloud.page(&format!("/gateways/{GATEWAY}"));
+    let entrance = site.cloud.entrance(&format!("/gateways/{GATEWAY}"));
+    let url = entrance.as_ref().unwrap().url();
     let document = page::document(&url).unwrap();
     assert!(
         document.contains("93.75") && document.contains("press-7"),

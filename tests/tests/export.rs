@@ -100,8 +100,9 @@ fn sealing_key(folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 fn import(site: &Site, file: &Path, further: &[&str]) -> Outcome {
-    let centre = format!("http://{}", site.cloud.address());
-    let arguments = ["import", text(file), "--centre", &centre];
+    let (centre, token) = (site.cloud.page(""), site.cloud.token_file());
+    let access = ["--centre", &centre, "--token-file", text(&token)];
+    let arguments = [&["import", text(file)], &access[..]].concat();
     tide(&[&arguments, further].concat())
 }
 

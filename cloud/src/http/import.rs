@@ -20,6 +20,7 @@ use tidegate_wire::{Name, WallTime};
 
 use super::sync::{count, read_body};
 use super::{App, Code, Refusal};
+use crate::access::Person;
 use crate::checked::Checked;
 use crate::store::{Gap, Store};
 
@@ -33,6 +34,7 @@ const KEY_FILE_BYTES_MAX: u64 = 4096;
 
 pub(super) async fn import<S: Store>(
     State(app): State<Arc<App<S>>>,
+    person: Person,
     Address(gateway): Address<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -47,10 +49,10 @@ pub(super) async fn import<S: Store>(
     let checked = tokio::task::spawn_blocking(move || verify(&of, folder, &body, received))
         .await
         .map_err(|_| Refusal::new(Code::Malformed, "the chunk could not be decoded"))??;
-    let of = app.gateway_id(gateway);
+    let of = person.gateway_id(gateway);
     let committed = app.store.commit(&of, &checked, received).await?;
     count(&app, bytes, &committed);
-    app.events.announce(of.gateway, &committed.streams);
+    app.events.announce(of, &committed.streams);
     let gaps: Value = committed.gaps.iter().map(gap).collect();
     let answer =
         json!({"rows_new": committed.rows_new, "rows_known": committed.rows_known, "gaps": gaps});

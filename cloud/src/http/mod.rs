@@ -1,11 +1,14 @@
 //! HTTP: connections, the routes, and what holds for each request whatever it asks.
 //!
 //! Load is shed before anything is read: more than 64 requests at once are answered 503 with a time to
-//! come back. A body is bounded, an expanded one more so, and each request has 30 s.
+//! come back. A body is bounded, an expanded one more so, and each request has 30 s. Then the guard asks who it is: all but
+//! what gateways send, the way in, and what is built into the program is for people with a role.
 //!
 //! # Layout
 //! - `serve`: connections, plain or TLS, and their orderly end.
 //! - `tls`: certificate and key.
+//! - `guard`: who asks, and whether they may.
+//! - `attempts`: wrong tokens.
 //! - `sync`: `POST /v1/sync`.
 //! - `import`: `POST /v1/gateways/{gateway}/import`: rows that came in a file.
 //! - `pace`: how fast gateways may send what has piled up.
@@ -17,8 +20,10 @@
 //! - `events`: what was committed, live.
 //! - [`refusal`]: every refusal, its code and its counter.
 
+mod attempts;
 mod content;
 mod events;
+pub(crate) mod guard;
 mod import;
 mod json;
 mod lag;
@@ -45,9 +50,12 @@ use tidegate_record::{BootTime, Clock};
 use tidegate_wire::Name;
 use tokio::sync::Semaphore;
 
+use crate::access::Role;
 use crate::page;
 use crate::store::{GatewayId, Store, Tenant};
+use attempts::Attempts;
 pub use events::Events;
+use guard::{Reader, guarded};
 pub(crate) use json::rfc3339;
 pub(crate) use lag::by_stream;
 use pace::Pacer;
@@ -80,9 +88,10 @@ pub struct App<S> {
     /// What was done and refused.
     pub counters: Counters,
     started: BootTime,
-    tenant: Tenant,
     pacer: Pacer,
     device_keys: Option<PathBuf>,
+    secure: bool,
+    attempts: Attempts,
     requests: Semaphore,
     expanded: Semaphore,
 }
@@ -97,9 +106,10 @@ impl<S: Store> App<S> {
             events: Events::new(),
             counters: Counters::new(),
             started,
-            tenant: Tenant::default(),
             pacer: Pacer::default(),
             device_keys: None,
+            secure: false,
+            attempts: Attempts::new(started),
             requests: Semaphore::new(REQUESTS_MAX),
             expanded: Semaphore::new(EXPANDED_MAX),
         }
@@ -128,28 +138,46 @@ impl<S: Store> App<S> {
         self.clock.boot_time().since(self.started)
     }
 
-    /// The tenant of a request. Credentials will say it; until then there is one.
-    pub const fn tenant(&self) -> &Tenant {
-        &self.tenant
+    /// Lets browsers show their sessions over TLS only.
+    #[must_use]
+    pub fn with_tls(self, secure: bool) -> Self {
+        Self { secure, ..self }
     }
 
-    /// A gateway of the request's tenant.
-    pub fn gateway_id(&self, gateway: Name) -> GatewayId {
-        GatewayId {
-            tenant: self.tenant().clone(),
-            gateway,
-        }
+    /// Whether connections are encrypted.
+    pub const fn is_secure(&self) -> bool {
+        self.secure
     }
 }
 
-/// All routes.
+/// A gateway as it says itself. Gateways have no credentials yet, so all are of one tenant.
+fn reporting(gateway: Name) -> GatewayId {
+    GatewayId {
+        tenant: Tenant::default(),
+        gateway,
+    }
+}
+
+/// All routes. Each is in one of these lists, and a list says who may.
 pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
-    Router::new()
+    let open = Router::new()
         .route("/v1/sync", post(sync::sync))
+        .route("/healthz", get(async || "ok\n"))
+        .route(
+            "/sign-in",
+            get(page::sign_in::form).post(page::sign_in::enter),
+        )
+        .route("/assets/{file}", get(page::asset))
+        .route_layer(middleware::from_fn(in_time));
+    let pages = Router::new()
+        .route("/", get(page::overview))
+        .route("/gateways/{gateway}", get(page::gateway));
+    let viewer = Router::new()
+        .route("/sign-out", post(page::sign_in::leave))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/events", get(events::events))
         .route("/v1/stats", get(read::stats))
         .route("/v1/gateways", get(read::gateways))
-        .route("/v1/gateways/{gateway}/import", post(import::import))
         .route("/v1/gateways/{gateway}/lag", get(lag::lag))
         .route("/v1/gateways/{gateway}/ledger", get(read::ledger))
         .route("/v1/gateways/{gateway}/streams", get(read::streams))
@@ -164,11 +192,11 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route(
             "/v1/gateways/{gateway}/streams/{stream}/count",
             get(read::count),
-        )
-        .route("/metrics", get(metrics::metrics))
-        .route("/", get(page::overview))
-        .route("/gateways/{gateway}", get(page::gateway))
-        .route("/assets/{file}", get(page::asset))
+        );
+    let operator = Router::new().route("/v1/gateways/{gateway}/import", post(import::import));
+    open.merge(guarded(&app, Role::Viewer, Reader::Browser, pages))
+        .merge(guarded(&app, Role::Viewer, Reader::Program, viewer))
+        .merge(guarded(&app, Role::Operator, Reader::Program, operator))
         .fallback(async || Refusal::new(Code::NotFound, "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             Refusal::new(Code::MethodNotAllowed, "this address has another method")
@@ -177,7 +205,7 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .with_state(app)
 }
 
-/// What holds for each request: shed, bounded in time, counted, and answered with headers that keep a page harmless.
+/// What holds for each request: shed, counted, and answered with headers that keep a page harmless.
 async fn govern<S: Store>(
     State(app): State<Arc<App<S>>>,
     request: Request,
@@ -185,32 +213,35 @@ async fn govern<S: Store>(
 ) -> Response {
     let mut response = match app.requests.try_acquire() {
         Err(_) => Refusal::new(Code::Busy, "too many requests at once").into_response(),
-        Ok(_place) => match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => {
-                Refusal::new(Code::Timeout, "the request took longer than 30 s").into_response()
-            }
-        },
+        Ok(_place) => next.run(request).await,
     };
     if let Some(code) = response.extensions().get::<Code>() {
         app.counters.refused(*code);
     }
     for (name, value) in SAFE_HEADERS {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+        let header = response.headers_mut().entry(name);
+        header.or_insert(HeaderValue::from_static(value));
     }
     response
 }
 
-/// A page runs its own script and no other, whatever text a gateway sent, and is framed by nobody.
+/// Bounds the time of a request.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::new(Code::Timeout, "the request took longer than 30 s").into_response(),
+    }
+}
+
+/// A page runs its own script and no other, whatever text a gateway sent, and is framed by nobody. It is told to nobody
+/// else; to this centre it must be, since with `no-referrer` a browser does not say where a form stood.
 const SAFE_HEADERS: [(HeaderName, &str); 4] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+         base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::CACHE_CONTROL, "no-cache"),
+    (header::REFERRER_POLICY, "same-origin"),
+    (header::CACHE_CONTROL, "private, no-cache"),
 ];

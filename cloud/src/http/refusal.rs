@@ -22,6 +22,16 @@ pub enum Code {
     TooLarge,
     /// Another content type.
     WrongContentType,
+    /// Neither token nor session.
+    NoToken,
+    /// A token or session that is worth nothing.
+    BadToken,
+    /// One too many of these.
+    TooManyAttempts,
+    /// The person may not do that.
+    WrongRole,
+    /// A browser was brought to it by another site.
+    CrossSite,
     /// No device key of this gateway is known.
     UnknownDevice,
     /// Signed by no known key of this gateway, or not for this place.
@@ -44,11 +54,16 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::WrongVersion,
         Self::TooLarge,
         Self::WrongContentType,
+        Self::NoToken,
+        Self::BadToken,
+        Self::TooManyAttempts,
+        Self::WrongRole,
+        Self::CrossSite,
         Self::UnknownDevice,
         Self::BadSignature,
         Self::Conflict,
@@ -67,6 +82,11 @@ impl Code {
             Self::WrongVersion => "wrong-version",
             Self::TooLarge => "too-large",
             Self::WrongContentType => "wrong-content-type",
+            Self::NoToken => "no-token",
+            Self::BadToken => "bad-token",
+            Self::TooManyAttempts => "too-many-attempts",
+            Self::WrongRole => "wrong-role",
+            Self::CrossSite => "cross-site",
             Self::UnknownDevice => "unknown-device",
             Self::BadSignature => "bad-signature",
             Self::Conflict => "conflict",
@@ -84,7 +104,11 @@ impl Code {
             Self::Malformed | Self::WrongVersion | Self::BadQuery => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::UnknownDevice | Self::BadSignature => StatusCode::FORBIDDEN,
+            Self::NoToken | Self::BadToken => StatusCode::UNAUTHORIZED,
+            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
+            Self::WrongRole | Self::CrossSite | Self::UnknownDevice | Self::BadSignature => {
+                StatusCode::FORBIDDEN
+            }
             Self::Conflict => StatusCode::CONFLICT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -97,6 +121,7 @@ impl Code {
         match self {
             Self::Busy => Some("1"),
             Self::Timeout | Self::Storage => Some("5"),
+            Self::TooManyAttempts => Some("10"),
             _ => None,
         }
     }
@@ -117,6 +142,24 @@ impl Refusal {
             message: message.into(),
         }
     }
+
+    /// Its code.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What it says.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether a right token would help.
+    pub const fn wants_token(&self) -> bool {
+        matches!(
+            self.code,
+            Code::NoToken | Code::BadToken | Code::TooManyAttempts
+        )
+    }
 }
 
 /// `{"error":{"code":"…","message":"…"}}`; the code rides along for the counter.
@@ -129,6 +172,11 @@ impl IntoResponse for Refusal {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        if self.wants_token() {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(self.code);
         response

@@ -11,8 +11,10 @@
 //!
 //! # Layout
 //! - [`sqlite`]: the store in one file, for up to about a thousand gateways.
+//! - [`credentials`]: tokens of people and sessions of browsers.
 //! - `verdict`: what becomes of the rows of one stream, given its mark; pure.
 
+pub mod credentials;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -29,13 +31,14 @@ use tidegate_wire::{
 
 use crate::Checked;
 use crate::lag::{Sample, Step};
+pub use credentials::Credentials;
 pub use sqlite::SqliteStore;
 
 /// Most bytes of content in one answer: documents can be large, and an answer is built in memory.
 pub const CONTENT_BYTES_MAX: usize = 8 << 20;
 
 /// Where gateways, streams and rows are kept.
-pub trait Store: Clone + Send + Sync + 'static {
+pub trait Store: Credentials + Clone + Send + Sync + 'static {
     /// Keeps what is new of a request and, unless it came in a file, the gateway's status, in one transaction, and
     /// returns after its fsync.
     ///
@@ -133,7 +136,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Whose fleet. It comes from the credentials, never from a request's body; without credentials there is only one.
+/// Whose fleet. It comes from a person's token, never from a request. Gateways have no credentials yet: theirs is the
+/// default one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tenant(Arc<str>);
 

@@ -7,6 +7,7 @@
     reason = "what a test's helper does not find fails the test"
 )]
 
+mod access;
 mod client;
 mod import;
 mod lag;
@@ -15,3 +16,4 @@ mod process;
 mod read;
 mod samples;
 mod sync;
+mod tokens;

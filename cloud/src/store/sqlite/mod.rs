@@ -8,10 +8,12 @@
 //! - `read`: the tables into answers.
 //! - `columns`: rows to columns and back.
 //! - `lag`: the history of lags.
+//! - `credentials`: tokens and sessions.
 //! - `schema`: the tables, step by step.
 
 mod columns;
 mod commit;
+mod credentials;
 mod lag;
 mod read;
 mod schema;
