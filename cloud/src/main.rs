@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use tidegate_cloud::{Command, Error, tokens};
+use tidegate_cloud::{Command, Error, audit, tokens};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -43,7 +43,10 @@ fn main() -> ExitCode {
     match act(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = if matches!(error, Error::Settings(_) | Error::Tls(_)) {
+            let code = if matches!(
+                error,
+                Error::Settings(_) | Error::Tls(_) | Error::ReadRoot { .. } | Error::Root { .. }
+            ) {
                 EXIT_USAGE
             } else {
                 EXIT_FAILURE
@@ -65,6 +68,7 @@ fn act(command: Command) -> Result<(), Error> {
             return runtime.block_on(tidegate_cloud::run(settings));
         }
         Command::Token(command) => runtime.block_on(tokens::run(&command))?,
+        Command::Audit(command) => runtime.block_on(audit::run(&command))?,
     };
     let mut stdout = std::io::stdout();
     stdout.write_all(told.as_bytes()).map_err(Error::Stdout)

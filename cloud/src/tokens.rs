@@ -16,6 +16,7 @@ use tidegate_wire::{Name, WallTime};
 
 use crate::access::{Person, Role, Secret, Token};
 use crate::http::rfc3339;
+use crate::store::audit::{Audit as _, Event};
 use crate::store::credentials::{Added, TOKENS_MAX};
 use crate::store::{self, Credentials as _, SqliteStore, Store as _, Tenant};
 
@@ -95,7 +96,7 @@ pub async fn run(command: &TokenCommand) -> Result<String, Error> {
     let done = match command {
         TokenCommand::Add(arguments) => add(&store, arguments, now).await,
         TokenCommand::List(database) => list(&store, database, now).await,
-        TokenCommand::Revoke { name, database } => revoke(&store, name, database).await,
+        TokenCommand::Revoke { name, database } => revoke(&store, name, database, now).await,
     };
     store.close().await;
     done
@@ -117,12 +118,31 @@ async fn add(
         expires: arguments.expires.map(|life| after(now, life)),
         used: None,
     };
-    let added = store.add_token(&token, secret.digest()).await;
-    match added.map_err(|source| arguments.database.failed(source))? {
-        Added::Kept => Ok(format!("{}\n", secret.reveal())),
+    let failed = |source| arguments.database.failed(source);
+    match store
+        .add_token(&token, secret.digest())
+        .await
+        .map_err(failed)?
+    {
+        Added::Kept => {
+            note_added(store, &token.person, now)
+                .await
+                .map_err(failed)?;
+            Ok(format!("{}\n", secret.reveal()))
+        }
         Added::NameTaken => Err(Error::NameTaken(arguments.name.clone())),
         Added::TooMany => Err(Error::TooMany),
     }
+}
+
+async fn note_added(
+    store: &SqliteStore,
+    person: &Person,
+    now: WallTime,
+) -> Result<(), store::Error> {
+    let object = format!("{}, {}", person.name, person.role);
+    let event = Event::of_owner("token add", &object);
+    store.note(&person.tenant, &event, now).await.map(drop)
 }
 
 async fn list(store: &SqliteStore, database: &Database, now: WallTime) -> Result<String, Error> {
@@ -149,12 +169,20 @@ async fn list(store: &SqliteStore, database: &Database, now: WallTime) -> Result
     Ok(text)
 }
 
-async fn revoke(store: &SqliteStore, name: &Name, database: &Database) -> Result<String, Error> {
-    let revoked = store.revoke_token(&Tenant::default(), name).await;
-    match revoked.map_err(|source| database.failed(source))? {
-        true => Ok(String::new()),
-        false => Err(Error::Unknown(name.clone())),
+async fn revoke(
+    store: &SqliteStore,
+    name: &Name,
+    database: &Database,
+    now: WallTime,
+) -> Result<String, Error> {
+    let failed = |source| database.failed(source);
+    let tenant = Tenant::default();
+    if !store.revoke_token(&tenant, name).await.map_err(failed)? {
+        return Err(Error::Unknown(name.clone()));
     }
+    let event = Event::of_owner("token revoke", name.as_str());
+    store.note(&tenant, &event, now).await.map_err(failed)?;
+    Ok(String::new())
 }
 
 /// Where nobody has a token, makes the first one and writes it into a file beside the database that only its owner can
@@ -198,7 +226,12 @@ pub async fn first(
         .await
         .map_err(failed)?
     {
-        Added::Kept => fs::rename(&part, &file).map_err(unwritable)?,
+        Added::Kept => {
+            fs::rename(&part, &file).map_err(unwritable)?;
+            note_added(store, &token.person, now)
+                .await
+                .map_err(failed)?;
+        }
         Added::NameTaken | Added::TooMany => return Err(Error::NameTaken(name)),
     }
     Ok(Some(file))

@@ -85,6 +85,17 @@ impl Cloud {
         Entrance::open(&self.page(path), cookie)
     }
 
+    /// Where it is and as whom, as `tide` wants to be told.
+    pub fn access(&self) -> [String; 4] {
+        let file = self.token_file().display().to_string();
+        [
+            "--centre".into(),
+            self.page(""),
+            "--token-file".into(),
+            file,
+        ]
+    }
+
     /// Gets `path` from its API, with its first token.
     ///
     /// # Errors

@@ -100,8 +100,8 @@ fn sealing_key(folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 fn import(site: &Site, file: &Path, further: &[&str]) -> Outcome {
-    let (centre, token) = (site.cloud.page(""), site.cloud.token_file());
-    let access = ["--centre", &centre, "--token-file", text(&token)];
+    let access = site.cloud.access();
+    let access = access.each_ref().map(String::as_str);
     let arguments = [&["import", text(file)], &access[..]].concat();
     tide(&[&arguments, further].concat())
 }

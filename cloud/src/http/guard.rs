@@ -2,68 +2,25 @@
 //!
 //! A program shows its token in `Authorization: Bearer`, a browser its session in a cookie that no script can read and that
 //! is not sent along from other sites. A session may change something only from a page of this centre, as the browser's
-//! `Origin` says. The guarded handlers learn the tenant from [`Person`] alone, which only this module hands out: a route
-//! that is not guarded has none, and so no data.
+//! `Origin` says. Whoever is refused, and whoever changes something, is in the audit log: by the handler, in the transaction
+//! that changes it, or else by the guard. The guarded handlers learn the tenant from [`Person`] alone, which only this
+//! module hands out: a route that is not guarded has none, and so no data.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::Method;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use tidegate_bundle::Digest;
 
-use super::{App, Code, Refusal, in_time};
-use crate::access::{Person, Role, Secret};
-use crate::store::Store;
-
-/// Longest token or session that is looked at.
-const SECRET_BYTES_MAX: usize = 128;
-
-const COOKIE: &str = "tidegate-session";
-
-/// What a request shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Shown {
-    /// A token.
-    Token(Digest),
-    /// A session.
-    Session(Digest),
-}
-
-impl Shown {
-    /// A token from a form or a header.
-    pub(crate) fn token(text: &str) -> Self {
-        Self::Token(digest(text))
-    }
-
-    /// What stands in the headers. A token goes before a session: a program says what it means.
-    fn read(headers: &HeaderMap) -> Option<Self> {
-        if let Some(value) = headers.get(header::AUTHORIZATION) {
-            let text = value.to_str().unwrap_or_default();
-            let token = match text.split_once(' ') {
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-                _ => "",
-            };
-            return Some(Self::token(token));
-        }
-        let cookies = headers.get_all(header::COOKIE).iter();
-        let mut pairs = cookies
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='));
-        let (_, session) = pairs.find(|(name, _)| *name == COOKIE)?;
-        Some(Self::Session(digest(session)))
-    }
-}
-
-/// A text that is too long is no secret, whatever it says.
-fn digest(text: &str) -> Digest {
-    let bytes = text.as_bytes();
-    Digest::of(bytes.get(..SECRET_BYTES_MAX).unwrap_or(bytes))
-}
+use super::shown::{Shown, forget_session, from_this_centre};
+use super::{App, Code, REQUEST_TIMEOUT, Refusal, in_time};
+use crate::access::{Person, Role};
+use crate::store::audit::Event;
+use crate::store::{Store, Tenant};
 
 /// Who looks at the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,11 +31,14 @@ pub(super) enum Reader {
     Browser,
 }
 
+/// Lets only people of at least this role to routes.
 #[derive(Debug)]
-struct Guard<S> {
+pub(super) struct Guard<S> {
     app: Arc<App<S>>,
     role: Role,
     reader: Reader,
+    /// For each request.
+    time: Duration,
 }
 
 impl<S> Clone for Guard<S> {
@@ -90,19 +50,25 @@ impl<S> Clone for Guard<S> {
     }
 }
 
-/// Lets only people of at least this role to these routes.
-pub(super) fn guarded<S: Store>(
-    app: &Arc<App<S>>,
-    role: Role,
-    reader: Reader,
-    routes: Router<Arc<App<S>>>,
-) -> Router<Arc<App<S>>> {
-    let guard = Guard {
-        app: app.clone(),
-        role,
-        reader,
-    };
-    routes.route_layer(middleware::from_fn_with_state(guard, admit))
+impl<S: Store> Guard<S> {
+    pub(super) fn new(app: &Arc<App<S>>, role: Role, reader: Reader) -> Self {
+        Self {
+            app: app.clone(),
+            role,
+            reader,
+            time: REQUEST_TIMEOUT,
+        }
+    }
+
+    /// Gives each request so much time.
+    pub(super) fn patient(self, time: Duration) -> Self {
+        Self { time, ..self }
+    }
+
+    /// Stands before these routes.
+    pub(super) fn before(self, routes: Router<Arc<App<S>>>) -> Router<Arc<App<S>>> {
+        routes.route_layer(middleware::from_fn_with_state(self, admit))
+    }
 }
 
 async fn admit<S: Store>(
@@ -111,25 +77,72 @@ async fn admit<S: Store>(
     next: Next,
 ) -> Response {
     let shown = Shown::read(request.headers());
-    let person = match person(&guard.app, shown.as_ref()).await {
+    let action = action(&request);
+    let person = match person(&guard.app, shown.as_ref(), &action).await {
         Ok(person) => person,
         Err(refusal) if guard.reader == Reader::Browser && refusal.wants_token() => {
-            return to_sign_in(&request);
+            return to_sign_in(&request, shown.as_ref());
         }
         Err(refusal) => return refusal.into_response(),
     };
-    let allowed = may(&guard, &person, shown.as_ref(), &request);
-    request.extensions_mut().insert(person);
-    match allowed {
-        Ok(()) => in_time(request, next).await,
+    let changes = changes(request.method());
+    let deed = Deed { person, action };
+    let response = match may(&guard, &deed.person, shown.as_ref(), &request) {
         Err(refusal) => refusal.into_response(),
+        Ok(()) => {
+            request.extensions_mut().insert(deed.person.clone());
+            request.extensions_mut().insert(deed.clone());
+            let response = in_time(request, next, guard.time).await;
+            if !changes || response.extensions().get::<Noted>().is_some() {
+                return response;
+            }
+            response
+        }
+    };
+    note(&guard.app, &deed, response).await
+}
+
+/// Notes what became of a request that no handler has noted. What cannot be noted is not said to be done.
+async fn note<S: Store>(app: &App<S>, deed: &Deed, response: Response) -> Response {
+    let outcome = response.extensions().get::<Code>();
+    let outcome = outcome.map_or("done", |code| code.as_str());
+    let event = Event::of(&deed.person, &deed.action, "", outcome);
+    let now = app.clock.wall_time();
+    match app.store.note(&deed.person.tenant, &event, now).await {
+        Ok(_) => response,
+        Err(error) => Refusal::from(error).into_response(),
     }
 }
+
+/// What is tried, as the audit log has it.
+fn action(request: &Request) -> String {
+    format!("{} {}", request.method(), request.uri().path())
+}
+
+/// What someone is about to do.
+#[derive(Debug, Clone)]
+pub(super) struct Deed {
+    /// Who.
+    pub(super) person: Person,
+    action: String,
+}
+
+impl Deed {
+    /// To be noted with the deed.
+    pub(super) fn done(&self, object: &str) -> Event {
+        Event::of(&self.person, &self.action, object, "done")
+    }
+}
+
+/// On a response: what it tells of is in the audit log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Noted;
 
 /// Whom the request is from.
 pub(crate) async fn person<S: Store>(
     app: &App<S>,
     shown: Option<&Shown>,
+    action: &str,
 ) -> Result<Person, Refusal> {
     let now = app.clock.wall_time();
     let found = match shown {
@@ -144,15 +157,21 @@ pub(crate) async fn person<S: Store>(
     };
     match found {
         Some(person) => Ok(person),
-        None => Err(wrong(app)),
+        None => Err(wrong(app, action).await),
     }
 }
 
-/// A token or session that is worth nothing.
-fn wrong<S: Store>(app: &App<S>) -> Refusal {
+/// A token or session that is worth nothing. Whose log it is in is not known: it is in that of the centre's owner.
+async fn wrong<S: Store>(app: &App<S>, action: &str) -> Refusal {
     match app.attempts.wrong(app.clock.boot_time()) {
         Some(untold) => {
-            tracing::warn!(untold, "a token or session was refused");
+            let others = format!("and {untold} before it");
+            let others = if untold > 0 { others.as_str() } else { "" };
+            let event = Event::of_nobody(action, others, Code::BadToken.as_str());
+            let now = app.clock.wall_time();
+            if let Err(error) = app.store.note(&Tenant::default(), &event, now).await {
+                return error.into();
+            }
             Refusal::new(
                 Code::BadToken,
                 "this token or session is not known here, was revoked or has expired",
@@ -185,63 +204,19 @@ fn may<S>(
 }
 
 /// Whether a request of this method may change something.
-pub(super) fn changes(method: &Method) -> bool {
+fn changes(method: &Method) -> bool {
     !method.is_safe()
 }
 
-/// A form of another site can bring a browser to send what its user does not mean. A browser says where a form stood.
-pub(crate) fn from_this_centre(headers: &HeaderMap) -> Result<(), Refusal> {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
-    let origin = text(header::ORIGIN).and_then(|origin| origin.split_once("://"));
-    match (origin, text(header::HOST)) {
-        (Some((_, origin)), Some(host)) if origin.eq_ignore_ascii_case(host) => Ok(()),
-        _ => Err(Refusal::new(
-            Code::CrossSite,
-            "a browser may do this from a page of this centre only",
-        )),
-    }
-}
-
-/// To where a person can sign in, and back; a cookie that is worth nothing is forgotten.
-fn to_sign_in(request: &Request) -> Response {
+/// To where a person can sign in, and back. A session that is worth nothing is forgotten; one that was not shown, because
+/// a link of another site led here, may be worth something.
+fn to_sign_in(request: &Request, shown: Option<&Shown>) -> Response {
     let path = request.uri().path();
     let mut response = Redirect::to(&format!("/sign-in?to={path}")).into_response();
-    forget_session(response.headers_mut());
+    if let Some(Shown::Session(_)) = shown {
+        forget_session(response.headers_mut());
+    }
     response
-}
-
-/// Gives a browser its session.
-pub(crate) fn give_session(headers: &mut HeaderMap, session: &Secret, secure: bool) {
-    let age = crate::access::SESSION_LIFE.as_secs();
-    set_cookie(headers, session.reveal(), age, secure);
-}
-
-/// Takes a browser's session from it.
-pub(crate) fn forget_session(headers: &mut HeaderMap) {
-    set_cookie(headers, "", 0, false);
-}
-
-fn set_cookie(headers: &mut HeaderMap, value: &str, age: u64, secure: bool) {
-    let secure = if secure { "; Secure" } else { "" };
-    let cookie =
-        format!("{COOKIE}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}");
-    // Its letters are those of a header.
-    if let Ok(mut cookie) = HeaderValue::from_str(&cookie) {
-        cookie.set_sensitive(true);
-        headers.append(header::SET_COOKIE, cookie);
-    }
-}
-
-/// The session that a request shows, for signing out.
-pub(crate) fn session_of(headers: &HeaderMap) -> Option<Digest> {
-    match Shown::read(headers) {
-        Some(Shown::Session(session)) => Some(session),
-        _ => None,
-    }
 }
 
 /// Of a guarded route: the guard put it there.
@@ -249,79 +224,19 @@ impl<T: Sync> FromRequestParts<T> for Person {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &T) -> Result<Self, Refusal> {
-        let person = parts.extensions.get().cloned();
-        person.ok_or_else(|| Refusal::new(Code::NoToken, "this needs a token"))
+        guard_put(parts)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl<T: Sync> FromRequestParts<T> for Deed {
+    type Rejection = Refusal;
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &str)| {
-            (name.parse().unwrap(), HeaderValue::from_str(value).unwrap())
-        };
-        pairs.iter().map(pair).collect()
+    async fn from_request_parts(parts: &mut Parts, _: &T) -> Result<Self, Refusal> {
+        guard_put(parts)
     }
+}
 
-    #[test]
-    fn a_token_is_read_from_its_header_and_a_session_from_its_cookie() {
-        let session = Some(Shown::Session(Digest::of(b"tgs_x")));
-        for (pairs, expected) in [
-            (&[][..], None),
-            (
-                &[("authorization", "Bearer tgt_x")],
-                Some(Shown::token("tgt_x")),
-            ),
-            (
-                &[("authorization", "bearer  tgt_x ")],
-                Some(Shown::token("tgt_x")),
-            ),
-            (&[("authorization", "Basic tgt_x")], Some(Shown::token(""))),
-            (
-                &[("cookie", "a=b; tidegate-session=tgs_x; c")],
-                session.clone(),
-            ),
-            (
-                &[("cookie", "a=b"), ("cookie", "tidegate-session=tgs_x")],
-                session,
-            ),
-            (&[("cookie", "other=tgs_x")], None),
-            (
-                &[
-                    ("cookie", "tidegate-session=tgs_x"),
-                    ("authorization", "Bearer tgt_x"),
-                ],
-                Some(Shown::token("tgt_x")),
-            ),
-        ] {
-            assert_eq!(Shown::read(&headers(pairs)), expected, "{pairs:?}");
-        }
-    }
-
-    #[test]
-    fn only_a_page_of_this_centre_is_one() {
-        let host = ("host", "centre.example:8443");
-        for good in ["https://centre.example:8443", "https://Centre.Example:8443"] {
-            assert_eq!(
-                from_this_centre(&headers(&[host, ("origin", good)])),
-                Ok(())
-            );
-        }
-        for bad in [
-            "https://centre.example",
-            "https://other.example:8443",
-            "null",
-            "",
-            "https://centre.example:8443.other.example",
-        ] {
-            assert!(
-                from_this_centre(&headers(&[host, ("origin", bad)])).is_err(),
-                "{bad}"
-            );
-        }
-        assert!(from_this_centre(&headers(&[host])).is_err());
-        assert!(from_this_centre(&headers(&[("origin", "null")])).is_err());
-    }
+fn guard_put<V: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<V, Refusal> {
+    let put = parts.extensions.get().cloned();
+    put.ok_or_else(|| Refusal::new(Code::NoToken, "this needs a token"))
 }

@@ -8,7 +8,11 @@
 //! - `serve`: connections, plain or TLS, and their orderly end.
 //! - `tls`: certificate and key.
 //! - `guard`: who asks, and whether they may.
+//! - `shown`: what a request shows of who it is from.
 //! - `attempts`: wrong tokens.
+//! - `audit`: who did what.
+//! - `releases`: `POST /v1/releases` and what was brought so.
+//! - `blobs`: the files of releases.
 //! - `sync`: `POST /v1/sync`.
 //! - `import`: `POST /v1/gateways/{gateway}/import`: rows that came in a file.
 //! - `pace`: how fast gateways may send what has piled up.
@@ -21,6 +25,8 @@
 //! - [`refusal`]: every refusal, its code and its counter.
 
 mod attempts;
+mod audit;
+mod blobs;
 mod content;
 mod events;
 pub(crate) mod guard;
@@ -31,7 +37,9 @@ mod metrics;
 mod pace;
 mod read;
 pub mod refusal;
+mod releases;
 mod serve;
+pub(crate) mod shown;
 mod sync;
 mod tls;
 
@@ -46,16 +54,18 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tidegate_bundle::VerifiedRoot;
 use tidegate_record::{BootTime, Clock};
 use tidegate_wire::Name;
 use tokio::sync::Semaphore;
 
 use crate::access::Role;
+use crate::blobs::Blobs;
 use crate::page;
 use crate::store::{GatewayId, Store, Tenant};
 use attempts::Attempts;
 pub use events::Events;
-use guard::{Reader, guarded};
+use guard::{Guard, Reader};
 pub(crate) use json::rfc3339;
 pub(crate) use lag::by_stream;
 use pace::Pacer;
@@ -72,6 +82,12 @@ const EXPANDED_MAX: usize = 4;
 
 /// From the request's head to the response's head.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for a bundle, which comes over any link: at 64 KiB a second the largest takes 17 minutes.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+/// Bundles that come in at once; each is held in memory whole while it is verified.
+const UPLOADS_MAX: usize = 2;
 
 /// A gateway with nothing to send is asked to report after this.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -92,6 +108,9 @@ pub struct App<S> {
     device_keys: Option<PathBuf>,
     secure: bool,
     attempts: Attempts,
+    root: Option<Arc<VerifiedRoot>>,
+    blobs: Option<Arc<Blobs>>,
+    uploads: Semaphore,
     requests: Semaphore,
     expanded: Semaphore,
 }
@@ -110,6 +129,9 @@ impl<S: Store> App<S> {
             device_keys: None,
             secure: false,
             attempts: Attempts::new(started),
+            root: None,
+            blobs: None,
+            uploads: Semaphore::new(UPLOADS_MAX),
             requests: Semaphore::new(REQUESTS_MAX),
             expanded: Semaphore::new(EXPANDED_MAX),
         }
@@ -136,6 +158,16 @@ impl<S: Store> App<S> {
     /// Time since the start.
     pub fn uptime(&self) -> Duration {
         self.clock.boot_time().since(self.started)
+    }
+
+    /// Keeps the files of releases in this folder, and takes those that this root vouches for; without one, none.
+    #[must_use]
+    pub fn with_releases(self, blobs: Blobs, root: Option<VerifiedRoot>) -> Self {
+        Self {
+            blobs: Some(Arc::new(blobs)),
+            root: root.map(Arc::new),
+            ..self
+        }
     }
 
     /// Lets browsers show their sessions over TLS only.
@@ -168,14 +200,19 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
             get(page::sign_in::form).post(page::sign_in::enter),
         )
         .route("/assets/{file}", get(page::asset))
-        .route_layer(middleware::from_fn(in_time));
+        .route_layer(middleware::from_fn(async |request: Request, next: Next| {
+            in_time(request, next, REQUEST_TIMEOUT).await
+        }));
     let pages = Router::new()
         .route("/", get(page::overview))
-        .route("/gateways/{gateway}", get(page::gateway));
+        .route("/gateways/{gateway}", get(page::gateway))
+        .route("/releases", get(page::releases::releases));
     let viewer = Router::new()
         .route("/sign-out", post(page::sign_in::leave))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/events", get(events::events))
+        .route("/v1/blobs/sha256/{digest}", get(blobs::blob))
+        .route("/v1/releases", get(releases::releases))
         .route("/v1/stats", get(read::stats))
         .route("/v1/gateways", get(read::gateways))
         .route("/v1/gateways/{gateway}/lag", get(lag::lag))
@@ -193,10 +230,19 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
             "/v1/gateways/{gateway}/streams/{stream}/count",
             get(read::count),
         );
-    let operator = Router::new().route("/v1/gateways/{gateway}/import", post(import::import));
-    open.merge(guarded(&app, Role::Viewer, Reader::Browser, pages))
-        .merge(guarded(&app, Role::Viewer, Reader::Program, viewer))
-        .merge(guarded(&app, Role::Operator, Reader::Program, operator))
+    let operator = Router::new()
+        .route("/v1/audit", get(audit::audit))
+        .route("/v1/gateways/{gateway}/import", post(import::import));
+    let push = Router::new().route("/v1/releases", post(releases::push));
+    let guard = |role, reader| Guard::new(&app, role, reader);
+    open.merge(guard(Role::Viewer, Reader::Browser).before(pages))
+        .merge(guard(Role::Viewer, Reader::Program).before(viewer))
+        .merge(guard(Role::Operator, Reader::Program).before(operator))
+        .merge(
+            guard(Role::Releaser, Reader::Program)
+                .patient(PUSH_TIMEOUT)
+                .before(push),
+        )
         .fallback(async || Refusal::new(Code::NotFound, "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             Refusal::new(Code::MethodNotAllowed, "this address has another method")
@@ -226,10 +272,13 @@ async fn govern<S: Store>(
 }
 
 /// Bounds the time of a request.
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+async fn in_time(request: Request, next: Next, limit: Duration) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Refusal::new(Code::Timeout, "the request took longer than 30 s").into_response(),
+        Err(_) => {
+            let message = format!("the request took longer than {} s", limit.as_secs());
+            Refusal::new(Code::Timeout, message).into_response()
+        }
     }
 }
 

@@ -21,13 +21,13 @@ use crate::access::Person;
 use crate::store::{Gateway, GatewayId, Reach, RowFilter, Store, StreamId};
 
 /// Most rows of one page.
-const ROWS_MAX: u32 = 10_000;
+pub(super) const ROWS_MAX: u32 = 10_000;
 
 /// Rows of a page, unless asked otherwise.
-const ROWS_DEFAULT: u32 = 1000;
+pub(super) const ROWS_DEFAULT: u32 = 1000;
 
 /// Most gateways or streams of one page, and what it has unless asked otherwise.
-const NAMES_MAX: u32 = 1000;
+pub(super) const NAMES_MAX: u32 = 1000;
 
 pub(super) type Answer = Result<Response, Refusal>;
 
@@ -285,7 +285,7 @@ fn filter(query: &RowsQuery) -> Result<RowFilter, Refusal> {
     })
 }
 
-fn limit(asked: Option<u32>, default: u32, max: u32) -> Result<u32, Refusal> {
+pub(super) fn limit(asked: Option<u32>, default: u32, max: u32) -> Result<u32, Refusal> {
     match asked.unwrap_or(default) {
         limit if (1..=max).contains(&limit) => Ok(limit),
         limit => Err(bad(&format!("limit is 1 to {max}, not {limit}"))),

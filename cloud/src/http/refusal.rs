@@ -38,6 +38,14 @@ pub enum Code {
     BadSignature,
     /// A row came again with other content.
     Conflict,
+    /// A bundle that no gateway would run; its reason code says why.
+    BundleRefused,
+    /// A release that is not newer than one that is here.
+    StaleCounter,
+    /// Releases cannot be verified here.
+    NoRoot,
+    /// Bytes beyond the end of a file.
+    BadRange,
     /// Parameters of a query.
     BadQuery,
     /// Nothing there.
@@ -54,7 +62,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Malformed,
         Self::WrongVersion,
         Self::TooLarge,
@@ -67,6 +75,10 @@ impl Code {
         Self::UnknownDevice,
         Self::BadSignature,
         Self::Conflict,
+        Self::BundleRefused,
+        Self::StaleCounter,
+        Self::NoRoot,
+        Self::BadRange,
         Self::BadQuery,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -90,6 +102,10 @@ impl Code {
             Self::UnknownDevice => "unknown-device",
             Self::BadSignature => "bad-signature",
             Self::Conflict => "conflict",
+            Self::BundleRefused => "bundle-refused",
+            Self::StaleCounter => "stale-counter",
+            Self::NoRoot => "no-root",
+            Self::BadRange => "bad-range",
             Self::BadQuery => "bad-query",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -109,7 +125,10 @@ impl Code {
             Self::WrongRole | Self::CrossSite | Self::UnknownDevice | Self::BadSignature => {
                 StatusCode::FORBIDDEN
             }
-            Self::Conflict => StatusCode::CONFLICT,
+            Self::Conflict | Self::StaleCounter => StatusCode::CONFLICT,
+            Self::BundleRefused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NoRoot => StatusCode::NOT_IMPLEMENTED,
+            Self::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Busy | Self::Timeout | Self::Storage => StatusCode::SERVICE_UNAVAILABLE,
@@ -132,6 +151,8 @@ impl Code {
 pub struct Refusal {
     code: Code,
     message: String,
+    /// Of a bundle.
+    reason: Option<&'static str>,
 }
 
 impl Refusal {
@@ -140,6 +161,16 @@ impl Refusal {
         Self {
             code,
             message: message.into(),
+            reason: None,
+        }
+    }
+
+    /// With the reason code of a bundle.
+    #[must_use]
+    pub fn with_reason(self, reason: &'static str) -> Self {
+        Self {
+            reason: Some(reason),
+            ..self
         }
     }
 
@@ -162,11 +193,14 @@ impl Refusal {
     }
 }
 
-/// `{"error":{"code":"…","message":"…"}}`; the code rides along for the counter.
+/// `{"error":{"code":"…","message":"…"}}`, of a bundle with its `reason`; the code rides along for the counter.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body =
-            Json(json!({ "error": { "code": self.code.as_str(), "message": self.message } }));
+        let mut error = json!({ "code": self.code.as_str(), "message": self.message });
+        if let (Some(error), Some(reason)) = (error.as_object_mut(), self.reason) {
+            error.insert("reason".to_owned(), reason.into());
+        }
+        let body = Json(json!({ "error": error }));
         let mut response = (self.code.status(), body).into_response();
         if let Some(seconds) = self.code.retry_after() {
             response

@@ -5,6 +5,7 @@
 //! committed, and draws the chart; without it the page is complete, only not live.
 //!
 //! # Layout
+//! - `releases`: what may be rolled out.
 //! - `sign_in`: the way in and out.
 //! - `view`: what is stored into what is shown; pure.
 //! - `lag`: how far the centre is behind into what is shown; pure.
@@ -14,6 +15,7 @@
 
 mod lag;
 mod ledger;
+pub(crate) mod releases;
 pub(crate) mod sign_in;
 mod text;
 mod view;

@@ -12,11 +12,14 @@ use tidegate_wire::WallTime;
 
 use super::render;
 use crate::access::{SESSION_LIFE, Secret};
-use crate::http::guard::{
-    Shown, forget_session, from_this_centre, give_session, person, session_of,
-};
+use crate::http::guard::person;
+use crate::http::shown::{Shown, forget_session, from_this_centre, give_session, session_of};
 use crate::http::{App, Code, Refusal};
 use crate::store::Store;
+use crate::store::audit::Event;
+
+/// As the audit log has it.
+const SIGN_IN: &str = "POST /sign-in";
 
 #[derive(Template)]
 #[template(path = "sign-in.html")]
@@ -58,10 +61,12 @@ pub(crate) async fn enter<S: Store>(
     let Form(filled) = filled.map_err(|error| Refusal::new(Code::Malformed, error.body_text()))?;
     let to = place(filled.to.as_deref());
     let token = filled.token.trim();
-    match person(&app, Some(&Shown::token(token))).await {
+    match person(&app, Some(&Shown::token(token)), SIGN_IN).await {
         Ok(person) => {
             let session = open(&app, token).await?;
-            tracing::info!(name = %person.name, role = %person.role, "signed in");
+            let event = Event::of(&person, SIGN_IN, "", "done");
+            let now = app.clock.wall_time();
+            app.store.note(&person.tenant, &event, now).await?;
             let mut response = Redirect::to(to).into_response();
             give_session(response.headers_mut(), &session, app.is_secure());
             Ok(response)

@@ -59,6 +59,11 @@ const ROUTES: &[(Method, &str, Option<Role>)] = &[
         "/v1/gateways/{gateway}/import",
         Some(Role::Operator),
     ),
+    (Method::GET, "/v1/audit", Some(Role::Operator)),
+    (Method::GET, "/releases", Some(Role::Viewer)),
+    (Method::GET, "/v1/releases", Some(Role::Viewer)),
+    (Method::GET, "/v1/blobs/sha256/{digest}", Some(Role::Viewer)),
+    (Method::POST, "/v1/releases", Some(Role::Releaser)),
 ];
 
 fn address(route: &str) -> String {
@@ -66,6 +71,7 @@ fn address(route: &str) -> String {
         .replace("{gateway}", "gw-1")
         .replace("{stream}", "a")
         .replace("{file}", "centre.css")
+        .replace("{digest}", &"0".repeat(64))
 }
 
 async fn code(caller: &Caller, method: &Method, route: &str) -> (u16, String) {
@@ -109,7 +115,7 @@ async fn every_route_is_for_its_role_and_those_above_it() {
     }
     for (method, route, needed) in ROUTES {
         let found = code(&nobody, method, route).await;
-        let page = matches!(*route, "/" | "/gateways/{gateway}");
+        let page = matches!(*route, "/" | "/gateways/{gateway}" | "/releases");
         match needed {
             None => assert_ne!(found.0, 401, "{route} needs no token"),
             Some(_) if page => {
@@ -133,7 +139,7 @@ async fn every_route_is_for_its_role_and_those_above_it() {
     }
     let refused = centre.client.get("/v1/stats").await.json()["refused"].clone();
     assert!(refused["no-token"].as_u64().unwrap() > 10, "{refused}");
-    assert_eq!(refused["wrong-role"], 1, "{refused}");
+    assert_eq!(refused["wrong-role"], 4, "{refused}");
 }
 
 #[tokio::test]
@@ -230,14 +236,14 @@ async fn a_tenant_sees_nothing_of_another_whatever_it_asks_for() {
 }
 
 /// A browser that was told its cookie.
-struct Browser<'c> {
+pub(crate) struct Browser<'c> {
     centre: &'c Centre,
     cookie: String,
 }
 
 impl Browser<'_> {
     /// As a form of the page at this origin.
-    async fn post(&self, path: &str, origin: &str, body: &str) -> Answer {
+    pub(crate) async fn post(&self, path: &str, origin: &str, body: &str) -> Answer {
         let nobody = self.centre.client.with_token("");
         let headers = [
             (header::CONTENT_TYPE, "application/x-www-form-urlencoded"),
@@ -254,12 +260,12 @@ impl Browser<'_> {
         nobody.send(Method::GET, path, &headers, Vec::new()).await
     }
 
-    fn here(&self) -> String {
+    pub(crate) fn here(&self) -> String {
         format!("http://{}", self.centre.client.address)
     }
 }
 
-async fn signed_in<'c>(centre: &'c Centre, token: &str) -> Browser<'c> {
+pub(crate) async fn signed_in<'c>(centre: &'c Centre, token: &str) -> Browser<'c> {
     let mut browser = Browser {
         centre,
         cookie: String::new(),
@@ -307,6 +313,14 @@ async fn a_person_signs_in_with_a_token_and_out_again() {
     assert_eq!(browser.get("/v1/gateways").await.refusal().1, "bad-token");
     let page = browser.get("/").await;
     assert_eq!(page.headers["location"], "/sign-in?to=/");
+    assert!(
+        page.headers.contains_key("set-cookie"),
+        "what is worth nothing is forgotten"
+    );
+    // From a link of another site a browser shows no cookie, and keeps the one that it has.
+    let linked = centre.client.with_token("").get("/").await;
+    assert_eq!(linked.status, StatusCode::SEE_OTHER);
+    assert!(!linked.headers.contains_key("set-cookie"));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A centre for one test, and a client for it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -11,6 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tidegate_cloud::access::{Person, Role, Secret, Token};
+use tidegate_cloud::blobs::Blobs;
 use tidegate_cloud::http::{App, Listening, serve};
 use tidegate_cloud::store::credentials::Added;
 use tidegate_cloud::store::{Credentials, SqliteStore, Tenant};
@@ -20,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::releases::root;
 use crate::samples::name;
 
 /// A centre inside the test's own process.
@@ -43,8 +46,9 @@ impl Centre {
             .unwrap();
         let device_keys = folder.path().join("device-keys");
         std::fs::create_dir(&device_keys).unwrap();
+        let blobs = Blobs::beside(&folder.path().join("centre.db")).unwrap();
         let app = App::new(store.clone(), clock).with_device_keys(Some(device_keys));
-        let app = Arc::new(app);
+        let app = Arc::new(app.with_releases(blobs, Some(root())));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
@@ -92,6 +96,10 @@ impl Centre {
         let added = self.store.add_token(&token, secret.digest()).await.unwrap();
         assert_eq!(added, Added::Kept);
         self.client.with_token(secret.reveal())
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("centre.db")
     }
 
     /// Lets the centre know a gateway's device keys.

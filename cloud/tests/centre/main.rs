@@ -8,12 +8,14 @@
 )]
 
 mod access;
+mod audit;
 mod client;
 mod import;
 mod lag;
 mod page;
 mod process;
 mod read;
+mod releases;
 mod samples;
 mod sync;
 mod tokens;

@@ -90,11 +90,28 @@ async fn a_token_is_told_once_and_worth_something_until_it_is_revoked() {
         assert!(!text.contains("tgt_"), "{file}");
     }
 
+    let audit = well(folder.path(), &["audit", "list"]).await;
+    assert!(
+        audit.contains("owner of the database (releaser): token add anna, viewer: done"),
+        "{audit}"
+    );
     well(folder.path(), &["token", "revoke", "anna"]).await;
     assert_eq!(anna.get("/v1/gateways").await.refusal().1, "bad-token");
     let (code, _, stderr) = command(folder.path(), &["token", "revoke", "anna"]).await;
     assert_eq!(code, 1);
     assert!(stderr.contains("there is no token anna"), "{stderr}");
+    // The first token, one added and revoked, and the attempt with what was revoked.
+    let verified = well(folder.path(), &["audit", "verify"]).await;
+    let (rows, last) = verified
+        .trim()
+        .split_once(" rows, the last hash is ")
+        .unwrap();
+    assert_eq!(rows, "4");
+    well(folder.path(), &["audit", "verify", "--known", last]).await;
+    let other = "0".repeat(64);
+    let (code, _, stderr) = command(folder.path(), &["audit", "verify", "--known", &other]).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("rows were cut off"), "{stderr}");
 }
 
 #[tokio::test]

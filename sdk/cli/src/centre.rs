@@ -24,8 +24,10 @@ use crate::files;
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// One request, from connecting to the last byte of the answer.
+/// One request, from connecting to the last byte of the answer, ...
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// ... and a second more for so many bytes that are sent.
+const BYTES_PER_SECOND_MIN: usize = 64 << 10;
 /// Times that a centre which is busy is asked again.
 const BUSY_RETRIES: u32 = 10;
 /// Longest wait before it is.
@@ -84,7 +86,12 @@ pub(crate) enum Error {
     #[error("the centre at {url} cannot be reached")]
     Reach { url: String, source: BoxError },
     #[error("the centre refuses ({code}): {message}")]
-    Refused { code: String, message: String },
+    Refused {
+        code: String,
+        message: String,
+        /// The reason code of a bundle.
+        reason: Option<String>,
+    },
 }
 
 impl Centre {
@@ -151,6 +158,8 @@ impl Centre {
         content_type: &'static str,
         body: Bytes,
     ) -> Result<(StatusCode, Duration, Bytes), Error> {
+        let seconds = u64::try_from(body.len() / BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
+        let limit = TIMEOUT.saturating_add(Duration::from_secs(seconds));
         let reach = |source: BoxError| Error::Reach {
             url: self.url.to_string(),
             source,
@@ -166,7 +175,7 @@ impl Centre {
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
             Ok((status, wait, body.collect().await?.to_bytes()))
         };
-        match tokio::time::timeout(TIMEOUT, exchange).await {
+        match tokio::time::timeout(limit, exchange).await {
             Ok(outcome) => outcome.map_err(reach),
             Err(late) => Err(reach(late.into())),
         }
@@ -204,6 +213,7 @@ fn read(status: StatusCode, answer: &[u8]) -> Result<Value, Error> {
             Err(Error::Refused {
                 code: text("/error/code").unwrap_or_else(|| status.to_string()),
                 message: text("/error/message").unwrap_or_else(|| "without a reason".to_owned()),
+                reason: text("/error/reason"),
             })
         }
     }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, import, inspect, keygen, new, root, sign, test, verify};
+use crate::commands::{build, import, inspect, keygen, new, push, root, sign, test, verify};
 use crate::error::Error;
 use crate::report::Report;
 
@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Sign(sign::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),
+    Push(push::Args),
     Import(import::Args),
 }
 
@@ -58,6 +59,7 @@ impl Command {
             Self::Sign(args) => args.run(),
             Self::Verify(args) => args.run(),
             Self::Inspect(args) => args.run(),
+            Self::Push(args) => args.run(),
             Self::Import(args) => args.run(),
         }
     }

@@ -154,12 +154,13 @@ impl Error {
     }
 
     /// The stable code of a refusal.
-    fn reason(&self) -> Option<&'static str> {
+    fn reason(&self) -> Option<&str> {
         match self {
             Self::Document { source, .. }
             | Self::Refused { source, .. }
             | Self::Sign { source, .. } => Some(source.reason()),
             Self::Root(source) => Some(source.reason()),
+            Self::Centre(centre::Error::Refused { reason, .. }) => reason.as_deref(),
             _ => None,
         }
     }

@@ -21,4 +21,33 @@ CREATE TABLE sessions (
   PRIMARY KEY (secret)
 ) WITHOUT ROWID;
 
+-- Who did what. Rows are only added; each holds those before it by its hash.
+CREATE TABLE audit (
+  tenant TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  time INTEGER NOT NULL,
+  who TEXT NOT NULL,
+  role TEXT NOT NULL,
+  action TEXT NOT NULL,
+  object TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  PRIMARY KEY (tenant, number)
+) WITHOUT ROWID;
+
+-- Releases that were verified when they came. Digests as text, the words by which people and addresses name them.
+CREATE TABLE releases (
+  tenant TEXT NOT NULL,
+  module TEXT NOT NULL,
+  counter INTEGER NOT NULL,
+  version TEXT NOT NULL,
+  identity TEXT NOT NULL,
+  blob TEXT NOT NULL,
+  bytes INTEGER NOT NULL,
+  received INTEGER NOT NULL,
+  who TEXT NOT NULL,
+  PRIMARY KEY (tenant, module, counter)
+) WITHOUT ROWID;
+CREATE INDEX releases_by_blob ON releases (tenant, blob);
+
 PRAGMA user_version = 4;
