@@ -45,7 +45,8 @@ function tellTimes() {
 
 async function refresh() {
   const answer = await fetch(location.href, { cache: "no-store" });
-  if (!answer.ok) return;
+  if (answer.redirected) location.reload(); // to where one signs in: the session has ended
+  if (!answer.ok || answer.redirected) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   clockOffset = Date.parse(page.body.dataset.now.slice(0, 23) + "Z") - Date.now();
   for (const part of document.querySelectorAll("[data-live]")) {

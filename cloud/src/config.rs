@@ -7,11 +7,20 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
+use crate::audit::AuditCommand;
+use crate::tokens::TokenCommand;
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Takes rows from gateways and serves the pages, until SIGTERM or SIGINT.
     Run(RunArguments),
+    /// Gives people and programs their tokens, and takes them.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Reads and verifies the audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 /// Arguments of `run`, as written.
@@ -32,6 +41,9 @@ pub struct RunArguments {
     /// Folder of device keys, `GATEWAY.pub` each: exports of these gateways are taken.
     #[arg(long, value_name = "FOLDER")]
     pub device_keys: Option<PathBuf>,
+    /// The fleet's root document: releases that it vouches for are taken; without it, none.
+    #[arg(long, value_name = "FILE")]
+    pub root: Option<PathBuf>,
     /// Rows a second that gateways may send of their backlogs, all of them together; otherwise as fast as they come.
     #[arg(long, value_name = "ROWS")]
     pub pace: Option<NonZeroU32>,
@@ -48,6 +60,8 @@ pub struct Settings {
     pub channel: Channel,
     /// Folder of device keys.
     pub device_keys: Option<PathBuf>,
+    /// The fleet's root document.
+    pub root: Option<PathBuf>,
     /// Rows a second of backlogs.
     pub pace: Option<NonZeroU32>,
 }
@@ -92,6 +106,7 @@ impl TryFrom<RunArguments> for Settings {
             database: arguments.database,
             channel,
             device_keys: arguments.device_keys,
+            root: arguments.root,
             pace: arguments.pace,
         })
     }
@@ -126,6 +141,7 @@ mod tests {
             tls_cert: tls_cert.then(|| "cert.pem".into()),
             tls_key: tls_key.then(|| "key.pem".into()),
             device_keys: None,
+            root: None,
             pace: None,
         }
     }

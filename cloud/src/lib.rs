@@ -6,6 +6,10 @@
 //!
 //! # Layout
 //! - [`config`]: the command line, checked as a whole before anything is opened.
+//! - [`access`]: who may do what: roles and secrets.
+//! - [`tokens`]: the commands that give and take tokens, and the first token of a new centre.
+//! - [`audit`]: the commands that read and verify the audit log.
+//! - [`blobs`]: files of releases, by their digest.
 //! - [`checked`]: a request whose shape is sound; the only kind that a store takes.
 //! - [`store`]: what is kept, behind one trait; SQLite.
 //! - [`lag`]: how far the centre is behind with each stream.
@@ -13,6 +17,9 @@
 //! - [`page`]: the pages that people look at.
 //! - [`run()`]: all of it together, from the settings to the last connection.
 
+pub mod access;
+pub mod audit;
+pub mod blobs;
 pub mod checked;
 pub mod config;
 pub mod http;
@@ -20,6 +27,7 @@ pub mod lag;
 pub mod page;
 mod run;
 pub mod store;
+pub mod tokens;
 
 #[cfg(test)]
 #[path = "../tests/centre/samples.rs"]

@@ -1,12 +1,12 @@
 //! `tidegate-cloud`: reads the command line, sets up the log, runs until a signal, and maps errors to exit codes.
 
 use std::error::Error as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use tidegate_cloud::{Command, Error, Settings};
+use tidegate_cloud::{Command, Error, audit, tokens};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -40,11 +40,13 @@ fn main() -> ExitCode {
         }
     };
     start_log();
-    let Command::Run(arguments) = arguments.command;
-    match serve(arguments.try_into()) {
+    match act(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = if matches!(error, Error::Settings(_) | Error::Tls(_)) {
+            let code = if matches!(
+                error,
+                Error::Settings(_) | Error::Tls(_) | Error::ReadRoot { .. } | Error::Root { .. }
+            ) {
                 EXIT_USAGE
             } else {
                 EXIT_FAILURE
@@ -55,13 +57,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(settings: Result<Settings, tidegate_cloud::config::Error>) -> Result<(), Error> {
-    let settings = settings?;
+fn act(command: Command) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    runtime.block_on(tidegate_cloud::run(settings))
+    let told = match command {
+        Command::Run(arguments) => {
+            let settings = arguments.try_into()?;
+            return runtime.block_on(tidegate_cloud::run(settings));
+        }
+        Command::Token(command) => runtime.block_on(tokens::run(&command))?,
+        Command::Audit(command) => runtime.block_on(audit::run(&command))?,
+    };
+    let mut stdout = std::io::stdout();
+    stdout.write_all(told.as_bytes()).map_err(Error::Stdout)
 }
 
 /// Lines on stderr, so that stdout carries only the address; `TIDEGATE_LOG` selects them.

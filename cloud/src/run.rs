@@ -1,18 +1,23 @@
 //! All of it together: opens the store, listens, serves until a signal, and ends in order.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
-use tidegate_record::SystemClock;
+use tidegate_bundle::{DOCUMENT_BYTES_MAX, VerifiedRoot};
+use tidegate_record::{Clock as _, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::audit;
+use crate::blobs::Blobs;
 use crate::config::{self, Channel, Settings};
 use crate::http::{self, App, Listening, TlsError};
 use crate::store::{self, SqliteStore, Store};
+use crate::tokens;
 
 /// Serves until SIGTERM or SIGINT, then lets requests under way finish. Once it accepts connections it prints one line
 /// on stdout: `listening on http://127.0.0.1:8080`.
@@ -24,6 +29,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         Channel::Plain => ("http", None),
         Channel::Tls { certificate, key } => ("https", Some(http::read_tls(certificate, key)?)),
     };
+    let root = settings.root.as_deref().map(read_root).transpose()?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
     let store = SqliteStore::open(&settings.database)
@@ -32,19 +38,28 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
             file: settings.database.clone(),
             source,
         })?;
+    let clock = Arc::new(SystemClock::new());
+    let first = tokens::first(&store, &settings.database, clock.wall_time()).await?;
     let listen = |source| Error::Listen {
         address: settings.listen,
         source,
     };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let app = App::new(store.clone(), Arc::new(SystemClock::new())).with_pace(settings.pace);
-    let app = Arc::new(app.with_device_keys(settings.device_keys.clone()));
+    let app = App::new(store.clone(), clock).with_pace(settings.pace);
+    let app = app.with_device_keys(settings.device_keys.clone());
+    let blobs = Blobs::beside(&settings.database).map_err(Error::Blobs)?;
+    let app = app.with_releases(blobs, root);
+    let app = Arc::new(app.with_tls(tls.is_some()));
 
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {scheme}://{address}")
         .and_then(|()| stdout.flush())
         .map_err(Error::Stdout)?;
+    if let Some(file) = first {
+        let file = file.display();
+        tracing::info!(%file, "nobody had a token: the first one is in this file, to sign in with at {scheme}://{address}/sign-in");
+    }
     tracing::info!(%address, database = %settings.database.display(), "listening");
     let stop = async {
         tokio::select! {
@@ -58,15 +73,57 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     Ok(())
 }
 
+/// The root document, which the centre believes because its operator has put it there.
+fn read_root(file: &Path) -> Result<VerifiedRoot, Error> {
+    let unreadable = |source| Error::ReadRoot {
+        file: file.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX);
+    File::open(file)
+        .and_then(|opened| opened.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    VerifiedRoot::open(&bytes).map_err(|source| Error::Root {
+        file: file.to_owned(),
+        source,
+    })
+}
+
 /// Why the centre did not start.
 #[derive(Debug, Error)]
 pub enum Error {
     /// Of the command line.
     #[error(transparent)]
     Settings(#[from] config::Error),
+    /// Of tokens.
+    #[error(transparent)]
+    Tokens(#[from] tokens::Error),
+    /// Of the audit log.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// Of a certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Of the root document.
+    #[error("cannot read {}", file.display())]
+    ReadRoot {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Of the root document.
+    #[error("{} is no root document that can be used", file.display())]
+    Root {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: tidegate_bundle::Error,
+    },
+    /// Of the files of releases.
+    #[error("cannot use the folder blobs beside the database")]
+    Blobs(#[source] std::io::Error),
     /// Of the database.
     #[error("cannot use database {}", file.display())]
     Store {
@@ -83,8 +140,8 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// Nobody can learn the address.
-    #[error("cannot write the address to stdout")]
+    /// Nobody can learn the address, or the token.
+    #[error("cannot write to stdout")]
     Stdout(#[source] std::io::Error),
     /// Of the process.
     #[error("cannot start the runtime")]

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::http;
+use crate::page::Entrance;
 use crate::process::Process;
 
 /// How long it may take to start, on a busy machine.
@@ -23,6 +24,7 @@ const PAGE_ROWS: usize = 1000;
 pub struct Cloud {
     process: Process,
     address: SocketAddr,
+    token: String,
     program: PathBuf,
     directory: PathBuf,
 }
@@ -35,9 +37,12 @@ impl Cloud {
     pub fn start(binaries: &Binaries, directory: &Path) -> Result<Self> {
         let program = binaries.tidegate_cloud();
         let (process, address) = launch(&program, directory, "127.0.0.1:0", &[])?;
+        let token = std::fs::read_to_string(token_file(directory));
+        let token = token.context("the centre has written no first token")?;
         Ok(Self {
             process,
             address,
+            token: token.trim().to_owned(),
             program,
             directory: directory.to_owned(),
         })
@@ -53,9 +58,60 @@ impl Cloud {
         self.process.id()
     }
 
-    /// Address of its page.
+    /// Address of a page, for somebody who signs in.
     pub fn page(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// The file with its first token.
+    pub fn token_file(&self) -> PathBuf {
+        token_file(&self.directory)
+    }
+
+    /// Signs in, and gives an address that leads a browser to a page as the one who did.
+    ///
+    /// # Errors
+    /// When it cannot be signed in.
+    pub fn entrance(&self, path: &str) -> Result<Entrance> {
+        let origin = self.page("");
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("origin", origin.as_str()),
+        ];
+        let body = format!("token={}", self.token);
+        let answer = http::post_with(self.address, "/sign-in", &headers, body.as_bytes())?;
+        let cookie = answer.header("set-cookie");
+        let cookie = cookie.with_context(|| format!("cannot sign in: {}", answer.body))?;
+        Entrance::open(&self.page(path), cookie)
+    }
+
+    /// Where it is and as whom, as `tide` wants to be told.
+    pub fn access(&self) -> [String; 4] {
+        let file = self.token_file().display().to_string();
+        [
+            "--centre".into(),
+            self.page(""),
+            "--token-file".into(),
+            file,
+        ]
+    }
+
+    /// Gets `path` from its API, with its first token.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn get(&self, path: &str) -> Result<http::Answer> {
+        let bearer = format!("Bearer {}", self.token);
+        http::get_with(self.address, path, &[("authorization", &bearer)])
+    }
+
+    /// The same as JSON.
+    ///
+    /// # Errors
+    /// As [`Cloud::get`], and when the answer is no JSON or a refusal.
+    pub fn get_json(&self, path: &str) -> Result<Value> {
+        let answer = self.get(path)?.json();
+        answer.with_context(|| format!("GET {path}"))
     }
 
     /// Lets it know the device key of a gateway.
@@ -74,7 +130,7 @@ impl Cloud {
     /// # Errors
     /// When the API does not answer as documented.
     pub fn stats(&self) -> Result<Value> {
-        http::get_json(self.address, "/v1/stats")
+        self.get_json("/v1/stats")
     }
 
     /// Kills it.
@@ -108,7 +164,7 @@ impl Cloud {
     /// # Errors
     /// When the API does not answer as documented.
     pub fn streams(&self, gateway: &str) -> Result<Value> {
-        http::get_json(self.address, &format!("/v1/gateways/{gateway}/streams"))
+        self.get_json(&format!("/v1/gateways/{gateway}/streams"))
     }
 
     /// Number of rows of a stream; 0 while the centre has not heard of it.
@@ -117,7 +173,7 @@ impl Cloud {
     /// When the API does not answer as documented.
     pub fn count(&self, gateway: &str, stream: &str) -> Result<u64> {
         let path = format!("/v1/gateways/{gateway}/streams/{stream}/count");
-        let answer = http::get(self.address, &path)?;
+        let answer = self.get(&path)?;
         if answer.status == 404 {
             return Ok(0);
         }
@@ -141,7 +197,7 @@ impl Cloud {
         loop {
             let path =
                 format!("/v1/gateways/{gateway}/streams/{stream}/rows?limit={PAGE_ROWS}{after}");
-            let page = http::get_json(self.address, &path)?;
+            let page = self.get_json(&path)?;
             let rows = page.pointer("/rows").and_then(Value::as_array);
             let rows = rows.with_context(|| format!("no rows in {page}"))?;
             for row in rows {
@@ -157,6 +213,10 @@ impl Cloud {
 
 fn device_keys(directory: &Path) -> PathBuf {
     directory.join("device-keys")
+}
+
+fn token_file(directory: &Path) -> PathBuf {
+    directory.join("cloud.token")
 }
 
 fn launch(

@@ -1,4 +1,4 @@
-//! One GET, without a client library: the servers under test are on this machine, and answers are small.
+//! Single requests, without a client library: the servers under test are on this machine, and answers are small.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Answer {
     /// Status code.
     pub status: u16,
+    /// Status line and headers.
+    pub head: String,
     /// Body.
     pub body: String,
 }
@@ -24,23 +26,33 @@ pub struct Answer {
 /// # Errors
 /// When there is no server, or no well-formed answer.
 pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
-    request(address, "GET", path, "", &[])
+    request(address, "GET", path, &[], &[])
 }
 
-/// Gets `path` as JSON.
+/// Gets `path` with these headers.
 ///
 /// # Errors
-/// As [`get`], and when the status is not 200 or the body is not JSON.
-pub fn get_json(address: SocketAddr, path: &str) -> Result<Value> {
-    let answer = get(address, path)?;
-    ensure!(
-        answer.status == 200,
-        "GET {path} answered {}: {}",
-        answer.status,
-        answer.body
-    );
-    serde_json::from_str(&answer.body)
-        .with_context(|| format!("GET {path} did not answer JSON: {}", answer.body))
+/// As [`get`].
+pub fn get_with(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+    request(address, "GET", path, headers, &[])
+}
+
+impl Answer {
+    /// Its body as JSON.
+    ///
+    /// # Errors
+    /// When the status is not 200 or the body is not JSON.
+    pub fn json(&self) -> Result<Value> {
+        ensure!(self.status == 200, "{}: {}", self.status, self.body);
+        serde_json::from_str(&self.body).with_context(|| format!("no JSON: {}", self.body))
+    }
+
+    /// The first header of this name, which is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        let header = headers.find(|(found, _)| found.eq_ignore_ascii_case(name));
+        header.map(|(_, value)| value)
+    }
 }
 
 /// Posts `body` to `path`.
@@ -48,7 +60,20 @@ pub fn get_json(address: SocketAddr, path: &str) -> Result<Value> {
 /// # Errors
 /// As [`get`].
 pub fn post(address: SocketAddr, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
-    request(address, "POST", path, content_type, body)
+    post_with(address, path, &[("content-type", content_type)], body)
+}
+
+/// Posts `body` to `path` with these headers.
+///
+/// # Errors
+/// As [`get`].
+pub fn post_with(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer> {
+    request(address, "POST", path, headers, body)
 }
 
 /// HTTP/1.0: the server closes after its answer and does not cut the body into chunks.
@@ -56,18 +81,18 @@ fn request(
     address: SocketAddr,
     method: &str,
     path: &str,
-    content_type: &str,
+    headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Answer> {
     let mut stream =
         TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut head = format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
     if method == "POST" {
-        head.push_str(&format!(
-            "content-type: {content_type}\r\ncontent-length: {}\r\n",
-            body.len()
-        ));
+        head.push_str(&format!("content-length: {}\r\n", body.len()));
     }
     head.push_str("\r\n");
     // A server may refuse by the head alone and close: what it answered counts, not what it left unread.
@@ -91,6 +116,7 @@ fn request(
         .context("an answer without a status")?;
     Ok(Answer {
         status,
+        head: head.to_owned(),
         body: body.to_owned(),
     })
 }

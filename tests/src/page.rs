@@ -1,8 +1,13 @@
 //! What a browser shows of a page: the document after it was loaded, and a picture.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -75,6 +80,71 @@ fn chromium(arguments: &[&str], url: &str) -> Result<String> {
     };
     ensure!(status.success(), "chromium ended with {status} on {url}");
     Ok(String::from_utf8_lossy(&std::fs::read(&output)?).into_owned())
+}
+
+/// A door for a browser that cannot be given a cookie on its command line: whoever comes gets one, and is sent on. A
+/// cookie is for a host at all of its ports.
+#[derive(Debug)]
+pub struct Entrance {
+    address: SocketAddr,
+    closed: Arc<AtomicBool>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Entrance {
+    /// Opens one to `url`, on the same host, with this cookie. It is closed when it is dropped.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub fn open(url: &str, cookie: &str) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let closed = Arc::new(AtomicBool::new(false));
+        let answer = format!(
+            "HTTP/1.1 302 Found\r\nlocation: {url}\r\nset-cookie: {cookie}\r\n\
+             content-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        let until = closed.clone();
+        let keeper = std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                if until.load(Ordering::Relaxed) {
+                    break;
+                }
+                // A browser also opens connections that it does not use.
+                show_in(stream, &answer).ok();
+            }
+        });
+        Ok(Self {
+            address,
+            closed,
+            keeper: Some(keeper),
+        })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+}
+
+fn show_in(mut stream: TcpStream, answer: &str) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    if stream.read(&mut [0; 4096])? > 0 {
+        stream.write_all(answer.as_bytes())?;
+    }
+    Ok(())
+}
+
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Relaxed);
+        // It waits for a visitor: the last one is we. Without it the keeper ends with the process.
+        if TcpStream::connect(self.address).is_ok()
+            && let Some(keeper) = self.keeper.take()
+        {
+            keeper.join().ok();
+        }
+    }
 }
 
 /// What can be seen in a picture.

@@ -156,7 +156,7 @@ fn a_malformed_sync_request_is_refused_in_one_sentence_and_counted() {
     }
     let neighbours = Neighbourhood::start(|_, _| Ok(Vec::new())).unwrap();
     let address = neighbours.site().cloud.address();
-    let refusals = || http::get_json(address, "/v1/stats").unwrap()["refused"].clone();
+    let refusals = || neighbours.site().cloud.stats().unwrap()["refused"].clone();
     let before = refusals();
     for (content_type, body) in [
         (

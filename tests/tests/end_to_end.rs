@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_tests::binaries::{Binaries, target_folder};
+use tidegate_tests::bundles::Workshop;
+use tidegate_tests::cloud::Cloud;
 use tidegate_tests::listener::Listener;
 use tidegate_tests::page;
 use tidegate_tests::plant::{JOURNAL, Options, Plant, example, guest, signed};
@@ -133,7 +135,8 @@ fn an_alarm_reaches_the_local_topic_and_the_page() {
         Ok(site.cloud.count(GATEWAY, "alarms")? == 1)
     })
     .unwrap();
-    let url = site.cloud.page(&format!("/gateways/{GATEWAY}"));
+    let entrance = site.cloud.entrance(&format!("/gateways/{GATEWAY}"));
+    let url = entrance.as_ref().unwrap().url();
     let document = page::document(&url).unwrap();
     assert!(
         document.contains("93.75") && document.contains("press-7"),
@@ -307,4 +310,48 @@ fn a_gateway_opens_no_port() {
         1,
         "this test must see a port that is open"
     );
+}
+
+#[test]
+fn a_release_is_pushed_once_and_what_is_not_genuine_is_refused() {
+    let binaries = Binaries::built().unwrap();
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let workshops = folders
+        .each_ref()
+        .map(|folder| Workshop::open(binaries, folder.path()).unwrap());
+    let bundles = workshops
+        .each_ref()
+        .map(|workshop| workshop.bundle(&guest("journal")).unwrap());
+    let [ours, strangers] = bundles.each_ref().map(|bundle| bundle.to_str().unwrap());
+    let mut cloud = Cloud::start(binaries, folders[0].path()).unwrap();
+    let access = cloud.access();
+    let push = |bundle, access: &[&str]| {
+        let arguments = [&["push", bundle, "-o", "json"], access].concat();
+        run(&binaries.tide(), arguments).unwrap()
+    };
+    let known = access.each_ref().map(String::as_str);
+    let without_root = push(ours, &known);
+    assert_eq!(without_root.code, Some(3), "{}", without_root.stderr);
+    assert!(
+        without_root.stderr.contains("no-root"),
+        "{}",
+        without_root.stderr
+    );
+
+    cloud.kill9().unwrap();
+    let root = workshops[0].root().display().to_string();
+    cloud.start_again_with(&["--root", &root]).unwrap();
+    for new in [true, false] {
+        let pushed = push(ours, &known);
+        assert_eq!(pushed.code, Some(0), "{}", pushed.stderr);
+        let report: Value = serde_json::from_str(&pushed.stdout).unwrap();
+        assert_eq!(report["new"], new);
+    }
+    let refused = push(strangers, &known);
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    let report: Value = serde_json::from_str(&refused.stdout).unwrap();
+    assert_eq!(report["reason"], "wrong-key");
+    assert_eq!(push(ours, &known[..2]).code, Some(64), "without a token");
+    let releases = cloud.get_json("/v1/releases").unwrap();
+    assert_eq!(releases["releases"].as_array().unwrap().len(), 1);
 }

@@ -100,8 +100,9 @@ fn sealing_key(folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 fn import(site: &Site, file: &Path, further: &[&str]) -> Outcome {
-    let centre = format!("http://{}", site.cloud.address());
-    let arguments = ["import", text(file), "--centre", &centre];
+    let access = site.cloud.access();
+    let access = access.each_ref().map(String::as_str);
+    let arguments = [&["import", text(file)], &access[..]].concat();
     tide(&[&arguments, further].concat())
 }
 

@@ -45,7 +45,7 @@ fn told(site: &Site, stream: &str) -> Value {
 /// What the centre says of a stream.
 fn seen(site: &Site, stream: &str) -> Value {
     let path = format!("/v1/gateways/{GATEWAY}/lag");
-    let answer = http::get_json(site.cloud.address(), &path).unwrap();
+    let answer = site.cloud.get_json(&path).unwrap();
     let streams = answer["streams"].as_array().unwrap();
     let found = streams.iter().find(|one| one["stream"] == stream);
     found.cloned().unwrap_or_default()
@@ -163,7 +163,8 @@ fn a_lag_above_its_objective_is_an_alarm_until_the_centre_has_caught_up() {
     let noticed = || Ok(seen(site, "journal")["missed_since"].is_string());
     wait_until("the centre to miss the objective", SOON, noticed).unwrap();
     assert_eq!(seen(site, "sums")["missed_since"], Value::Null);
-    let url = site.cloud.page(&format!("/gateways/{GATEWAY}"));
+    let entrance = site.cloud.entrance(&format!("/gateways/{GATEWAY}"));
+    let url = entrance.as_ref().unwrap().url();
     let document = page::document(&url).unwrap();
     assert!(
         document.contains("data-stream=\"journal\" data-missed=\"yes\""),
@@ -171,7 +172,7 @@ fn a_lag_above_its_objective_is_an_alarm_until_the_centre_has_caught_up() {
     );
     let picture = target_folder().unwrap().join("page-lag.png");
     assert!(page::picture(&url, &picture).unwrap().drawn > 0.01);
-    let fleet = http::get(site.cloud.address(), "/").unwrap();
+    let fleet = site.cloud.get("/").unwrap();
     assert!(fleet.body.contains("data-behind=\"1\""), "{}", fleet.body);
 
     site.link.mend();
@@ -215,7 +216,7 @@ fn a_lag_above_its_objective_is_an_alarm_until_the_centre_has_caught_up() {
     let worst = seen(site, "journal")["worst_s"].clone();
     let worst = worst.as_array().unwrap().iter().filter_map(Value::as_u64);
     assert!(worst.max().unwrap() >= 10);
-    let metrics = http::get(site.cloud.address(), "/metrics").unwrap();
+    let metrics = site.cloud.get("/metrics").unwrap();
     let metrics = openmetrics::read(&metrics.body).unwrap();
     let labels = format!("{{gateway=\"{GATEWAY}\",stream=\"journal\"}}");
     assert_eq!(

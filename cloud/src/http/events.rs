@@ -1,7 +1,8 @@
 //! What was committed, live: `GET /v1/events`, as server-sent events.
 //!
 //! A commit is announced to a bounded channel. What arrives within [`COALESCE`] becomes one event per gateway, and a
-//! client that falls behind skips: it is told so, and asks for what it shows. Nothing waits for a client.
+//! client that falls behind skips: it is told so, and asks for what it shows. Nothing waits for a client. A client hears of
+//! its own tenant, and after [`STREAM_LIFE`] has to show again who it is: a browser does so by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -15,9 +16,11 @@ use serde_json::json;
 use tidegate_wire::Name;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::time::Instant;
 
 use super::{App, Code, Refusal};
-use crate::store::Store;
+use crate::access::Person;
+use crate::store::{GatewayId, Store, Tenant};
 
 /// Commits that a client may be behind.
 const BEHIND_MAX: usize = 256;
@@ -27,6 +30,9 @@ const CLIENTS_MAX: usize = 128;
 
 /// A page redraws at most this often.
 const COALESCE: Duration = Duration::from_millis(250);
+
+/// After so long a stream ends: by then a token that was revoked is worth nothing here either.
+const STREAM_LIFE: Duration = Duration::from_secs(3600);
 
 /// A silent connection is shown to be alive after this.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -42,7 +48,7 @@ pub struct Events {
 /// One commit, as announced.
 #[derive(Debug, Clone)]
 struct Commit {
-    gateway: Name,
+    of: GatewayId,
     streams: Arc<[Name]>,
 }
 
@@ -55,13 +61,13 @@ impl Events {
         }
     }
 
-    /// Tells who listens that `gateway` was heard of, and which streams gained rows.
-    pub(super) fn announce(&self, gateway: Name, streams: &[Name]) {
+    /// Tells who listens that a gateway was heard of, and which streams gained rows.
+    pub(super) fn announce(&self, of: GatewayId, streams: &[Name]) {
         // An error only says that nobody listens.
         let _listeners = self
             .commits
             .send(Commit {
-                gateway,
+                of,
                 streams: streams.into(),
             })
             .unwrap_or(0);
@@ -72,9 +78,11 @@ impl Events {
         self.open.send_replace(false);
     }
 
-    fn subscribe(&self) -> Option<Client> {
+    fn subscribe(&self, tenant: &Tenant) -> Option<Client> {
         let place = self.clients.clone().try_acquire_owned().ok()?;
         Some(Client {
+            tenant: tenant.clone(),
+            end: Instant::now() + STREAM_LIFE,
             commits: self.commits.subscribe(),
             open: self.open.subscribe(),
             waiting: Vec::new(),
@@ -85,8 +93,9 @@ impl Events {
 
 pub(super) async fn events<S: Store>(
     State(app): State<Arc<App<S>>>,
+    person: Person,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
-    let Some(client) = app.events.subscribe() else {
+    let Some(client) = app.events.subscribe(&person.tenant) else {
         return Err(Refusal::new(
             Code::Busy,
             format!("{CLIENTS_MAX} clients listen already"),
@@ -101,6 +110,8 @@ pub(super) async fn events<S: Store>(
 
 /// One event stream.
 struct Client {
+    tenant: Tenant,
+    end: Instant,
     commits: broadcast::Receiver<Commit>,
     open: watch::Receiver<bool>,
     waiting: Vec<Event>,
@@ -109,10 +120,11 @@ struct Client {
 
 impl Client {
     async fn next(&mut self) -> Option<Event> {
-        if self.waiting.is_empty() {
+        while self.waiting.is_empty() {
             let first = tokio::select! {
                 first = self.commits.recv() => first,
                 _ = self.open.wait_for(|open| !open) => return None,
+                () = tokio::time::sleep_until(self.end) => return None,
             };
             self.waiting = self.gather(first).await;
         }
@@ -127,8 +139,9 @@ impl Client {
         tokio::pin!(end);
         loop {
             match next {
+                Ok(commit) if commit.of.tenant != self.tenant => {}
                 Ok(commit) => gateways
-                    .entry(commit.gateway)
+                    .entry(commit.of.gateway)
                     .or_default()
                     .extend(commit.streams.iter().cloned()),
                 Err(RecvError::Lagged(_)) => {
@@ -164,6 +177,13 @@ mod tests {
     use super::*;
     use crate::samples::name;
 
+    fn of(gateway: &str) -> GatewayId {
+        GatewayId {
+            tenant: Tenant::default(),
+            gateway: name(gateway),
+        }
+    }
+
     fn texts(events: &[Event]) -> String {
         format!("{events:?}")
     }
@@ -171,10 +191,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn commits_within_a_moment_become_one_event_per_gateway() {
         let events = Events::new();
-        let mut client = events.subscribe().unwrap();
-        events.announce(name("gw-1"), &[name("a")]);
-        events.announce(name("gw-2"), &[]);
-        events.announce(name("gw-1"), &[name("b"), name("a")]);
+        let mut client = events.subscribe(&Tenant::default()).unwrap();
+        events.announce(of("gw-1"), &[name("a")]);
+        events.announce(of("gw-2"), &[]);
+        events.announce(of("gw-1"), &[name("b"), name("a")]);
         let both = [client.next().await.unwrap(), client.next().await.unwrap()];
         assert!(
             texts(&both).contains(r#"{\"gateway\":\"gw-1\",\"streams\":[\"a\",\"b\"]}"#),
@@ -186,28 +206,47 @@ mod tests {
             "{}",
             texts(&both)
         );
-        events.announce(name("gw-3"), &[]);
+        events.announce(of("gw-3"), &[]);
         assert!(texts(&[client.next().await.unwrap()]).contains("gw-3"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_falls_behind_skips_and_is_told() {
         let events = Events::new();
-        let mut client = events.subscribe().unwrap();
+        let mut client = events.subscribe(&Tenant::default()).unwrap();
         for _ in 0..=BEHIND_MAX {
-            events.announce(name("gw-1"), &[]);
+            events.announce(of("gw-1"), &[]);
         }
         assert!(texts(&[client.next().await.unwrap()]).contains("skipped"));
         assert!(texts(&[client.next().await.unwrap()]).contains("gw-1"));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_client_hears_of_its_own_tenant_and_has_to_come_again_in_time() {
+        let events = Events::new();
+        let mut client = events.subscribe(&Tenant::new(&name("other"))).unwrap();
+        events.announce(of("gw-1"), &[]);
+        events.announce(
+            GatewayId {
+                tenant: Tenant::new(&name("other")),
+                ..of("gw-2")
+            },
+            &[],
+        );
+        let heard = texts(&[client.next().await.unwrap()]);
+        assert!(heard.contains("gw-2") && !heard.contains("gw-1"), "{heard}");
+        events.announce(of("gw-1"), &[]);
+        assert!(client.next().await.is_none(), "an hour has passed");
+    }
+
     #[tokio::test]
     async fn clients_are_bounded_and_end_when_the_centre_stops() {
         let events = Events::new();
-        let mut clients: Vec<_> = std::iter::from_fn(|| events.subscribe()).collect();
+        let mut clients: Vec<_> =
+            std::iter::from_fn(|| events.subscribe(&Tenant::default())).collect();
         assert_eq!(clients.len(), CLIENTS_MAX);
         clients.pop();
-        let mut client = events.subscribe().unwrap();
+        let mut client = events.subscribe(&Tenant::default()).unwrap();
         events.close();
         assert!(client.next().await.is_none());
     }

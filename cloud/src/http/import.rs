@@ -8,16 +8,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path as Address, Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 use tidegate_bundle::{Chain, PublicKey, SIGNATURE_BYTES};
 use tidegate_wire::codec::COMPRESSED_BYTES_MAX;
 use tidegate_wire::export::{CHUNK_CONTENT_TYPE, Chunk, EXPORT_VERSION, Part};
 use tidegate_wire::{Name, WallTime};
 
+use super::guard::{Deed, Noted};
 use super::sync::{count, read_body};
 use super::{App, Code, Refusal};
 use crate::checked::Checked;
@@ -33,6 +34,7 @@ const KEY_FILE_BYTES_MAX: u64 = 4096;
 
 pub(super) async fn import<S: Store>(
     State(app): State<Arc<App<S>>>,
+    deed: Deed,
     Address(gateway): Address<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -47,14 +49,17 @@ pub(super) async fn import<S: Store>(
     let checked = tokio::task::spawn_blocking(move || verify(&of, folder, &body, received))
         .await
         .map_err(|_| Refusal::new(Code::Malformed, "the chunk could not be decoded"))??;
-    let of = app.gateway_id(gateway);
-    let committed = app.store.commit(&of, &checked, received).await?;
+    let rows: usize = checked.request().rows.iter().map(|of| of.rows.len()).sum();
+    let event = deed.done(&format!("{gateway}, {rows} rows"));
+    let of = deed.person.gateway_id(gateway);
+    let commit = app.store.commit_noted(&of, &checked, received, &event);
+    let committed = commit.await?;
     count(&app, bytes, &committed);
-    app.events.announce(of.gateway, &committed.streams);
+    app.events.announce(of, &committed.streams);
     let gaps: Value = committed.gaps.iter().map(gap).collect();
     let answer =
         json!({"rows_new": committed.rows_new, "rows_known": committed.rows_known, "gaps": gaps});
-    Ok(Json(answer).into_response())
+    Ok((Extension(Noted), Json(answer)).into_response())
 }
 
 fn gap(gap: &Gap) -> Value {

@@ -14,6 +14,7 @@ use tidegate_wire::{Name, WallTime};
 
 use super::read::{Answer, bad, known_gateway, query};
 use super::{App, rfc3339};
+use crate::access::Person;
 use crate::lag::{self, Lag, Sample, Step};
 use crate::store::Store;
 
@@ -26,6 +27,7 @@ struct LagQuery {
 
 pub(super) async fn lag<S: Store>(
     State(app): State<Arc<App<S>>>,
+    person: Person,
     Path(of): Path<String>,
     uri: Uri,
 ) -> Answer {
@@ -35,7 +37,7 @@ pub(super) async fn lag<S: Store>(
         Some("hour") => Step::Hour,
         Some(_) => return Err(bad("step is minute or hour")),
     };
-    let (of, gateway) = known_gateway(&app, &of).await?;
+    let (of, gateway) = known_gateway(&app, &person, &of).await?;
     let now = app.clock.wall_time();
     let since = step.begin(step.oldest(now));
     let samples = by_stream(app.store.lags(&of, step, since).await?);

@@ -11,6 +11,7 @@ use tidegate_record::openmetrics::{CONTENT_TYPE, Exposition, Kind};
 use tidegate_wire::WallTime;
 
 use super::{App, Refusal};
+use crate::access::Person;
 use crate::lag::{self, Lag};
 use crate::store::{Gateway, Store};
 
@@ -66,8 +67,12 @@ const STREAM: [Told<Lag, f64>; 3] = [
     ),
 ];
 
-pub(super) async fn metrics<S: Store>(State(app): State<Arc<App<S>>>) -> Result<Response, Refusal> {
-    let page = app.store.gateways(app.tenant(), None, GATEWAYS_MAX).await?;
+pub(super) async fn metrics<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    person: Person,
+) -> Result<Response, Refusal> {
+    let gateways_of = app.store.gateways(&person.tenant, None, GATEWAYS_MAX);
+    let page = gateways_of.await?;
     let now = app.clock.wall_time();
     let mut exposition = Exposition::default();
     centre(&mut exposition, &app);

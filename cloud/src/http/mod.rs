@@ -1,11 +1,18 @@
 //! HTTP: connections, the routes, and what holds for each request whatever it asks.
 //!
 //! Load is shed before anything is read: more than 64 requests at once are answered 503 with a time to
-//! come back. A body is bounded, an expanded one more so, and each request has 30 s.
+//! come back. A body is bounded, an expanded one more so, and each request has 30 s. Then the guard asks who it is: all but
+//! what gateways send, the way in, and what is built into the program is for people with a role.
 //!
 //! # Layout
 //! - `serve`: connections, plain or TLS, and their orderly end.
 //! - `tls`: certificate and key.
+//! - `guard`: who asks, and whether they may.
+//! - `shown`: what a request shows of who it is from.
+//! - `attempts`: wrong tokens.
+//! - `audit`: who did what.
+//! - `releases`: `POST /v1/releases` and what was brought so.
+//! - `blobs`: the files of releases.
 //! - `sync`: `POST /v1/sync`.
 //! - `import`: `POST /v1/gateways/{gateway}/import`: rows that came in a file.
 //! - `pace`: how fast gateways may send what has piled up.
@@ -17,8 +24,12 @@
 //! - `events`: what was committed, live.
 //! - [`refusal`]: every refusal, its code and its counter.
 
+mod attempts;
+mod audit;
+mod blobs;
 mod content;
 mod events;
+pub(crate) mod guard;
 mod import;
 mod json;
 mod lag;
@@ -26,7 +37,9 @@ mod metrics;
 mod pace;
 mod read;
 pub mod refusal;
+mod releases;
 mod serve;
+pub(crate) mod shown;
 mod sync;
 mod tls;
 
@@ -41,13 +54,18 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tidegate_bundle::VerifiedRoot;
 use tidegate_record::{BootTime, Clock};
 use tidegate_wire::Name;
 use tokio::sync::Semaphore;
 
+use crate::access::Role;
+use crate::blobs::Blobs;
 use crate::page;
 use crate::store::{GatewayId, Store, Tenant};
+use attempts::Attempts;
 pub use events::Events;
+use guard::{Guard, Reader};
 pub(crate) use json::rfc3339;
 pub(crate) use lag::by_stream;
 use pace::Pacer;
@@ -65,6 +83,12 @@ const EXPANDED_MAX: usize = 4;
 /// From the request's head to the response's head.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The same for a bundle, which comes over any link: at 64 KiB a second the largest takes 17 minutes.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+/// Bundles that come in at once; each is held in memory whole while it is verified.
+const UPLOADS_MAX: usize = 2;
+
 /// A gateway with nothing to send is asked to report after this.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -80,9 +104,13 @@ pub struct App<S> {
     /// What was done and refused.
     pub counters: Counters,
     started: BootTime,
-    tenant: Tenant,
     pacer: Pacer,
     device_keys: Option<PathBuf>,
+    secure: bool,
+    attempts: Attempts,
+    root: Option<Arc<VerifiedRoot>>,
+    blobs: Option<Arc<Blobs>>,
+    uploads: Semaphore,
     requests: Semaphore,
     expanded: Semaphore,
 }
@@ -97,9 +125,13 @@ impl<S: Store> App<S> {
             events: Events::new(),
             counters: Counters::new(),
             started,
-            tenant: Tenant::default(),
             pacer: Pacer::default(),
             device_keys: None,
+            secure: false,
+            attempts: Attempts::new(started),
+            root: None,
+            blobs: None,
+            uploads: Semaphore::new(UPLOADS_MAX),
             requests: Semaphore::new(REQUESTS_MAX),
             expanded: Semaphore::new(EXPANDED_MAX),
         }
@@ -128,28 +160,61 @@ impl<S: Store> App<S> {
         self.clock.boot_time().since(self.started)
     }
 
-    /// The tenant of a request. Credentials will say it; until then there is one.
-    pub const fn tenant(&self) -> &Tenant {
-        &self.tenant
+    /// Keeps the files of releases in this folder, and takes those that this root vouches for; without one, none.
+    #[must_use]
+    pub fn with_releases(self, blobs: Blobs, root: Option<VerifiedRoot>) -> Self {
+        Self {
+            blobs: Some(Arc::new(blobs)),
+            root: root.map(Arc::new),
+            ..self
+        }
     }
 
-    /// A gateway of the request's tenant.
-    pub fn gateway_id(&self, gateway: Name) -> GatewayId {
-        GatewayId {
-            tenant: self.tenant().clone(),
-            gateway,
-        }
+    /// Lets browsers show their sessions over TLS only.
+    #[must_use]
+    pub fn with_tls(self, secure: bool) -> Self {
+        Self { secure, ..self }
+    }
+
+    /// Whether connections are encrypted.
+    pub const fn is_secure(&self) -> bool {
+        self.secure
     }
 }
 
-/// All routes.
+/// A gateway as it says itself. Gateways have no credentials yet, so all are of one tenant.
+fn reporting(gateway: Name) -> GatewayId {
+    GatewayId {
+        tenant: Tenant::default(),
+        gateway,
+    }
+}
+
+/// All routes. Each is in one of these lists, and a list says who may.
 pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
-    Router::new()
+    let open = Router::new()
         .route("/v1/sync", post(sync::sync))
+        .route("/healthz", get(async || "ok\n"))
+        .route(
+            "/sign-in",
+            get(page::sign_in::form).post(page::sign_in::enter),
+        )
+        .route("/assets/{file}", get(page::asset))
+        .route_layer(middleware::from_fn(async |request: Request, next: Next| {
+            in_time(request, next, REQUEST_TIMEOUT).await
+        }));
+    let pages = Router::new()
+        .route("/", get(page::overview))
+        .route("/gateways/{gateway}", get(page::gateway))
+        .route("/releases", get(page::releases::releases));
+    let viewer = Router::new()
+        .route("/sign-out", post(page::sign_in::leave))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/events", get(events::events))
+        .route("/v1/blobs/sha256/{digest}", get(blobs::blob))
+        .route("/v1/releases", get(releases::releases))
         .route("/v1/stats", get(read::stats))
         .route("/v1/gateways", get(read::gateways))
-        .route("/v1/gateways/{gateway}/import", post(import::import))
         .route("/v1/gateways/{gateway}/lag", get(lag::lag))
         .route("/v1/gateways/{gateway}/ledger", get(read::ledger))
         .route("/v1/gateways/{gateway}/streams", get(read::streams))
@@ -164,11 +229,20 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route(
             "/v1/gateways/{gateway}/streams/{stream}/count",
             get(read::count),
+        );
+    let operator = Router::new()
+        .route("/v1/audit", get(audit::audit))
+        .route("/v1/gateways/{gateway}/import", post(import::import));
+    let push = Router::new().route("/v1/releases", post(releases::push));
+    let guard = |role, reader| Guard::new(&app, role, reader);
+    open.merge(guard(Role::Viewer, Reader::Browser).before(pages))
+        .merge(guard(Role::Viewer, Reader::Program).before(viewer))
+        .merge(guard(Role::Operator, Reader::Program).before(operator))
+        .merge(
+            guard(Role::Releaser, Reader::Program)
+                .patient(PUSH_TIMEOUT)
+                .before(push),
         )
-        .route("/metrics", get(metrics::metrics))
-        .route("/", get(page::overview))
-        .route("/gateways/{gateway}", get(page::gateway))
-        .route("/assets/{file}", get(page::asset))
         .fallback(async || Refusal::new(Code::NotFound, "there is nothing at this address"))
         .method_not_allowed_fallback(async || {
             Refusal::new(Code::MethodNotAllowed, "this address has another method")
@@ -177,7 +251,7 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .with_state(app)
 }
 
-/// What holds for each request: shed, bounded in time, counted, and answered with headers that keep a page harmless.
+/// What holds for each request: shed, counted, and answered with headers that keep a page harmless.
 async fn govern<S: Store>(
     State(app): State<Arc<App<S>>>,
     request: Request,
@@ -185,32 +259,38 @@ async fn govern<S: Store>(
 ) -> Response {
     let mut response = match app.requests.try_acquire() {
         Err(_) => Refusal::new(Code::Busy, "too many requests at once").into_response(),
-        Ok(_place) => match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => {
-                Refusal::new(Code::Timeout, "the request took longer than 30 s").into_response()
-            }
-        },
+        Ok(_place) => next.run(request).await,
     };
     if let Some(code) = response.extensions().get::<Code>() {
         app.counters.refused(*code);
     }
     for (name, value) in SAFE_HEADERS {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+        let header = response.headers_mut().entry(name);
+        header.or_insert(HeaderValue::from_static(value));
     }
     response
 }
 
-/// A page runs its own script and no other, whatever text a gateway sent, and is framed by nobody.
+/// Bounds the time of a request.
+async fn in_time(request: Request, next: Next, limit: Duration) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let message = format!("the request took longer than {} s", limit.as_secs());
+            Refusal::new(Code::Timeout, message).into_response()
+        }
+    }
+}
+
+/// A page runs its own script and no other, whatever text a gateway sent, and is framed by nobody. It is told to nobody
+/// else; to this centre it must be, since with `no-referrer` a browser does not say where a form stood.
 const SAFE_HEADERS: [(HeaderName, &str); 4] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+         base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::CACHE_CONTROL, "no-cache"),
+    (header::REFERRER_POLICY, "same-origin"),
+    (header::CACHE_CONTROL, "private, no-cache"),
 ];

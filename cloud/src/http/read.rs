@@ -17,16 +17,17 @@ use super::json::{
     tally,
 };
 use super::{App, Code, Refusal};
+use crate::access::Person;
 use crate::store::{Gateway, GatewayId, Reach, RowFilter, Store, StreamId};
 
 /// Most rows of one page.
-const ROWS_MAX: u32 = 10_000;
+pub(super) const ROWS_MAX: u32 = 10_000;
 
 /// Rows of a page, unless asked otherwise.
-const ROWS_DEFAULT: u32 = 1000;
+pub(super) const ROWS_DEFAULT: u32 = 1000;
 
 /// Most gateways or streams of one page, and what it has unless asked otherwise.
-const NAMES_MAX: u32 = 1000;
+pub(super) const NAMES_MAX: u32 = 1000;
 
 pub(super) type Answer = Result<Response, Refusal>;
 
@@ -76,11 +77,15 @@ struct LedgerAnswer<'r> {
 }
 
 /// `GET /v1/gateways`.
-pub(super) async fn gateways<S: Store>(State(app): State<Arc<App<S>>>, uri: Uri) -> Answer {
+pub(super) async fn gateways<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    person: Person,
+    uri: Uri,
+) -> Answer {
     let (after, count_max) = names_page(&uri)?;
     let page = app
         .store
-        .gateways(app.tenant(), after.as_ref(), count_max)
+        .gateways(&person.tenant, after.as_ref(), count_max)
         .await?;
     let next = page
         .items
@@ -94,11 +99,12 @@ pub(super) async fn gateways<S: Store>(State(app): State<Arc<App<S>>>, uri: Uri)
 /// `GET /v1/gateways/{gateway}/streams`.
 pub(super) async fn streams<S: Store>(
     State(app): State<Arc<App<S>>>,
+    person: Person,
     Path(of): Path<String>,
     uri: Uri,
 ) -> Answer {
     let (after, count_max) = names_page(&uri)?;
-    let (of, _) = known_gateway(&app, &of).await?;
+    let (of, _) = known_gateway(&app, &person, &of).await?;
     let page = app.store.streams(&of, after.as_ref(), count_max).await?;
     let next = page
         .items
@@ -112,6 +118,7 @@ pub(super) async fn streams<S: Store>(
 /// `GET /v1/gateways/{gateway}/ledger`: entries newest first.
 pub(super) async fn ledger<S: Store>(
     State(app): State<Arc<App<S>>>,
+    person: Person,
     Path(of): Path<String>,
     uri: Uri,
 ) -> Answer {
@@ -121,7 +128,7 @@ pub(super) async fn ledger<S: Store>(
         Some(after) => Some(entry_position(after).ok_or_else(bad_cursor)?),
     };
     let count_max = limit(query.limit, ROWS_DEFAULT, ROWS_MAX)?;
-    let (of, gateway) = known_gateway(&app, &of).await?;
+    let (of, gateway) = known_gateway(&app, &person, &of).await?;
     let page = app.store.ledger(&of, after.as_ref(), count_max).await?;
     let losses = app.store.losses(&of, LOSSES_MAX).await?;
     let buffer = gateway.status.buffer.unwrap_or_default();
@@ -139,6 +146,7 @@ pub(super) async fn ledger<S: Store>(
 /// `GET /v1/gateways/{gateway}/streams/{stream}/rows`: oldest first.
 pub(super) async fn rows<S: Store>(
     State(app): State<Arc<App<S>>>,
+    person: Person,
     Path((gateway, stream)): Path<(String, String)>,
     uri: Uri,
 ) -> Answer {
@@ -147,7 +155,7 @@ pub(super) async fn rows<S: Store>(
         None => Reach::First,
         Some(after) => Reach::After(position(after).ok_or_else(bad_cursor)?),
     };
-    let of = known_stream(&app, &gateway, &stream).await?;
+    let of = known_stream(&app, &person, &gateway, &stream).await?;
     let page = app
         .store
         .rows(
@@ -172,6 +180,7 @@ pub(super) async fn rows<S: Store>(
 /// `GET /v1/gateways/{gateway}/streams/{stream}/recent`: the newest rows, newest first.
 pub(super) async fn recent<S: Store>(
     State(app): State<Arc<App<S>>>,
+    person: Person,
     Path((gateway, stream)): Path<(String, String)>,
     uri: Uri,
 ) -> Answer {
@@ -179,7 +188,7 @@ pub(super) async fn recent<S: Store>(
     if query.after.is_some() {
         return Err(bad("recent rows have no cursor, page them with rows"));
     }
-    let of = known_stream(&app, &gateway, &stream).await?;
+    let of = known_stream(&app, &person, &gateway, &stream).await?;
     let count_max = limit(query.limit, ROWS_DEFAULT, ROWS_MAX)?;
     let page = app
         .store
@@ -195,11 +204,12 @@ pub(super) async fn recent<S: Store>(
 /// `GET /v1/gateways/{gateway}/streams/{stream}/count`.
 pub(super) async fn count<S: Store>(
     State(app): State<Arc<App<S>>>,
+    person: Person,
     Path((gateway, stream)): Path<(String, String)>,
 ) -> Answer {
     let count = app
         .store
-        .count(&known_stream(&app, &gateway, &stream).await?)
+        .count(&known_stream(&app, &person, &gateway, &stream).await?)
         .await?;
     Ok(Json(json!({
         "rows": count.rows, "entries": count.entries, "covered": count.covered, "marks": count.marks,
@@ -229,10 +239,11 @@ pub(super) async fn stats<S: Store>(State(app): State<Arc<App<S>>>) -> Response 
 
 pub(super) async fn known_gateway<S: Store>(
     app: &App<S>,
+    person: &Person,
     gateway: &str,
 ) -> Result<(GatewayId, Gateway), Refusal> {
     let unknown = || Refusal::new(Code::NotFound, "no gateway of this name was ever heard of");
-    let of = app.gateway_id(Name::new(gateway).map_err(|_| unknown())?);
+    let of = person.gateway_id(Name::new(gateway).map_err(|_| unknown())?);
     let gateway = app.store.gateway(&of).await?.ok_or_else(unknown)?;
     Ok((of, gateway))
 }
@@ -240,10 +251,11 @@ pub(super) async fn known_gateway<S: Store>(
 /// A stream that has no rows yet is not told from one that never will.
 async fn known_stream<S: Store>(
     app: &App<S>,
+    person: &Person,
     gateway: &str,
     stream: &str,
 ) -> Result<StreamId, Refusal> {
-    let (of, _) = known_gateway(app, gateway).await?;
+    let (of, _) = known_gateway(app, person, gateway).await?;
     let stream = Name::new(stream).map_err(|error| bad(&format!("stream: {error}")))?;
     Ok(StreamId { of, stream })
 }
@@ -273,7 +285,7 @@ fn filter(query: &RowsQuery) -> Result<RowFilter, Refusal> {
     })
 }
 
-fn limit(asked: Option<u32>, default: u32, max: u32) -> Result<u32, Refusal> {
+pub(super) fn limit(asked: Option<u32>, default: u32, max: u32) -> Result<u32, Refusal> {
     match asked.unwrap_or(default) {
         limit if (1..=max).contains(&limit) => Ok(limit),
         limit => Err(bad(&format!("limit is 1 to {max}, not {limit}"))),

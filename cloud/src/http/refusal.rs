@@ -22,12 +22,30 @@ pub enum Code {
     TooLarge,
     /// Another content type.
     WrongContentType,
+    /// Neither token nor session.
+    NoToken,
+    /// A token or session that is worth nothing.
+    BadToken,
+    /// One too many of these.
+    TooManyAttempts,
+    /// The person may not do that.
+    WrongRole,
+    /// A browser was brought to it by another site.
+    CrossSite,
     /// No device key of this gateway is known.
     UnknownDevice,
     /// Signed by no known key of this gateway, or not for this place.
     BadSignature,
     /// A row came again with other content.
     Conflict,
+    /// A bundle that no gateway would run; its reason code says why.
+    BundleRefused,
+    /// A release that is not newer than one that is here.
+    StaleCounter,
+    /// Releases cannot be verified here.
+    NoRoot,
+    /// Bytes beyond the end of a file.
+    BadRange,
     /// Parameters of a query.
     BadQuery,
     /// Nothing there.
@@ -44,14 +62,23 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 22] = [
         Self::Malformed,
         Self::WrongVersion,
         Self::TooLarge,
         Self::WrongContentType,
+        Self::NoToken,
+        Self::BadToken,
+        Self::TooManyAttempts,
+        Self::WrongRole,
+        Self::CrossSite,
         Self::UnknownDevice,
         Self::BadSignature,
         Self::Conflict,
+        Self::BundleRefused,
+        Self::StaleCounter,
+        Self::NoRoot,
+        Self::BadRange,
         Self::BadQuery,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -67,9 +94,18 @@ impl Code {
             Self::WrongVersion => "wrong-version",
             Self::TooLarge => "too-large",
             Self::WrongContentType => "wrong-content-type",
+            Self::NoToken => "no-token",
+            Self::BadToken => "bad-token",
+            Self::TooManyAttempts => "too-many-attempts",
+            Self::WrongRole => "wrong-role",
+            Self::CrossSite => "cross-site",
             Self::UnknownDevice => "unknown-device",
             Self::BadSignature => "bad-signature",
             Self::Conflict => "conflict",
+            Self::BundleRefused => "bundle-refused",
+            Self::StaleCounter => "stale-counter",
+            Self::NoRoot => "no-root",
+            Self::BadRange => "bad-range",
             Self::BadQuery => "bad-query",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -84,8 +120,15 @@ impl Code {
             Self::Malformed | Self::WrongVersion | Self::BadQuery => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::UnknownDevice | Self::BadSignature => StatusCode::FORBIDDEN,
-            Self::Conflict => StatusCode::CONFLICT,
+            Self::NoToken | Self::BadToken => StatusCode::UNAUTHORIZED,
+            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
+            Self::WrongRole | Self::CrossSite | Self::UnknownDevice | Self::BadSignature => {
+                StatusCode::FORBIDDEN
+            }
+            Self::Conflict | Self::StaleCounter => StatusCode::CONFLICT,
+            Self::BundleRefused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NoRoot => StatusCode::NOT_IMPLEMENTED,
+            Self::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Busy | Self::Timeout | Self::Storage => StatusCode::SERVICE_UNAVAILABLE,
@@ -97,6 +140,7 @@ impl Code {
         match self {
             Self::Busy => Some("1"),
             Self::Timeout | Self::Storage => Some("5"),
+            Self::TooManyAttempts => Some("10"),
             _ => None,
         }
     }
@@ -107,6 +151,8 @@ impl Code {
 pub struct Refusal {
     code: Code,
     message: String,
+    /// Of a bundle.
+    reason: Option<&'static str>,
 }
 
 impl Refusal {
@@ -115,20 +161,56 @@ impl Refusal {
         Self {
             code,
             message: message.into(),
+            reason: None,
         }
+    }
+
+    /// With the reason code of a bundle.
+    #[must_use]
+    pub fn with_reason(self, reason: &'static str) -> Self {
+        Self {
+            reason: Some(reason),
+            ..self
+        }
+    }
+
+    /// Its code.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What it says.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether a right token would help.
+    pub const fn wants_token(&self) -> bool {
+        matches!(
+            self.code,
+            Code::NoToken | Code::BadToken | Code::TooManyAttempts
+        )
     }
 }
 
-/// `{"error":{"code":"…","message":"…"}}`; the code rides along for the counter.
+/// `{"error":{"code":"…","message":"…"}}`, of a bundle with its `reason`; the code rides along for the counter.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body =
-            Json(json!({ "error": { "code": self.code.as_str(), "message": self.message } }));
+        let mut error = json!({ "code": self.code.as_str(), "message": self.message });
+        if let (Some(error), Some(reason)) = (error.as_object_mut(), self.reason) {
+            error.insert("reason".to_owned(), reason.into());
+        }
+        let body = Json(json!({ "error": error }));
         let mut response = (self.code.status(), body).into_response();
         if let Some(seconds) = self.code.retry_after() {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        if self.wants_token() {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(self.code);
         response

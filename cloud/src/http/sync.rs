@@ -11,7 +11,7 @@ use minicbor::Decode;
 use tidegate_wire::codec::COMPRESSED_BYTES_MAX;
 use tidegate_wire::{CONTENT_TYPE, SyncReply, SyncRequest, VERSION};
 
-use super::{App, Code, Refusal};
+use super::{App, Code, Refusal, reporting};
 use crate::checked::{Checked, Flaw};
 use crate::store::{Committed, Store};
 
@@ -28,7 +28,7 @@ pub(super) async fn sync<S: Store>(
     let checked = tokio::task::spawn_blocking(move || expand(&body))
         .await
         .map_err(|_| Refusal::new(Code::Malformed, "the request could not be decoded"))??;
-    let of = app.gateway_id(checked.request().gateway.clone());
+    let of = reporting(checked.request().gateway.clone());
     let committed = app
         .store
         .commit(&of, &checked, app.clock.wall_time())
@@ -43,7 +43,7 @@ pub(super) async fn sync<S: Store>(
     let rows = checked.request().rows.iter().map(|of| of.rows.len()).sum();
     let now = app.clock.boot_time();
     let asked = app.pacer.ask(&of, rows, now.since(begun), now);
-    app.events.announce(of.gateway, &committed.streams);
+    app.events.announce(of, &committed.streams);
     let reply = SyncReply {
         version: VERSION,
         marks: committed.marks,

@@ -5,6 +5,8 @@
 //! committed, and draws the chart; without it the page is complete, only not live.
 //!
 //! # Layout
+//! - `releases`: what may be rolled out.
+//! - `sign_in`: the way in and out.
 //! - `view`: what is stored into what is shown; pure.
 //! - `lag`: how far the centre is behind into what is shown; pure.
 //! - `ledger`: what is missing into what is shown; pure.
@@ -13,6 +15,8 @@
 
 mod lag;
 mod ledger;
+pub(crate) mod releases;
+pub(crate) mod sign_in;
 mod text;
 mod view;
 
@@ -25,6 +29,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use tidegate_wire::Name;
 
+use crate::access::Person;
 use crate::http::{App, Code, Refusal, by_stream};
 use crate::lag::Step;
 use crate::store::{Gateway, GatewayId, Store};
@@ -46,6 +51,7 @@ const TALLIES_SHOWN: usize = 50;
 #[template(path = "overview.html")]
 struct Overview {
     now: Now,
+    person: Person,
     footer: Footer,
     gateways: Vec<GatewayView>,
     more_gateways: bool,
@@ -58,6 +64,7 @@ struct Overview {
 #[template(path = "gateway.html")]
 struct GatewayPage {
     now: Now,
+    person: Person,
     footer: Footer,
     gateway: GatewayView,
     rows_held: String,
@@ -90,15 +97,16 @@ struct Footer {
 /// `GET /`.
 pub(crate) async fn overview<S: Store>(
     State(app): State<Arc<App<S>>>,
+    person: Person,
 ) -> Result<Response, Refusal> {
     let now = Now(app.clock.wall_time());
     let gateways = app
         .store
-        .gateways(app.tenant(), None, GATEWAYS_SHOWN)
+        .gateways(&person.tenant, None, GATEWAYS_SHOWN)
         .await?;
     let alarms = app
         .store
-        .fleet_alarms(app.tenant(), FLEET_ALARMS_SHOWN)
+        .fleet_alarms(&person.tenant, FLEET_ALARMS_SHOWN)
         .await?;
     let waiting = gateways
         .items
@@ -121,16 +129,18 @@ pub(crate) async fn overview<S: Store>(
         alarms: alarms.items.iter().map(|alarm| now.alarm(alarm)).collect(),
         gateways: views,
         now,
+        person,
     })
 }
 
 /// `GET /gateways/{gateway}`.
 pub(crate) async fn gateway<S: Store>(
     State(app): State<Arc<App<S>>>,
+    person: Person,
     Path(gateway): Path<String>,
 ) -> Result<Response, Refusal> {
     let unknown = || Refusal::new(Code::NotFound, "no gateway of this name was ever heard of");
-    let of = app.gateway_id(Name::new(&gateway).map_err(|_| unknown())?);
+    let of = person.gateway_id(Name::new(&gateway).map_err(|_| unknown())?);
     let gateway = app.store.gateway(&of).await?.ok_or_else(unknown)?;
     let alarms = app.store.alarms(&of, ALARMS_SHOWN).await?;
     let series = app.store.newest(&of, SERIES_SHOWN).await?;
@@ -179,6 +189,7 @@ pub(crate) async fn gateway<S: Store>(
             .map(|tally| ledger::tally(now, tally))
             .collect(),
         now,
+        person,
     })
 }
 

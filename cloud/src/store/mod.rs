@@ -11,8 +11,14 @@
 //!
 //! # Layout
 //! - [`sqlite`]: the store in one file, for up to about a thousand gateways.
+//! - [`audit`]: who did what.
+//! - [`credentials`]: tokens of people and sessions of browsers.
+//! - [`releases`]: what may be rolled out.
 //! - `verdict`: what becomes of the rows of one stream, given its mark; pure.
 
+pub mod audit;
+pub mod credentials;
+pub mod releases;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -29,13 +35,16 @@ use tidegate_wire::{
 
 use crate::Checked;
 use crate::lag::{Sample, Step};
+pub use audit::Audit;
+pub use credentials::Credentials;
+pub use releases::Releases;
 pub use sqlite::SqliteStore;
 
 /// Most bytes of content in one answer: documents can be large, and an answer is built in memory.
 pub const CONTENT_BYTES_MAX: usize = 8 << 20;
 
 /// Where gateways, streams and rows are kept.
-pub trait Store: Clone + Send + Sync + 'static {
+pub trait Store: Audit + Credentials + Releases + Clone + Send + Sync + 'static {
     /// Keeps what is new of a request and, unless it came in a file, the gateway's status, in one transaction, and
     /// returns after its fsync.
     ///
@@ -46,6 +55,15 @@ pub trait Store: Clone + Send + Sync + 'static {
         of: &GatewayId,
         request: &Checked,
         received: WallTime,
+    ) -> impl Future<Output = Result<Committed, Error>> + Send;
+
+    /// As [`Store::commit`], with a row of the audit log in the same transaction.
+    fn commit_noted(
+        &self,
+        of: &GatewayId,
+        request: &Checked,
+        received: WallTime,
+        event: &audit::Event,
     ) -> impl Future<Output = Result<Committed, Error>> + Send;
 
     /// Gateways by name, from the one after `after`: at most `count_max`.
@@ -133,7 +151,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Whose fleet. It comes from the credentials, never from a request's body; without credentials there is only one.
+/// Whose fleet. It comes from a person's token, never from a request. Gateways have no credentials yet: theirs is the
+/// default one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tenant(Arc<str>);
 

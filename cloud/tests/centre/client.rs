@@ -1,26 +1,35 @@
 //! A centre for one test, and a client for it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use tidegate_cloud::access::{Person, Role, Secret, Token};
+use tidegate_cloud::blobs::Blobs;
 use tidegate_cloud::http::{App, Listening, serve};
-use tidegate_cloud::store::SqliteStore;
+use tidegate_cloud::store::credentials::Added;
+use tidegate_cloud::store::{Credentials, SqliteStore, Tenant};
 use tidegate_record::{Clock, SystemClock};
-use tidegate_wire::{CONTENT_TYPE, SyncReply, SyncRequest};
+use tidegate_wire::{CONTENT_TYPE, SyncReply, SyncRequest, WallTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::releases::root;
+use crate::samples::name;
+
 /// A centre inside the test's own process.
 pub(crate) struct Centre {
+    /// With the token `first`, of the highest role.
     pub(crate) client: Caller,
+    pub(crate) store: SqliteStore,
     _tasks: JoinSet<()>,
     folder: tempfile::TempDir,
 }
@@ -37,7 +46,9 @@ impl Centre {
             .unwrap();
         let device_keys = folder.path().join("device-keys");
         std::fs::create_dir(&device_keys).unwrap();
-        let app = Arc::new(App::new(store, clock).with_device_keys(Some(device_keys)));
+        let blobs = Blobs::beside(&folder.path().join("centre.db")).unwrap();
+        let app = App::new(store.clone(), clock).with_device_keys(Some(device_keys));
+        let app = Arc::new(app.with_releases(blobs, Some(root())));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
@@ -49,11 +60,46 @@ impl Centre {
             app,
             std::future::pending(),
         ));
-        Self {
+        let mut centre = Self {
             client: Caller::new(address),
+            store,
             _tasks: tasks,
             folder,
-        }
+        };
+        centre.client = centre.person("first", Role::Releaser).await;
+        centre
+    }
+
+    /// A client for someone of this role.
+    pub(crate) async fn person(&self, name: &str, role: Role) -> Caller {
+        self.person_of("default", name, role, None).await
+    }
+
+    pub(crate) async fn person_of(
+        &self,
+        tenant: &str,
+        called: &str,
+        role: Role,
+        expires: Option<WallTime>,
+    ) -> Caller {
+        let secret = Secret::token().unwrap();
+        let token = Token {
+            person: Person {
+                tenant: Tenant::new(&name(tenant)),
+                name: name(called),
+                role,
+            },
+            created: WallTime(0),
+            expires,
+            used: None,
+        };
+        let added = self.store.add_token(&token, secret.digest()).await.unwrap();
+        assert_eq!(added, Added::Kept);
+        self.client.with_token(secret.reveal())
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("centre.db")
     }
 
     /// Lets the centre know a gateway's device keys.
@@ -69,6 +115,8 @@ impl Centre {
 /// Speaks to a centre.
 pub(crate) struct Caller {
     pub(crate) address: SocketAddr,
+    /// The token that it shows; none if empty.
+    pub(crate) token: String,
     http: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -101,7 +149,16 @@ impl Caller {
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self {
             address,
+            token: String::new(),
             http: Client::builder(TokioExecutor::new()).build_http(),
+        }
+    }
+
+    /// One that shows this token, or none.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+            ..Self::new(self.address)
         }
     }
 
@@ -112,12 +169,27 @@ impl Caller {
         content_type: &str,
         body: Vec<u8>,
     ) -> Answer {
-        let request = Request::builder()
+        let headers = [(header::CONTENT_TYPE, content_type)];
+        self.send(method, path, &headers, body).await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
+        let mut request = Request::builder()
             .method(method)
-            .uri(format!("http://{}{path}", self.address))
-            .header(header::CONTENT_TYPE, content_type)
-            .body(Full::from(body))
-            .unwrap();
+            .uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        if !self.token.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        }
+        let request = request.body(Full::from(body)).unwrap();
         answer(self.http.request(request).await.unwrap()).await
     }
 

@@ -12,7 +12,7 @@ fn device(seed: u8) -> SigningKey {
     SigningKey::from_seed(&[seed; 32])
 }
 
-fn key(seed: u8) -> String {
+pub(crate) fn key(seed: u8) -> String {
     format!("{}\n", device(seed).public_key().to_text())
 }
 
@@ -43,13 +43,13 @@ fn export(gateway: &str, parts: Vec<Vec<StreamRows>>) -> Vec<Vec<u8>> {
 }
 
 /// 100 rows of one stream in chunks of 25.
-fn hundred() -> Vec<Vec<u8>> {
+pub(crate) fn hundred() -> Vec<Vec<u8>> {
     let part = |first| vec![rows("a", epoch(1), first..=first + 24)];
     export("gw-1", [1, 26, 51, 76].map(part).to_vec())
 }
 
 impl Centre {
-    async fn import(&self, gateway: &str, body: Vec<u8>) -> Answer {
+    pub(crate) async fn import(&self, gateway: &str, body: Vec<u8>) -> Answer {
         let path = format!("/v1/gateways/{gateway}/import");
         self.client
             .call(Method::POST, &path, CHUNK_CONTENT_TYPE, body)

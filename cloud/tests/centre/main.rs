@@ -7,11 +7,15 @@
     reason = "what a test's helper does not find fails the test"
 )]
 
+mod access;
+mod audit;
 mod client;
 mod import;
 mod lag;
 mod page;
 mod process;
 mod read;
+mod releases;
 mod samples;
 mod sync;
+mod tokens;

@@ -18,14 +18,14 @@ use crate::client::{Caller, answer};
 use crate::samples::{epoch, request, rows};
 
 /// A running `tidegate-cloud`; killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    client: Caller,
+    pub(crate) client: Caller,
     scheme: String,
 }
 
 impl Process {
-    async fn start(folder: &Path, arguments: &[&str]) -> Self {
+    pub(crate) async fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut child = command(folder, arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -37,9 +37,10 @@ impl Process {
             .unwrap()
             .split_once("://")
             .unwrap();
+        let token = std::fs::read_to_string(folder.join("centre.token")).unwrap();
         Self {
             child,
-            client: Caller::new(address.parse().unwrap()),
+            client: Caller::new(address.parse().unwrap()).with_token(token.trim()),
             scheme: scheme.to_owned(),
         }
     }
@@ -68,7 +69,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-const LOCAL: [&str; 2] = ["--listen", "127.0.0.1:0"];
+pub(crate) const LOCAL: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
 #[tokio::test]
 async fn what_was_answered_survives_a_kill() {
@@ -134,13 +135,13 @@ async fn a_request_under_way_is_finished_before_the_end() {
 async fn an_open_page_does_not_hold_up_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &LOCAL).await;
+    let token = &process.client.token;
+    let head =
+        format!("GET /v1/events HTTP/1.1\r\nhost: centre\r\nauthorization: Bearer {token}\r\n\r\n");
     let mut events = tokio::net::TcpStream::connect(process.client.address)
         .await
         .unwrap();
-    events
-        .write_all(b"GET /v1/events HTTP/1.1\r\nhost: centre\r\n\r\n")
-        .await
-        .unwrap();
+    events.write_all(head.as_bytes()).await.unwrap();
     let mut head = [0; 15];
     events.read_exact(&mut head).await.unwrap();
     process.signal(Signal::TERM);

@@ -280,10 +280,10 @@ async fn a_bad_query_is_told_the_fact() {
 async fn a_commit_is_announced_to_those_who_listen() {
     let centre = Centre::start().await;
     let mut events = TcpStream::connect(centre.client.address).await.unwrap();
-    events
-        .write_all(b"GET /v1/events HTTP/1.1\r\nhost: centre\r\n\r\n")
-        .await
-        .unwrap();
+    let token = &centre.client.token;
+    let head =
+        format!("GET /v1/events HTTP/1.1\r\nhost: centre\r\nauthorization: Bearer {token}\r\n\r\n");
+    events.write_all(head.as_bytes()).await.unwrap();
     let mut lines = BufReader::new(events).lines();
     // The end of the head says that it listens.
     while !lines.next_line().await.unwrap().unwrap().is_empty() {}

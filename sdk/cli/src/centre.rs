@@ -1,12 +1,15 @@
-//! A connection to a centre: HTTPS, or plain HTTP on this machine.
+//! A connection to a centre: HTTPS, or plain HTTP on this machine, with a token that says who it is.
+//!
+//! The token comes from a file that only its owner can read or from the environment, and never from the command line, which
+//! every process of the machine can read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{Request, Response, StatusCode, Uri};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -17,14 +20,46 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 
+use crate::files;
+
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// One request, from connecting to the last byte of the answer.
+/// One request, from connecting to the last byte of the answer, ...
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// ... and a second more for so many bytes that are sent.
+const BYTES_PER_SECOND_MIN: usize = 64 << 10;
 /// Times that a centre which is busy is asked again.
 const BUSY_RETRIES: u32 = 10;
 /// Longest wait before it is.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// The variable that can hold a token.
+const TOKEN_VARIABLE: &str = "TIDEGATE_TOKEN";
+
+/// Which centre, and as whom.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Access {
+    /// The centre's address: https://…
+    #[arg(long, value_name = "URL")]
+    centre: String,
+    /// Certificate authorities to trust instead of the system's (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// File with your token at the centre; otherwise it is taken from TIDEGATE_TOKEN.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Access {
+    /// Prepares the connection; nothing is sent yet.
+    pub(crate) fn prepare(&self) -> Result<Centre, crate::error::Error> {
+        let token = match &self.token_file {
+            Some(path) => files::read_private_text(path)?,
+            None => std::env::var(TOKEN_VARIABLE).map_err(|_| Error::NoToken)?,
+        };
+        Ok(Centre::new(&self.centre, self.ca.as_deref(), token.trim())?)
+    }
+}
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -34,6 +69,7 @@ pub(crate) struct Centre {
     runtime: tokio::runtime::Runtime,
     http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: Uri,
+    authorization: HeaderValue,
 }
 
 /// Why a centre cannot be asked, or does not do it.
@@ -41,17 +77,26 @@ pub(crate) struct Centre {
 pub(crate) enum Error {
     #[error("{0:?} is not an https:// address, nor an http:// address of this machine")]
     Address(String),
+    #[error("the centre wants a token: give --token-file FILE, or set {TOKEN_VARIABLE}")]
+    NoToken,
+    #[error("the token has signs that no token has")]
+    Token,
     #[error("cannot prepare the connection")]
     Prepare(#[source] BoxError),
     #[error("the centre at {url} cannot be reached")]
     Reach { url: String, source: BoxError },
     #[error("the centre refuses ({code}): {message}")]
-    Refused { code: String, message: String },
+    Refused {
+        code: String,
+        message: String,
+        /// The reason code of a bundle.
+        reason: Option<String>,
+    },
 }
 
 impl Centre {
     /// Prepares the connection; nothing is sent yet. `ca` is trusted instead of the system's authorities.
-    pub(crate) fn new(url: &str, ca: Option<&Path>) -> Result<Self, Error> {
+    fn new(url: &str, ca: Option<&Path>, token: &str) -> Result<Self, Error> {
         let address = || Error::Address(url.to_owned());
         let parsed: Uri = url.parse().map_err(|_| address())?;
         let host = parsed.host().ok_or_else(address)?;
@@ -64,6 +109,9 @@ impl Centre {
             Some("http") if here => {}
             _ => return Err(address()),
         }
+        let authorization = HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut authorization = authorization.map_err(|_| Error::Token)?;
+        authorization.set_sensitive(true);
         let prepare = |source| Error::Prepare(source);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -78,6 +126,7 @@ impl Centre {
             runtime,
             http: Client::builder(TokioExecutor::new()).build(connector),
             url: parsed,
+            authorization,
         })
     }
 
@@ -109,12 +158,15 @@ impl Centre {
         content_type: &'static str,
         body: Bytes,
     ) -> Result<(StatusCode, Duration, Bytes), Error> {
+        let seconds = u64::try_from(body.len() / BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
+        let limit = TIMEOUT.saturating_add(Duration::from_secs(seconds));
         let reach = |source: BoxError| Error::Reach {
             url: self.url.to_string(),
             source,
         };
         let request = Request::post(self.endpoint(path).map_err(|error| reach(error.into()))?)
             .header(CONTENT_TYPE, content_type)
+            .header(AUTHORIZATION, self.authorization.clone())
             .body(Full::new(body))
             .map_err(|error| reach(error.into()))?;
         let exchange = async {
@@ -123,7 +175,7 @@ impl Centre {
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
             Ok((status, wait, body.collect().await?.to_bytes()))
         };
-        match tokio::time::timeout(TIMEOUT, exchange).await {
+        match tokio::time::timeout(limit, exchange).await {
             Ok(outcome) => outcome.map_err(reach),
             Err(late) => Err(reach(late.into())),
         }
@@ -161,6 +213,7 @@ fn read(status: StatusCode, answer: &[u8]) -> Result<Value, Error> {
             Err(Error::Refused {
                 code: text("/error/code").unwrap_or_else(|| status.to_string()),
                 message: text("/error/message").unwrap_or_else(|| "without a reason".to_owned()),
+                reason: text("/error/reason"),
             })
         }
     }
@@ -197,13 +250,21 @@ mod tests {
             "http://127.0.0.1:1",
             "http://[::1]:1",
         ] {
-            assert!(Centre::new(good, None).is_ok(), "{good}");
+            assert!(Centre::new(good, None, "tgt_x").is_ok(), "{good}");
         }
         for bad in ["http://centre.example", "ftp://127.0.0.1", "centre", ""] {
             assert!(
-                matches!(Centre::new(bad, None), Err(Error::Address(_))),
+                matches!(Centre::new(bad, None, "tgt_x"), Err(Error::Address(_))),
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_token_is_in_no_debug_text_and_adds_no_header() {
+        let centre = Centre::new("http://127.0.0.1:1", None, "tgt_secret").unwrap();
+        assert!(!format!("{centre:?}").contains("secret"));
+        let broken = Centre::new("http://127.0.0.1:1", None, "tgt_x\r\nhost: other");
+        assert!(matches!(broken, Err(Error::Token)));
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, import, inspect, keygen, new, root, sign, test, verify};
+use crate::commands::{build, import, inspect, keygen, new, push, root, sign, test, verify};
 use crate::error::Error;
 use crate::report::Report;
 
@@ -11,8 +11,8 @@ Exit codes:
   0   done
   1   failed: a file could not be written, a compiler is missing, cargo failed, the centre cannot be reached
   2   a module fails on its recorded input, or does not send what is expected
-  3   a signed file is refused, here or by the centre
-  64  wrong usage
+  3   a signed file is refused, here or by the centre; or the centre refuses the token
+  64  wrong usage; a centre without a token
   65  an input is not what it must be: tide.toml, a component, a key, a recording
   66  an input cannot be read";
 
@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Sign(sign::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),
+    Push(push::Args),
     Import(import::Args),
 }
 
@@ -58,6 +59,7 @@ impl Command {
             Self::Sign(args) => args.run(),
             Self::Verify(args) => args.run(),
             Self::Inspect(args) => args.run(),
+            Self::Push(args) => args.run(),
             Self::Import(args) => args.run(),
         }
     }

@@ -5,6 +5,7 @@ pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
 pub(crate) mod new;
+pub(crate) mod push;
 pub(crate) mod root;
 pub(crate) mod sign;
 pub(crate) mod test;

@@ -18,7 +18,7 @@ pub(crate) enum Error {
     Write { path: PathBuf, source: io::Error },
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge { path: PathBuf, limit: u64 },
-    #[error("the secret key {} can be read by others: chmod 600 {}", path.display(), path.display())]
+    #[error("the secret in {} can be read by others: chmod 600 {}", path.display(), path.display())]
     OpenKey { path: PathBuf },
     /// A key or document that the user works with is not of its form.
     #[error("{} cannot be used", path.display())]
@@ -135,7 +135,10 @@ impl Error {
             | Self::Export { .. }
             | Self::Gaps { .. }
             | Self::Centre(centre::Error::Refused { .. }) => 3,
-            Self::Argument { .. } | Self::Centre(centre::Error::Address(_)) => 64,
+            Self::Argument { .. }
+            | Self::Centre(
+                centre::Error::Address(_) | centre::Error::NoToken | centre::Error::Token,
+            ) => 64,
             Self::TooLarge { .. }
             | Self::OpenKey { .. }
             | Self::Document { .. }
@@ -151,12 +154,13 @@ impl Error {
     }
 
     /// The stable code of a refusal.
-    fn reason(&self) -> Option<&'static str> {
+    fn reason(&self) -> Option<&str> {
         match self {
             Self::Document { source, .. }
             | Self::Refused { source, .. }
             | Self::Sign { source, .. } => Some(source.reason()),
             Self::Root(source) => Some(source.reason()),
+            Self::Centre(centre::Error::Refused { reason, .. }) => reason.as_deref(),
             _ => None,
         }
     }

@@ -96,11 +96,19 @@ pub(crate) fn read_opening_key(path: &Path) -> Result<OpeningKey, Error> {
     read_secret(path, OpeningKey::parse)
 }
 
-/// A secret key; refused when others can read it.
 fn read_secret<K>(
     path: &Path,
     parse: impl FnOnce(&str) -> Result<K, tidegate_bundle::Error>,
 ) -> Result<K, Error> {
+    let text = read_private_text(path)?;
+    parse(&text).map_err(|source| Error::Document {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A secret key or token; refused when others can read it.
+pub(crate) fn read_private_text(path: &Path) -> Result<String, Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,
@@ -111,11 +119,7 @@ fn read_secret<K>(
             path: path.to_owned(),
         });
     }
-    let text = read_text(path, KEY_BYTES_MAX)?;
-    parse(&text).map_err(|source| Error::Document {
-        path: path.to_owned(),
-        source,
-    })
+    read_text(path, KEY_BYTES_MAX)
 }
 
 pub(crate) fn read_public_key(path: &Path) -> Result<PublicKey, Error> {

@@ -11,6 +11,7 @@ use tidegate_wire::{
 };
 
 use super::super::{Error, HeldRow, lost};
+use crate::access::Role;
 
 /// A statement under construction.
 pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
@@ -160,6 +161,25 @@ pub(super) fn reason_from_column(number: i64) -> Result<Reason, Error> {
         2 => Ok(Reason::Quarantined),
         3 => Ok(Reason::Elsewhere),
         _ => Err(Error::Damaged("reason")),
+    }
+}
+
+/// How a role is kept.
+pub(super) const fn role_to_column(role: Role) -> i64 {
+    match role {
+        Role::Viewer => 0,
+        Role::Operator => 1,
+        Role::Releaser => 2,
+    }
+}
+
+/// The reverse of [`role_to_column`].
+pub(super) fn role_from_column(number: i64) -> Result<Role, Error> {
+    match number {
+        0 => Ok(Role::Viewer),
+        1 => Ok(Role::Operator),
+        2 => Ok(Role::Releaser),
+        _ => Err(Error::Damaged("role")),
     }
 }
 

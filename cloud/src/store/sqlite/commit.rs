@@ -9,8 +9,10 @@ use tidegate_wire::{
     Class, Mark, Name, Reason, StoredRow, StreamEpoch, StreamRows, SyncRequest, WallTime,
 };
 
+use super::super::audit::Event;
 use super::super::verdict::{Verdict, verdict};
 use super::super::{Committed, Error, Gap, GatewayId, lost};
+use super::audit;
 use super::columns::{
     Statement, bind_row, class_to_column, held_row, reason_to_column, signed, unsigned,
 };
@@ -66,6 +68,7 @@ pub(super) async fn commit(
     of: &GatewayId,
     request: &Checked,
     received: WallTime,
+    event: Option<&Event>,
 ) -> Result<Committed, Error> {
     let failed = |source| Error::Database {
         action: "commit rows",
@@ -75,7 +78,14 @@ pub(super) async fn commit(
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     match fill(&mut transaction, of, request, received).await {
         Ok(committed) => {
+            let noted = match event {
+                Some(event) => {
+                    Some(audit::add(&mut transaction, &of.tenant, event, received).await?)
+                }
+                None => None,
+            };
             transaction.commit().await.map_err(failed)?;
+            noted.iter().for_each(audit::tell);
             Ok(committed)
         }
         Err(error) => {

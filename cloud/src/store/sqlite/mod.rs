@@ -8,12 +8,18 @@
 //! - `read`: the tables into answers.
 //! - `columns`: rows to columns and back.
 //! - `lag`: the history of lags.
+//! - `credentials`: tokens and sessions.
+//! - `audit`: who did what.
+//! - `releases`: what may be rolled out.
 //! - `schema`: the tables, step by step.
 
+mod audit;
 mod columns;
 mod commit;
+mod credentials;
 mod lag;
 mod read;
+mod releases;
 mod schema;
 
 use std::path::Path;
@@ -24,6 +30,7 @@ use sqlx::sqlite::{
 };
 use tidegate_wire::{Name, WallTime};
 
+use super::audit::Event;
 use super::{
     Committed, EntryPosition, Error, Gateway, GatewayId, HeldRow, Loss, Page, Reach, RowCount,
     RowFilter, SeriesRow, Store, Stream, StreamId, Tenant,
@@ -97,7 +104,17 @@ impl Store for SqliteStore {
         request: &Checked,
         received: WallTime,
     ) -> Result<Committed, Error> {
-        commit::commit(&self.writer, of, request, received).await
+        commit::commit(&self.writer, of, request, received, None).await
+    }
+
+    async fn commit_noted(
+        &self,
+        of: &GatewayId,
+        request: &Checked,
+        received: WallTime,
+        event: &Event,
+    ) -> Result<Committed, Error> {
+        commit::commit(&self.writer, of, request, received, Some(event)).await
     }
 
     async fn gateways(

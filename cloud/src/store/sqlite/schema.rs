@@ -8,10 +8,11 @@ use sqlx::sqlite::SqlitePool;
 
 use super::super::Error;
 
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
 ];
 
 /// Makes the tables those of this program.
@@ -137,7 +138,7 @@ mod tests {
         }
         let grown = shape(&file(&folders[0])).await;
         assert_eq!(grown, shape(&file(&folders[1])).await);
-        assert_eq!(grown.1, 3);
+        assert_eq!(grown.1, 4);
     }
 
     #[tokio::test]
@@ -150,22 +151,33 @@ mod tests {
         let error = SqliteStore::open(&file(&folder)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "database has schema 7, this program knows up to 3"
+            "database has schema 7, this program knows up to 4"
         );
         assert_eq!(shape(&file(&folder)).await, before);
     }
 
     /// The rules that keep a table spreadable over machines, read from the schema itself.
     #[test]
-    fn every_key_starts_with_the_tenant_and_the_gateway() {
-        let schema = STEPS.concat();
-        let keys = schema
-            .lines()
-            .filter(|line| line.contains("PRIMARY KEY (") || line.contains(" ON "));
-        assert_eq!(keys.clone().count(), 9);
-        for key in keys {
+    fn every_key_of_what_gateways_send_starts_with_the_tenant_and_the_gateway() {
+        let keys = |schema: &'static str| {
+            let lines = schema.lines();
+            lines.filter(|line| line.contains("PRIMARY KEY (") || line.contains(" ON "))
+        };
+        let (rows, people) = STEPS.split_at(3);
+        let mut count = 0;
+        for key in rows.iter().copied().flat_map(keys) {
             assert!(key.contains("(tenant, gateway"), "{key}");
+            count += 1;
         }
+        assert_eq!(count, 9);
+        // A secret is what says the tenant.
+        for key in people.iter().copied().flat_map(keys) {
+            assert!(
+                key.contains("(tenant, ") || key.contains("(secret)"),
+                "{key}"
+            );
+        }
+        let schema = STEPS.concat();
         for word in ["AUTOINCREMENT", "TRIGGER", "REAL", "NUMERIC", "UNIQUE"] {
             assert!(!schema.contains(word), "{word}");
         }

@@ -5,6 +5,7 @@
 mod commit;
 mod cover;
 mod lag;
+mod people;
 mod read;
 
 use std::future::Future;
@@ -89,6 +90,9 @@ mod sqlite {
         lag::the_largest_lag_of_each_minute_and_hour_is_kept,
         lag::lags_are_forgotten_when_newer_ones_come,
         lag::absurd_lags_are_held_and_answered,
+        people::a_token_is_known_by_its_digest_until_it_expires,
+        people::a_session_ends_in_time_and_a_further_one_ends_the_oldest,
+        people::several_processes_write_one_chain,
     );
 }
 

@@ -13,7 +13,7 @@ use tidegate_bundle::{Chain, ContentKey, KeyId, OpeningKey, PublicKey, SIGNATURE
 use tidegate_wire::export::{CHUNK_CONTENT_TYPE, EXPORT_VERSION, ExportError, Frames, Head};
 use tidegate_wire::{Chunk, Part, WallTime};
 
-use crate::centre::Centre;
+use crate::centre::{Access, Centre};
 use crate::error::Error;
 use crate::files;
 use crate::report::{Report, say};
@@ -26,12 +26,8 @@ pub(crate) struct Args {
     /// What `tidegate buffer export` wrote.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// The centre's address: https://…
-    #[arg(long, value_name = "URL")]
-    centre: String,
-    /// Certificate authorities to trust instead of the system's (PEM).
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
     /// The centre's opening key, for files that are sealed to it.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -86,7 +82,7 @@ impl Args {
             .as_deref()
             .map(files::read_opening_key)
             .transpose()?;
-        let centre = Centre::new(&self.centre, self.ca.as_deref())?;
+        let centre = self.access.prepare()?;
         let mut verified = Vec::new();
         for path in &self.files {
             verified.push((path, verify(path, key.as_ref())?));

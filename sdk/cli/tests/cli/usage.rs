@@ -62,3 +62,28 @@ fn a_new_module_has_a_name_that_can_be_one_everywhere() {
     let count = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(count, 1);
 }
+
+#[test]
+fn a_token_comes_from_a_private_file_or_the_environment_and_from_no_argument() {
+    let workshop = Workshop::new();
+    workshop.sign().check(0, &[]);
+    let push = [
+        "push",
+        "pump-1.2.0.tidegate",
+        "--centre",
+        "http://127.0.0.1:1",
+    ];
+    let with = |further: &[&str]| workshop.tide(&[&push[..], further].concat());
+    with(&[]).check(64, &["--token-file FILE, or set TIDEGATE_TOKEN"]);
+    with(&["--token", "tgt_x"]).check(64, &["unexpected argument"]);
+    with(&["--token-file", "missing"]).check(66, &["cannot read missing"]);
+    workshop.write("token", "tgt_x\n");
+    let open = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(workshop.path("token"), mode).unwrap();
+    };
+    open(0o644);
+    with(&["--token-file", "token"]).check(65, &["can be read by others: chmod 600 token"]);
+    open(0o600);
+    with(&["--token-file", "token"]).check(1, &["cannot be reached"]);
+}

@@ -66,9 +66,10 @@ pub(crate) fn run(steps: &Steps, arguments: &Arguments) -> Result<()> {
     let started = plant.site.gateway.start()?;
     plant.site.broker.wait_for_subscriber(GATEWAY)?;
     steps.say(&format!(
-        "gateway is ready after {} ms; page: {}",
+        "gateway is ready after {} ms; page: {}, sign in with the token in {}",
         started.as_millis(),
-        plant.site.cloud.page("/")
+        plant.site.cloud.page("/"),
+        plant.site.cloud.token_file().display()
     ));
 
     let mut feed = Feed::start(&plant.site.broker, &folder, &log)?;
@@ -91,7 +92,8 @@ pub(crate) fn run(steps: &Steps, arguments: &Arguments) -> Result<()> {
     let page = plant.site.cloud.page("/");
     if arguments.keep {
         steps.say(&format!(
-            "still running: {page} (files in {}); Ctrl-C ends it",
+            "still running: {page}, sign in with the token in {} (all files in {}); Ctrl-C ends it",
+            plant.site.cloud.token_file().display(),
             folder.display()
         ));
         loop {
