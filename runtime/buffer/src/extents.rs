@@ -32,12 +32,15 @@ pub(crate) async fn read(
             what: "a mark of stream",
             value: stream,
         })?;
+        let ordinal: i64 = row.try_get(1).map_err(Error::Read)?;
+        let random: Option<i64> = row.try_get(2).map_err(Error::Read)?;
+        let random = random.ok_or(Error::Impossible {
+            what: "a mark of epoch",
+            value: ordinal,
+        })?;
         let epoch = Epoch {
-            ordinal: unsigned("epoch", row.try_get(1).map_err(Error::Read)?)?,
-            random: row
-                .try_get::<i64, _>(2)
-                .map_err(Error::Read)?
-                .cast_unsigned(),
+            ordinal: unsigned("epoch", ordinal)?,
+            random: random.cast_unsigned(),
         };
         let place = (stream, epoch.ordinal);
         let of = StreamEpoch {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row as _, SqliteConnection};
 use tidegate_record::Name;
 
 use crate::error::Error;
@@ -52,11 +52,10 @@ impl Names {
         if let Some(id) = self.get(name) {
             return Ok(id);
         }
-        let row = sqlx::query("INSERT INTO name (text) VALUES (?) RETURNING id")
-            .bind(name.as_str())
-            .fetch_one(connection)
-            .await?;
-        let id = row.try_get(0)?;
+        // Not with RETURNING: outside of a transaction such a statement commits when it is put away, and then nobody hears
+        // that it could not.
+        let added = sqlx::query("INSERT INTO name (text) VALUES (?)").bind(name.as_str());
+        let id = added.execute(connection).await?.last_insert_rowid();
         self.0.insert(name.clone(), id);
         Ok(id)
     }

@@ -284,17 +284,19 @@ pub(crate) async fn begin(
     newest: u64,
 ) -> Result<Epoch, sqlx::Error> {
     let random = random()?;
-    let ordinal: i64 = sqlx::query(
+    // Not with RETURNING: outside of a transaction such a statement commits when it is put away, and then nobody hears
+    // that it could not.
+    let ordinal = sqlx::query(
         "INSERT INTO epoch (ordinal, random, boot, opened) \
-         SELECT max(coalesce(max(ordinal), 0), ?) + 1, ?, ?, ? FROM epoch RETURNING ordinal",
+         SELECT max(coalesce(max(ordinal), 0), ?) + 1, ?, ?, ? FROM epoch",
     )
     .bind(newest.cast_signed())
     .bind(random.cast_signed())
     .bind(clock.boot().0.cast_signed())
     .bind(clock.wall_time().0.cast_signed())
-    .fetch_one(connection)
-    .await
-    .and_then(|row| row.try_get(0))?;
+    .execute(connection)
+    .await?
+    .last_insert_rowid();
     Ok(Epoch {
         ordinal: ordinal.unsigned_abs(),
         random,

@@ -349,7 +349,8 @@ impl Sequence {
         marks.iter().filter_map(ahead).sum()
     }
 
-    /// Moves the marks that a centre has moved. One beyond what was ever given out is refused: it is not about our rows.
+    /// Moves the marks that a centre has moved. One beyond what was ever given out in this epoch is refused: it is not about
+    /// our rows. Of an earlier epoch the centre may know more than a database that was damaged since.
     pub(crate) fn acknowledge(&mut self, by: Destination, marks: &[Mark]) -> Vec<Moved> {
         let mut moved = Vec::new();
         for mark in marks {
@@ -360,6 +361,13 @@ impl Sequence {
             else {
                 continue;
             };
+            if mark.seq > extent.last && place.1 != self.epoch.ordinal {
+                tracing::warn!(
+                    stream = %mark.of.stream, epoch = place.1,
+                    "centre holds rows up to {}, of which only those up to {} are known here", mark.seq, extent.last
+                );
+                extent.last = mark.seq;
+            }
             if mark.seq > extent.last {
                 tracing::error!(stream = %mark.of.stream, "centre claims row {}, the last one is {}", mark.seq, extent.last);
                 continue;
@@ -513,11 +521,23 @@ mod tests {
     #[test]
     fn a_mark_beyond_what_was_written_is_refused() {
         let mut sequence = sequence();
-        assert!(sequence.acknowledge(First, &mark(6)).is_empty());
         assert!(sequence.acknowledge(First, &mark(2)).is_empty());
         let moved = sequence.acknowledge(First, &mark(4));
         assert_eq!((moved[0].before, moved[0].mark), (2, 4));
         assert_eq!(sequence.rows_waiting(First), 1);
+        let name = of(2).stream;
+        sequence.next(1, &name);
+        let now = |seq| [Mark { of: of(2), seq }];
+        assert!(sequence.acknowledge(First, &now(2)).is_empty());
+        assert_eq!(sequence.acknowledge(First, &now(1))[0].mark, 1);
+    }
+
+    #[test]
+    fn a_centre_that_holds_more_of_an_earlier_epoch_than_is_known_here_is_believed() {
+        let mut sequence = sequence();
+        assert_eq!(sequence.rows_waiting(First), 3);
+        assert_eq!(sequence.acknowledge(First, &mark(60))[0].mark, 60);
+        assert_eq!(sequence.rows_waiting(First), 0);
     }
 
     #[test]

@@ -67,6 +67,12 @@ fn choose(random: &mut Random) -> Fault {
     let (call, target, nth_max) = random.pick(&calls).copied().unwrap_or(calls[0]);
     let full = call == "write" && random.below(3) == 0;
     let once = random.below(2) == 0 && !full;
+    // One in four while the gateway opens its database.
+    let nth_max = if random.below(4) == 0 {
+        nth_max.min(8)
+    } else {
+        nth_max
+    };
     Fault {
         call,
         target: target.to_owned(),
