@@ -9,6 +9,9 @@ use super::subject::{Subject, write};
 
 const BLOCK: usize = 512;
 
+/// An entry of an archive: its name and contents.
+pub(crate) type Entry = (String, Vec<u8>);
+
 pub(crate) fn run(scene: &mut Scene) -> Outcome {
     for subject in &Subject::all(scene)? {
         documents(scene, subject)?;
@@ -217,7 +220,7 @@ pub(crate) fn put(archive: &mut [u8], at: usize, field: &[u8]) {
 }
 
 /// An archive of regular files with these names and contents.
-pub(crate) fn archive(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn archive(entries: &[Entry]) -> Vec<u8> {
     let mut archive = Vec::new();
     for (name, body) in entries {
         archive.extend(header(name.as_bytes(), body.len()));

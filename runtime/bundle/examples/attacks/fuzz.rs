@@ -5,7 +5,7 @@ use tidegate_bundle::{SigningKey, signed_bytes};
 
 use super::Outcome;
 use super::archives::archive;
-use super::fleet::{component, fleet, id, key};
+use super::fleet::{Fleet, component, fleet, id};
 use super::mutate::{self, Json};
 use super::oracle::{Judgement, judge};
 use super::random::Random;
@@ -14,8 +14,8 @@ use super::scene::{COUNTER, Gift, Scene};
 use super::subject::{Subject, write};
 
 /// Of what changes are made.
-struct Targets {
-    documents: Vec<Document>,
+struct Targets<'f> {
+    documents: Vec<Document<'f>>,
     bundle: Bundle,
     component: Vec<u8>,
     /// What the gateway takes it for: the release, and the component after it.
@@ -24,15 +24,17 @@ struct Targets {
     memory_json: Json,
 }
 
-struct Document {
+struct Document<'f> {
     subject: Subject,
     envelope: Json,
     body: Json,
-    outsiders: Vec<SigningKey>,
+    /// Keys that may not sign it, and their ids.
+    outsiders: Vec<(String, &'f SigningKey)>,
 }
 
 pub(crate) fn run(scene: &mut Scene) -> Outcome {
-    let targets = Targets::new(scene)?;
+    let fleet = fleet();
+    let targets = Targets::new(scene, &fleet)?;
     let mut random = scene.random.clone();
     for number in 0..scene.mutations {
         let kinds = targets.documents.len() + 2;
@@ -45,11 +47,11 @@ pub(crate) fn run(scene: &mut Scene) -> Outcome {
     Ok(())
 }
 
-impl Targets {
-    fn new(scene: &Scene) -> Outcome<Self> {
-        let documents: Vec<Document> = Subject::all(scene)?
+impl<'f> Targets<'f> {
+    fn new(scene: &Scene, fleet: &'f Fleet) -> Outcome<Self> {
+        let documents: Vec<_> = Subject::all(scene)?
             .into_iter()
-            .map(Document::new)
+            .map(|subject| Document::new(subject, fleet))
             .collect::<Outcome<_>>()?;
         let release = &scene.next.1;
         let component = component("pump", COUNTER + 1);
@@ -84,7 +86,7 @@ impl Targets {
         scene: &mut Scene,
         random: &mut Random,
         number: u64,
-        document: &Document,
+        document: &Document<'_>,
     ) -> Outcome {
         let subject = &document.subject;
         let bytes = match random.below(4) {
@@ -166,19 +168,10 @@ impl Targets {
 /// Where the release stands among the documents.
 const RELEASE: usize = 2;
 
-impl Document {
-    fn new(subject: Subject) -> Outcome<Self> {
-        let outsiders = subject.outsiders(&fleet()).len();
-        let seeds = 1..=9_u8;
-        let ids: Vec<String> = subject
-            .outsiders(&fleet())
-            .into_iter()
-            .map(|key| id(key).to_string())
-            .collect();
-        let keys = seeds
-            .map(key)
-            .filter(|key| ids.contains(&id(key).to_string()));
-        let outsiders: Vec<SigningKey> = keys.take(outsiders).collect();
+impl<'f> Document<'f> {
+    fn new(subject: Subject, fleet: &'f Fleet) -> Outcome<Self> {
+        let outsiders = subject.outsiders(fleet).into_iter();
+        let outsiders = outsiders.map(|key| (id(key).to_string(), key)).collect();
         Ok(Self {
             envelope: Json::new(serde_json::from_slice(&subject.bytes)?),
             body: Json::new(serde_json::from_slice(&subject.body)?),
@@ -205,7 +198,9 @@ impl Document {
         let subject = &self.subject;
         let mut signatures = subject.signatures.clone();
         let at = random.below(signatures.len());
-        let outsider = random.pick(&self.outsiders).map(|key| id(key).to_string());
+        let outsider = random
+            .pick(&self.outsiders)
+            .map(|(key_id, _)| key_id.clone());
         match (random.below(5), signatures.get_mut(at)) {
             (0, _) => drop(signatures.remove(at)),
             (1, Some(signature)) => {
@@ -238,12 +233,12 @@ impl Document {
         let message = signed_bytes(subject.kind, &body);
         let mut signatures = Vec::new();
         for _ in 0..1 + random.below(2) {
-            let Some(key) = random.pick(&self.outsiders) else {
+            let Some((key_id, key)) = random.pick(&self.outsiders) else {
                 continue;
             };
             let own = subject.signatures.first().map(|(key_id, _)| key_id.clone());
             let lies = random.one_in(3);
-            let key_id = own.filter(|_| lies).unwrap_or_else(|| id(key).to_string());
+            let key_id = own.filter(|_| lies).unwrap_or_else(|| key_id.clone());
             signatures.push((key_id, key.sign(&message).to_vec()));
         }
         if random.one_in(4) {

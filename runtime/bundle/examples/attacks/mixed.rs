@@ -3,9 +3,12 @@
 use tidegate_bundle::Deployment;
 
 use super::Outcome;
-use super::archives::archive;
+use super::archives::{Entry, archive};
 use super::fleet::{Signed, component, deployment};
 use super::scene::{COUNTER, Gift, SEQ, Scene};
+
+/// A change of a deployment.
+type Edit = fn(&mut Deployment);
 
 pub(crate) fn run(scene: &mut Scene) -> Outcome {
     subsets(scene)?;
@@ -102,7 +105,7 @@ fn conflicting(scene: &mut Scene) -> Outcome {
 
 /// What a release does not ask for, granted by a deployment that goes with another.
 fn grants(scene: &mut Scene) -> Outcome {
-    let edits: [(&str, fn(&mut Deployment), &str); 5] = [
+    let edits: [(&str, Edit, &str); 5] = [
         (
             "a topic",
             |body| {
@@ -179,7 +182,7 @@ fn bundles(scene: &mut Scene) -> Outcome {
     let name = |body: &[u8]| format!("artifacts/{}", tidegate_bundle::Digest::of(body));
     let document = |bytes: &[u8]| ("release.dsse.json".to_owned(), bytes.to_vec());
     let entry = |name: String, body: &[u8]| (name, body.to_vec());
-    let variants: Vec<(&str, Vec<(String, Vec<u8>)>, &str)> = vec![
+    let variants: Vec<(&str, Vec<Entry>, &str)> = vec![
         (
             "another component under the name",
             vec![document(&pump.bytes), entry(name(&own), &other)],

@@ -6,6 +6,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize as _;
+use serde::de::IgnoredAny;
 use serde_json::{Deserializer, Value};
 use tidegate_bundle::{DOCUMENT_BYTES_MAX, KeyId, SIGNATURES_MAX};
 
@@ -54,22 +56,16 @@ pub(crate) fn judge(subject: &Subject, bytes: &[u8]) -> Judgement {
 
 /// The value that these bytes are, or why they are none.
 fn read(bytes: &[u8]) -> Result<Value, &'static str> {
-    let mut values = Deserializer::from_slice(bytes).into_iter::<Value>();
-    let Some(Ok(value)) = values.next() else {
-        return Err("malformed");
-    };
-    let (first, rest) = bytes
-        .split_at_checked(values.byte_offset())
-        .unwrap_or((bytes, &[]));
+    let mut input = Deserializer::from_slice(bytes);
+    let value = Value::deserialize(&mut input).map_err(|_| "malformed")?;
+    // Where a value ends that may have names in it; a bare number or word has none.
+    let mut values = Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
+    let end = values.next().map_or(0, |_| values.byte_offset());
+    let (first, _) = bytes.split_at_checked(end).unwrap_or_default();
     if names_in_text(first) != names_in_value(&value) {
         return Err("duplicate-field");
     }
-    let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-    if rest.iter().all(blank) {
-        Ok(value)
-    } else {
-        Err("trailing-data")
-    }
+    input.end().map(|()| value).map_err(|_| "trailing-data")
 }
 
 /// How often a name stands in well-formed JSON: a string with a colon after it.

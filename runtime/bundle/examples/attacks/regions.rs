@@ -51,37 +51,43 @@ impl Bundle {
             return Judgement::Refused(vec!["truncated"]);
         }
         if bytes.len() != self.bytes.len() {
-            // Whatever is behind the change has moved: it is no header any more, or not where one is looked for.
-            return Judgement::Refused(vec![
+            // Whatever is behind the change has moved: it is no header any more, is not where one is looked for, or is gone.
+            let reasons = [
                 "malformed",
                 "trailing-data",
                 "truncated",
                 "unexpected-entry",
-            ]);
+                "missing-entry",
+            ];
+            return Judgement::Refused(reasons.into());
         }
         let pairs = self.bytes.iter().zip(bytes).enumerate();
         let changed = pairs.filter(|(_, (old, new))| old != new);
         let mut parts: Vec<Part> = changed.map(|(at, _)| self.part(at)).collect();
         parts.dedup();
-        if parts.iter().all(|part| *part == Part::Document) {
-            return judge(
-                release,
-                bytes.get(self.document.clone()).unwrap_or_default(),
-            );
-        }
         let unread = parts
             .iter()
             .all(|part| *part == Part::Header { unread: true });
         if unread && self.sums_hold(bytes) {
             return Judgement::Same;
         }
-        Judgement::Refused(
-            parts
-                .iter()
-                .flat_map(|part| part.reasons())
-                .copied()
-                .collect(),
-        )
+        let mut reasons: Vec<_> = parts
+            .iter()
+            .flat_map(|part| part.reasons())
+            .copied()
+            .collect();
+        if parts.contains(&Part::Document) {
+            let document = bytes.get(self.document.clone()).unwrap_or_default();
+            match judge(release, document) {
+                Judgement::Refused(more) => reasons.extend(more),
+                Judgement::Same => {}
+            }
+        }
+        if reasons.is_empty() {
+            Judgement::Same
+        } else {
+            Judgement::Refused(reasons)
+        }
     }
 
     fn part(&self, at: usize) -> Part {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_bundle::{ROOT_TYPE, Root, SigningKey, Trust, signed_bytes};
 
 use super::Outcome;
-use super::fleet::{id, root_keys, sign_any};
+use super::fleet::{Fleet, fleet, id, root_keys, sign_any};
 use super::points::another;
 use super::scene::{Gift, Scene};
 use super::subject::{Subject, write};
@@ -23,10 +23,11 @@ pub(crate) fn run(scene: &mut Scene) -> Outcome {
         }
     }
     two_of_two(scene)?;
-    let [deployers, publishers] = [
-        super::fleet::fleet().deployers,
-        super::fleet::fleet().publishers,
-    ];
+    let Fleet {
+        deployers,
+        publishers,
+        ..
+    } = fleet();
     for subject in &Subject::all(scene)? {
         match subject.name {
             "deployment" => shapes(scene, subject, &deployers, &[])?,
@@ -161,17 +162,9 @@ fn shapes(
 fn listed_twice(scene: &mut Scene) -> Outcome {
     let (old, new) = (root_keys(1), root_keys(2));
     let keys: Vec<_> = old.iter().chain(&new).collect();
-    let [first, second] =
-        [&new, &new].map(|pair| pair.each_ref().map(|key| id(key).to_string()))[0].clone();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let [first, second] = new.each_ref().map(|key| id(key).to_string());
+    let [one, two] = new.each_ref().map(|key| key.public_key().to_text());
     let root = serde_json::to_value(scene.fleet.root(2))?;
-    let [one, two] = [&first, &second].map(|id| {
-        text(
-            root.get("keys")
-                .and_then(|keys| keys.get(id))
-                .unwrap_or(&Value::Null),
-        )
-    });
     let edits: Vec<(&str, &str, Value, &str)> = vec![
         (
             "one key under both ids",
