@@ -65,15 +65,14 @@ impl Bundle {
         let changed = pairs.filter(|(_, (old, new))| old != new);
         let mut parts: Vec<Part> = changed.map(|(at, _)| self.part(at)).collect();
         parts.dedup();
-        let unread = parts
-            .iter()
-            .all(|part| *part == Part::Header { unread: true });
-        if unread && self.sums_hold(bytes) {
+        let unread = Part::Header { unread: true };
+        let sums_hold = self.sums_hold(bytes);
+        if sums_hold && parts.iter().all(|part| *part == unread) {
             return Judgement::Same;
         }
         let mut reasons: Vec<_> = parts
             .iter()
-            .flat_map(|part| part.reasons())
+            .flat_map(|part| part.reasons(sums_hold))
             .copied()
             .collect();
         if parts.contains(&Part::Document) {
@@ -124,10 +123,19 @@ impl Bundle {
 }
 
 impl Part {
-    fn reasons(self) -> &'static [&'static str] {
+    /// What a change in this part comes to; `sums_hold` if changes of headers make up for each other.
+    fn reasons(self, sums_hold: bool) -> &'static [&'static str] {
         match self {
-            // Its checksum, unless two changes make up for each other.
-            Self::Header { .. } => &["malformed", "unexpected-entry", "truncated"],
+            Self::Header { .. } if !sums_hold => &["malformed"],
+            // Two digits of a name or a length have changed places.
+            Self::Header { .. } => &[
+                "malformed",
+                "unexpected-entry",
+                "missing-entry",
+                "truncated",
+                "trailing-data",
+                "length",
+            ],
             Self::Document => &[],
             Self::Component => &["digest-mismatch"],
             Self::Padding => &["trailing-data"],
