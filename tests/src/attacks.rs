@@ -5,6 +5,7 @@
 //! nothing gets through then, the attacks prove nothing.
 
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -67,6 +68,9 @@ impl Suite {
     }
 
     fn lines(&self, mutations: u64, seed: u64, fault: Option<&str>) -> Result<Vec<Line>> {
+        // Cargo puts both builds of a program in one place.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command
             .current_dir(repository())
