@@ -29,6 +29,7 @@
 //! - [`offline`]: a week without a link, and how the backlog leaves after it.
 //! - [`trace`]: the gateway's fsyncs, as the kernel saw them, and the proof that acks wait for them.
 //! - [`faults`]: the drills that hurt the product and count what was lost. [`random`]: when and how, from a seed.
+//! - [`attacks`]: programs that attack a part of the product, and what they counted.
 //! - [`wait`]: waiting for something with a deadline.
 
 #![allow(
@@ -36,6 +37,7 @@
     reason = "the rig waits for and times real processes, by the real clock"
 )]
 
+pub mod attacks;
 pub mod binaries;
 pub mod broker;
 pub mod bundles;

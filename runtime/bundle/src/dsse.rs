@@ -128,6 +128,10 @@ impl Envelope {
         let message = signed_bytes(payload_type, &self.payload);
         let mut named = BTreeSet::new();
         let mut signed = BTreeMap::new();
+        #[cfg(feature = "faults")]
+        if crate::faults::counts_twice() {
+            return self.verify_counting_twice(&message, signers);
+        }
         for (key_id, signature) in &self.signatures {
             if !named.insert(key_id) {
                 return Err(Error::DuplicateSignatureKey {
@@ -156,6 +160,31 @@ impl Envelope {
             }),
             _ => Ok((&self.payload, signed.into_values().collect())),
         }
+    }
+
+    /// What [`Envelope::verify`] must not be: it counts signatures.
+    #[cfg(feature = "faults")]
+    fn verify_counting_twice(
+        &self,
+        message: &[u8],
+        signers: &Signers<'_>,
+    ) -> Result<(&[u8], BTreeSet<KeyId>), Error> {
+        let holds = |(key_id, signature): &&(KeyId, [u8; 64])| {
+            let key = signers.keys.get(key_id);
+            key.is_some_and(|key| key.verifies(message, signature))
+        };
+        let signed: Vec<KeyId> = self
+            .signatures
+            .iter()
+            .filter(holds)
+            .map(|(id, _)| *id)
+            .collect();
+        if signed.len() < signers.threshold {
+            return Err(Error::WrongKey {
+                document: self.document,
+            });
+        }
+        Ok((&self.payload, signed.into_iter().collect()))
     }
 
     pub(crate) fn check_type(&self, payload_type: &'static str) -> Result<(), Error> {

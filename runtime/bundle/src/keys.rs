@@ -103,9 +103,12 @@ impl PublicKey {
 
     /// Whether the signature holds: `verify_strict` and nothing else.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.0
-            .verify_strict(message, &Signature::from_bytes(signature))
-            .is_ok()
+        let signature = Signature::from_bytes(signature);
+        #[cfg(feature = "faults")]
+        if crate::faults::verifies_loosely(&self.0, message, &signature) {
+            return true;
+        }
+        self.0.verify_strict(message, &signature).is_ok()
     }
 }
 

@@ -49,6 +49,7 @@
 //! - `json`: JSON, read strictly
 //! - `text`: what names, topic filters and other texts may be
 //! - `digest`: SHA-256
+//! - `faults`: checks left out on purpose, for negative controls; not compiled into anything that is shipped
 //! - `error`: every reason to refuse bytes; `refusal`: every reason to refuse a genuine document
 
 mod bundle;
@@ -57,6 +58,8 @@ mod deployment;
 mod digest;
 mod dsse;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
 mod json;
 mod keys;
 mod permissions;

@@ -6,6 +6,7 @@
 //! - [`test`]: all tests, with one line of result.
 //! - [`demo`]: the whole path on real input, with kills and a cut link, and a table of what came out.
 //! - [`faults`]: hurts the product in many ways, many times, and looks for what was lost.
+//! - [`attacks`]: forged, old, foreign and changed documents, and how many got through.
 //! - [`offline`]: a week without a link, in minutes.
 //! - [`bench`]: ours against a reference, both measured in one run.
 //! - [`steps`]: what the user sees meanwhile.
@@ -16,6 +17,7 @@
     reason = "it times real processes, by the real clock"
 )]
 
+mod attacks;
 mod bench;
 mod demo;
 mod faults;
@@ -52,6 +54,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Hurts the product (kills, links, disks, clocks, brokers) and looks for what was lost or counted twice
     Faults(faults::Arguments),
+    /// Gives forged, old, foreign and changed documents to who verifies them, and counts what got through
+    Attacks(attacks::Arguments),
     /// Takes a week's records without a link, in minutes, and lets them leave when it is back
     Offline(offline::Arguments),
 }
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&steps, &arguments),
         Command::Test => test::run(&steps),
         Command::Faults(arguments) => faults::run(&steps, &arguments),
+        Command::Attacks(arguments) => attacks::run(&steps, &arguments),
         Command::Offline(arguments) => offline::run(&steps, &arguments),
     };
     if let Err(error) = &result {
