@@ -167,6 +167,20 @@ impl Cloud {
         self.get_json(&format!("/v1/gateways/{gateway}/streams"))
     }
 
+    /// Messages of a gateway that led to nothing for this reason, as it last told.
+    ///
+    /// # Errors
+    /// When the API does not answer as documented.
+    pub fn tallied(&self, gateway: &str, reason: &str) -> Result<u64> {
+        let ledger = self.get_json(&format!("/v1/gateways/{gateway}/ledger"))?;
+        let tallies = ledger.get("tallies").and_then(Value::as_array);
+        let tallies = tallies.with_context(|| format!("no tallies in {ledger}"))?;
+        let of_reason = tallies.iter().filter(|tally| tally["reason"] == reason);
+        Ok(of_reason
+            .filter_map(|tally| tally["messages"].as_u64())
+            .sum())
+    }
+
     /// Number of rows of a stream; 0 while the centre has not heard of it.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use minicbor::{Decode, Encode};
 use sqlx::{Row, SqliteConnection};
 use tidegate_record::inbox::{Decoder, disk_bytes, encode, stored_bytes_max};
 use tidegate_record::{Backlog, BootId, Inbox, Name, Record, Waiting};
@@ -30,6 +31,37 @@ static INSERT: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
     let head = "INSERT INTO inbox (module, id, body) VALUES ";
     [1, ROWS_PER_STATEMENT].map(|rows| insert_statement(head, 3, rows, ""))
 });
+
+/// Messages that wait for a module: the last ones up to a number.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Waited {
+    #[n(0)]
+    pub(crate) module: Name,
+    #[n(1)]
+    pub(crate) messages: u64,
+    #[n(2)]
+    pub(crate) last: u64,
+}
+
+/// Messages that waited and are not there: `found` is what the database holds, whose end is gone, or all of it, if that is
+/// known or its numbers say so.
+pub(crate) fn lost(waited: &[Waited], found: &[Waited], end_is_gone: bool) -> Vec<(Name, u64)> {
+    let last = |module: &Name| {
+        let found = found.iter().find(|found| found.module == *module);
+        found.map(|found| found.last)
+    };
+    let ends_earlier =
+        |waited: &Waited| last(&waited.module).is_some_and(|last| last < waited.last);
+    if !end_is_gone && !waited.iter().any(ends_earlier) {
+        return Vec::new();
+    }
+    let lost = waited.iter().map(|waited| {
+        let after = last(&waited.module).unwrap_or(0);
+        let lost = waited.last.saturating_sub(after).min(waited.messages);
+        (waited.module.clone(), lost)
+    });
+    lost.filter(|(_, lost)| *lost > 0).collect()
+}
 
 /// How far each module's inbox is filled.
 #[derive(Debug)]
@@ -84,12 +116,16 @@ impl Inboxes {
         })
     }
 
-    /// Messages that wait, by module.
-    pub(crate) fn waiting(&self) -> Vec<(Name, u64)> {
+    /// Those in which messages wait.
+    pub(crate) fn waiting(&self) -> Vec<Waited> {
         let modules = self.modules.iter();
         let waiting = modules.filter(|(_, extent)| extent.messages > 0);
         waiting
-            .map(|(module, extent)| (module.clone(), extent.messages))
+            .map(|(module, extent)| Waited {
+                module: module.clone(),
+                messages: extent.messages,
+                last: extent.last,
+            })
             .collect()
     }
 

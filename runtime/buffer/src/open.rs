@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::commit::Commits;
 use crate::error::Error;
-use crate::inbox::Inboxes;
+use crate::inbox::{self, Inboxes};
 use crate::lock::Lock;
 use crate::names::Names;
 use crate::outbox::{BufferHandle, Shared};
@@ -88,7 +88,7 @@ impl Buffer {
             path: config.path.clone(),
             source,
         };
-        let (roster, mut known) = Roster::open(&config.path).map_err(folder)?;
+        let (mut roster, mut known) = Roster::open(&config.path).map_err(folder)?;
         if quarantine::is_noted(&config.path) {
             known.add(quarantine::set_aside(&config.path).await?);
         }
@@ -111,6 +111,9 @@ impl Buffer {
         if ballast {
             database.space.lay_ballast();
         }
+        // What is gone is entered now: it is not to be found missing again.
+        let inboxes = database.shared.inboxes.borrow().waiting();
+        roster.write(&database.shared.sequence(), inboxes);
         Ok(Self {
             database,
             config: config.clone(),
@@ -215,16 +218,21 @@ impl Database {
         schema::bring_up_to_date(&mut writer).await?;
         let mut names = Names::read(&mut writer).await?;
         // One after the other: two sources may name the same rows.
+        let mut end_is_gone = is_new(&mut writer).await?;
         for numbered in &known.numbered {
             let found = extents::read(&mut writer, &names).await?;
             let found: Vec<_> = found.into_values().collect();
             for gone in roster::missing(std::slice::from_ref(numbered), &found) {
+                end_is_gone = true;
                 quarantine::enter(&mut writer, &mut names, &gone, clock.wall_time())
                     .await
                     .map_err(Error::Commit)?;
             }
         }
-        let epoch = first_begin(&mut writer, &mut names, known, (&**clock, lock))
+        let waited = known.inboxes.as_deref().unwrap_or_default();
+        let found = Inboxes::read(&mut writer, &names, 0).await?.waiting();
+        let lost = inbox::lost(waited, &found, end_is_gone);
+        let epoch = first_begin(&mut writer, &mut names, &lost, (&**clock, lock))
             .await
             .map_err(Error::Commit)?;
         lock.remember(epoch.ordinal);
@@ -255,23 +263,24 @@ impl Database {
     }
 }
 
-/// As [`begin`]. In a new database it also counts the messages that waited in the one before: they are gone.
+/// Whether no epoch was begun in this database. (Entries for rows that are gone bring epochs that were never opened here.)
+async fn is_new(connection: &mut SqliteConnection) -> Result<bool, Error> {
+    let opened: i64 = sqlx::query_scalar("SELECT count(*) FROM epoch WHERE opened > 0")
+        .fetch_one(connection)
+        .await
+        .map_err(Error::Read)?;
+    Ok(opened == 0)
+}
+
+/// As [`begin`], together with the count of messages that waited for their modules and are gone.
 async fn first_begin(
     connection: &mut SqliteConnection,
     names: &mut Names,
-    known: &Aside,
+    lost: &[(Name, u64)],
     (clock, lock): (&dyn Clock, &Lock),
 ) -> Result<Epoch, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    // Entries for rows that are gone brought epochs that were never opened here.
-    let opened: i64 = sqlx::query_scalar("SELECT count(*) FROM epoch WHERE opened > 0")
-        .fetch_one(&mut *transaction)
-        .await?;
-    if opened == 0
-        && let Some(inboxes) = &known.inboxes
-    {
-        quarantine::count(&mut transaction, names, inboxes, clock.wall_time()).await?;
-    }
+    quarantine::count(&mut transaction, names, lost, clock.wall_time()).await?;
     let epoch = begin(&mut transaction, clock, lock.newest_epoch()).await?;
     transaction.commit().await?;
     Ok(epoch)

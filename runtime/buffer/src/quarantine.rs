@@ -15,7 +15,7 @@ use tidegate_record::{Class, Name, Reason, StoredRow, WallTime};
 
 use crate::error::Error;
 use crate::extents;
-use crate::inbox::Inboxes;
+use crate::inbox::{Inboxes, Waited};
 use crate::names::Names;
 use crate::roster::Gone;
 use crate::rows::{self, Placed};
@@ -43,7 +43,7 @@ pub(crate) struct Aside {
     /// How far its rows were numbered.
     pub(crate) numbered: Vec<Extent>,
     /// Messages that waited in it for their modules; none when nobody knows.
-    pub(crate) inboxes: Option<Vec<(Name, u64)>>,
+    pub(crate) inboxes: Option<Vec<Waited>>,
 }
 
 impl Aside {
@@ -101,11 +101,11 @@ async fn readable(aside: &Path) -> Result<Aside, Error> {
 pub(crate) async fn count(
     connection: &mut SqliteConnection,
     names: &mut Names,
-    inboxes: &[(Name, u64)],
+    lost: &[(Name, u64)],
     now: WallTime,
 ) -> Result<(), sqlx::Error> {
     let mut tallies = Tallies::new();
-    for (module, messages) in inboxes {
+    for (module, messages) in lost {
         let lost = Tally {
             of: module.clone(),
             reason: Reason::Quarantined.as_str().to_owned(),

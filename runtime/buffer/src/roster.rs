@@ -11,8 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use minicbor::{Decode, Encode};
-use tidegate_record::{Name, StreamEpoch};
+use tidegate_record::StreamEpoch;
 
+use crate::inbox::Waited;
 use crate::quarantine::Aside;
 use crate::sequence::{Destination, Extent, Second, Sequence};
 
@@ -38,7 +39,7 @@ struct Page {
     places: Vec<Numbered>,
     /// Messages that wait for their modules.
     #[n(2)]
-    inboxes: Option<Vec<(Name, u64)>>,
+    inboxes: Option<Vec<Waited>>,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -96,7 +97,7 @@ impl Roster {
     }
 
     /// Writes what waits now. If that fails, damage later may go without an entry, and nothing else.
-    pub(crate) fn write(&mut self, sequence: &Sequence, inboxes: Vec<(Name, u64)>) {
+    pub(crate) fn write(&mut self, sequence: &Sequence, inboxes: Vec<Waited>) {
         self.turn = self.turn.wrapping_add(1);
         let now = sequence.epoch();
         let mirrored = sequence.second() == Some(Second::Mirror);
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
     use crate::restamp::Boots;
     use std::collections::BTreeMap;
-    use tidegate_record::Epoch;
+    use tidegate_record::{Epoch, Name};
 
     fn extent(last: u64) -> Extent {
         let epoch = Epoch {
@@ -223,12 +224,16 @@ mod tests {
         let database = folder.path().join("buffer.db");
         let (mut roster, before) = Roster::open(&database).unwrap();
         assert!(before.numbered.is_empty() && before.inboxes.is_none());
-        let module = Name::new("slow").unwrap();
+        let waited = |last| Waited {
+            module: Name::new("slow").unwrap(),
+            messages: 3,
+            last,
+        };
         for last in 10..=15 {
-            roster.write(&sequence(last), vec![(module.clone(), last * 2)]);
+            roster.write(&sequence(last), vec![waited(last)]);
         }
         let inboxes = Roster::open(&database).unwrap().1.inboxes;
-        assert_eq!(inboxes, Some(vec![(module, 30)]));
+        assert_eq!(inboxes, Some(vec![waited(15)]));
         let last = |aside: Aside| {
             aside
                 .numbered

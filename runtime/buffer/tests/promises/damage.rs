@@ -224,6 +224,13 @@ async fn a_module_whose_state_is_damaged_starts_without_any_of_it() {
 async fn counted_after(damage: impl Fn(&Rig)) -> u64 {
     let rig = Rig::new();
     let open = rig.open().await;
+    open.commit(rig.applied(0, 3)).await;
+    open.close().await;
+    // A database that is put back as it was before loses its end, as one does whose log is cut.
+    let path = rig.config().path;
+    std::fs::copy(&path, path.with_extension("old")).unwrap();
+    let open = rig.open().await;
+    open.commit(rig.applied(0, 3)).await;
     open.commit(Applied {
         spilled: (0..7).map(|_| record("t", vec![1; 100])).collect(),
         ..nothing()
@@ -252,5 +259,12 @@ async fn messages_that_waited_in_a_database_that_is_gone_are_counted_once() {
     );
     let noted = |rig: &Rig| std::fs::write(path(rig).with_extension("damaged"), b"").unwrap();
     assert_eq!(counted_after(noted).await, 7);
+    let cut = |rig: &Rig| {
+        let at = path(rig);
+        let (old, log) = (at.with_extension("old"), "buffer.db-wal");
+        std::fs::copy(old, &at).unwrap();
+        std::fs::remove_file(rig.folder.path().join(log)).ok();
+    };
+    assert_eq!(counted_after(cut).await, 7);
     assert_eq!(counted_after(|_| ()).await, 0);
 }
