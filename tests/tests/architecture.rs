@@ -230,6 +230,19 @@ fn unsafe_code_is_allowed_in_named_files_only() {
     );
 }
 
+/// Outside of a transaction such a statement commits when it is put away, and sqlx tells nobody that it could not.
+#[test]
+fn no_statement_of_the_buffer_writes_and_reads_at_once() {
+    // Always within the transaction of a commit.
+    const WITHIN: &str = "runtime/buffer/src/effects.rs";
+    let statement = ["RETURN", "ING "].concat();
+    for file in files("rs") {
+        let name = file.display().to_string();
+        let may = name == WITHIN || !name.starts_with("runtime/buffer/src");
+        assert!(may || !read(&file).contains(&statement), "{name}");
+    }
+}
+
 #[test]
 fn no_test_is_switched_off() {
     let ignored = ["#[ign", "ore"].concat();

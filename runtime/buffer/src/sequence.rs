@@ -361,35 +361,36 @@ impl Sequence {
             else {
                 continue;
             };
-            if mark.seq > extent.last && place.1 != self.epoch.ordinal {
-                tracing::warn!(
-                    stream = %mark.of.stream, epoch = place.1,
-                    "centre holds rows up to {}, of which only those up to {} are known here", mark.seq, extent.last
-                );
-                extent.last = mark.seq;
-            }
-            if mark.seq > extent.last {
+            if mark.seq > extent.last && place.1 == self.epoch.ordinal {
                 tracing::error!(stream = %mark.of.stream, "centre claims row {}, the last one is {}", mark.seq, extent.last);
                 continue;
             }
+            // Never beyond what is here: whatever a centre says, it is written down.
+            let seq = mark.seq.min(extent.last);
             let before = match by {
-                Destination::First => std::mem::replace(&mut extent.mark, mark.seq),
-                Destination::Second => std::mem::replace(&mut extent.second, mark.seq),
+                Destination::First => std::mem::replace(&mut extent.mark, seq),
+                Destination::Second => std::mem::replace(&mut extent.second, seq),
             };
-            if mark.seq == before {
+            if seq == before {
                 continue;
             }
-            if mark.seq < before {
+            if mark.seq > seq {
+                tracing::warn!(
+                    stream = %mark.of.stream, epoch = place.1,
+                    "centre holds rows up to {}, of which only those up to {seq} are known here", mark.seq
+                );
+            }
+            if seq < before {
                 tracing::warn!(
                     stream = %mark.of.stream, epoch = mark.of.epoch.ordinal,
                     "centre holds rows up to {}, and held them up to {before} before: it was restored from a backup",
-                    mark.seq
+                    seq
                 );
             }
             moved.push(Moved {
                 place: *place,
                 before,
-                mark: mark.seq,
+                mark: seq,
             });
         }
         moved

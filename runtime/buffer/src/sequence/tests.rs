@@ -67,10 +67,14 @@ fn a_mark_beyond_what_was_written_is_refused() {
 
 #[test]
 fn a_centre_that_holds_more_of_an_earlier_epoch_than_is_known_here_is_believed() {
-    let mut sequence = sequence();
-    assert_eq!(sequence.rows_waiting(First), 3);
-    assert_eq!(sequence.acknowledge(First, &mark(60))[0].mark, 60);
-    assert_eq!(sequence.rows_waiting(First), 0);
+    for claim in [6, 60, u64::MAX] {
+        let mut sequence = sequence();
+        assert_eq!(sequence.rows_waiting(First), 3);
+        // As far as there are rows: a number of its own making is not written down.
+        assert_eq!(sequence.acknowledge(First, &mark(claim))[0].mark, 5);
+        assert_eq!(sequence.rows_waiting(First), 0);
+        assert!(sequence.acknowledge(First, &mark(claim)).is_empty());
+    }
 }
 
 #[test]
