@@ -91,7 +91,7 @@ impl Machine {
         match &self.candidate {
             Some(Candidate {
                 set,
-                step: Step::Activating | Step::Probation { .. },
+                step: Step::Activating { .. } | Step::Probation { .. },
                 ..
             }) => Some(set),
             _ => self.confirmed(),
@@ -158,7 +158,7 @@ impl Machine {
         let phase = match candidate.step {
             Step::Fetching => return phases,
             Step::Shadow { .. } => Phase::Shadow,
-            Step::Activating | Step::Probation { .. } => Phase::Probation,
+            Step::Activating { .. } | Step::Probation { .. } => Phase::Probation,
             Step::Returning { .. } => Phase::RolledBack,
         };
         let changed = candidate.set.changed(self.confirmed());
@@ -178,7 +178,7 @@ impl Machine {
                 Step::Fetching => self.fetch(next, false),
                 Step::Shadow { .. } => self.fetch(next, true),
                 // What is active goes back first: there is one set to fall back to, and it stays that one.
-                Step::Activating | Step::Probation { .. } => self.go_back(old, Some(next)),
+                Step::Activating { .. } | Step::Probation { .. } => self.go_back(old, Some(next)),
                 Step::Returning { .. } => {
                     old.step = Step::Returning {
                         next: Some(Box::new(next)),
@@ -206,7 +206,7 @@ impl Machine {
                     candidate.step = Step::Fetching;
                     self.fetch(candidate, true)
                 }
-                Step::Activating | Step::Probation { .. } => {
+                Step::Activating { .. } | Step::Probation { .. } => {
                     let mut again = candidate.clone();
                     again.pause();
                     again.step = Step::Fetching;
@@ -235,7 +235,7 @@ impl Machine {
         if passed.len() < wanted {
             return Vec::new();
         }
-        candidate.step = Step::Activating;
+        candidate.step = Step::activating(&candidate.set);
         vec![Command::Activate]
     }
 
@@ -252,7 +252,7 @@ impl Machine {
                     self.candidate = Some(candidate);
                     vec![Command::Try(trial.clone())]
                 }
-                Step::Shadow { .. } | Step::Activating | Step::Probation { .. } => {
+                Step::Shadow { .. } | Step::Activating { .. } | Step::Probation { .. } => {
                     self.give_up(candidate, blamed, why)
                 }
                 Step::Fetching | Step::Returning { .. } => self.unchanged(Some(candidate)),
@@ -265,10 +265,9 @@ impl Machine {
         let Some(candidate) = &mut self.candidate else {
             return Vec::new();
         };
-        if candidate.step != Step::Activating {
+        let Step::Activating { minutes_left } = candidate.step else {
             return Vec::new();
-        }
-        let minutes_left = candidate.set.probation_minutes;
+        };
         candidate.step = Step::Probation { minutes_left };
         self.minutes(0)
     }
@@ -311,13 +310,17 @@ impl Machine {
         match candidate.step {
             Step::Fetching => self.fetch(candidate, false),
             Step::Shadow { .. } => self.begin(candidate),
-            Step::Activating | Step::Probation { .. } => match candidate.take_attempt() {
-                true => {
-                    self.candidate = Some(candidate);
-                    vec![Command::Activate]
+            // Whatever the buffer says is active, nothing of it runs yet: until it does, no minute counts.
+            Step::Activating { minutes_left } | Step::Probation { minutes_left } => {
+                match candidate.take_attempt() {
+                    true => {
+                        candidate.step = Step::Activating { minutes_left };
+                        self.candidate = Some(candidate);
+                        vec![Command::Activate]
+                    }
+                    false => self.give_up(candidate, None, Why::Crashed),
                 }
-                false => self.give_up(candidate, None, Why::Crashed),
-            },
+            }
             Step::Returning { .. } => {
                 self.candidate = Some(candidate);
                 vec![Command::Return]
@@ -347,7 +350,7 @@ impl Machine {
             return trials.into_iter().map(Command::Try).collect();
         }
         if let Some(candidate) = &mut self.candidate {
-            candidate.step = Step::Activating;
+            candidate.step = Step::activating(&candidate.set);
         }
         vec![Command::Activate]
     }
@@ -392,7 +395,7 @@ impl Machine {
             why,
         });
         match candidate.step {
-            Step::Activating | Step::Probation { .. } => {
+            Step::Activating { .. } | Step::Probation { .. } => {
                 commands.extend(self.go_back(candidate, None));
             }
             _ => commands.extend([Command::EndTrials, Command::Collect]),

@@ -228,6 +228,8 @@ fn kill_saturated(
     backlog: u64,
     random: &mut Random,
 ) -> Result<String> {
+    // The kill before this one may have left it in the middle of its start, where it cannot end in an orderly way yet.
+    site.gateway.await_ready()?;
     drained(site, source.pause()?)?;
     site.gateway.stop()?;
     source.burst(backlog)?;

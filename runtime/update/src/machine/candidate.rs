@@ -14,7 +14,10 @@ pub(super) enum Step {
     Shadow {
         passed: BTreeSet<String>,
     },
-    Activating,
+    /// Until the word comes that it is done. The minutes are those that its probation will take.
+    Activating {
+        minutes_left: u64,
+    },
     Probation {
         minutes_left: u64,
     },
@@ -22,6 +25,15 @@ pub(super) enum Step {
     Returning {
         next: Option<Box<Candidate>>,
     },
+}
+
+impl Step {
+    /// For the first time.
+    pub(super) fn activating(set: &Set) -> Self {
+        Self::Activating {
+            minutes_left: set.probation_minutes,
+        }
+    }
 }
 
 /// A deployment on its way.

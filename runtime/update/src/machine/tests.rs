@@ -150,7 +150,7 @@ fn every_event_in_every_state_does_what_the_diagram_says_and_nothing_else() {
         ),
         (
             "probation",
-            "returning - returning - returning returning - - nothing probation probation",
+            "returning - returning - returning returning - - nothing activating probation",
         ),
         ("returning", "returning - - - - - - nothing - returning -"),
     ];
@@ -169,7 +169,7 @@ fn every_event_in_every_state_does_what_the_diagram_says_and_nothing_else() {
                 None => "nothing",
                 Some(Step::Fetching) => "fetching",
                 Some(Step::Shadow { .. }) => "shadow",
-                Some(Step::Activating) => "activating",
+                Some(Step::Activating { .. }) => "activating",
                 Some(Step::Probation { .. }) => "probation",
                 Some(Step::Returning { .. }) => "returning",
             };
@@ -252,6 +252,19 @@ fn a_trial_that_ends_with_the_process_has_used_up_an_attempt_and_an_orderly_stop
         assert_eq!(machine.on(Event::Started), [Command::Activate]);
     }
     assert_eq!(machine.candidate.unwrap().attempts_left, 2);
+}
+
+#[test]
+fn after_a_crash_in_probation_no_minute_counts_until_the_candidate_runs_again() {
+    let mut machine = probation();
+    assert_eq!(machine.on(Event::Minutes(4)), []);
+    assert_eq!(machine.on(Event::Started), [Command::Activate]);
+    assert_eq!(machine.on(Event::Minutes(99)), []);
+    assert_eq!(machine.confirmed().unwrap().deployment, digest("first"));
+    assert_eq!(machine.on(Event::Activated), []);
+    assert_eq!(machine.on(Event::Minutes(5)), [], "four of ten are over");
+    let proven = machine.on(Event::Minutes(1));
+    assert_eq!(proven[0], Command::Confirm(digest("second")));
 }
 
 #[test]
