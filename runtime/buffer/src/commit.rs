@@ -80,6 +80,8 @@ pub(crate) struct Commits {
     pub(crate) rows_since_step: usize,
     /// Which release has written each module's state, as far as it is on disk.
     pub(crate) writers: HashMap<i64, Arc<str>>,
+    /// The same of the generations that stand by.
+    pub(crate) standby_writers: HashMap<i64, Arc<str>>,
 }
 
 impl Commits {
@@ -152,6 +154,7 @@ impl Commits {
         // SQLite has rolled back by itself after some errors.
         let _rolled_back = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
         self.writers.clear();
+        self.standby_writers.clear();
         self.names = Names::read(&mut self.connection).await?;
         let extents = crate::extents::read(&mut self.connection, &self.names).await?;
         let mut sequence = shared.sequence();

@@ -1,18 +1,14 @@
-//! What calls of modules change besides rows, within a transaction: state, publications, seen ids, dead letters.
+//! What calls of modules change besides rows and state, within a transaction: publications, seen ids, dead letters.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
 use sqlx::AssertSqlSafe;
-use tidegate_record::{Applied, Name, Publication, Rejection, StateChange};
+use tidegate_record::{Applied, Name, Publication, Rejection};
 
 use crate::commit::{Commits, Group};
 use crate::prune::Pressure;
 use crate::replay::envelope;
-use crate::restore::checksum;
-use crate::rows::{ROWS_PER_STATEMENT, Statement, insert_statement, statement};
+use crate::rows::ROWS_PER_STATEMENT;
 use crate::tally::{self, Tallies, Tally};
 
 /// Parts of the room for rows that dead letters may take, and publications that wait for their broker.
@@ -27,23 +23,10 @@ const UNDELIVERED: &str = "undelivered";
 /// Seen chunks that are dropped at once, when a module's window has moved past them.
 const SEEN_CHUNKS_SLACK: i64 = 256;
 
-static UPSERT_STATE: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| {
-    let conflict =
-        " ON CONFLICT (module, key) DO UPDATE SET value = excluded.value, sum = excluded.sum";
-    [1, ROWS_PER_STATEMENT].map(|rows| {
-        insert_statement(
-            "INSERT INTO state (module, key, value, sum) VALUES ",
-            4,
-            rows,
-            conflict,
-        )
-    })
-});
-
 impl Commits {
     /// Writes all of a group but its rows.
     pub(crate) async fn write_effects(&mut self, group: &mut Group) -> Result<(), sqlx::Error> {
-        self.write_state(group).await?;
+        self.write_states(&group.applied).await?;
         for applied in &group.applied {
             let module = self
                 .names
@@ -84,48 +67,6 @@ impl Commits {
                 .await?;
         }
         Ok(())
-    }
-
-    /// The last write of each key in the group: those before it have no reader.
-    async fn write_state(&mut self, group: &Group) -> Result<(), sqlx::Error> {
-        let mut last: BTreeMap<(i64, String), Option<Bytes>> = BTreeMap::new();
-        for applied in &group.applied {
-            let module = self
-                .names
-                .intern(&applied.module, &mut self.connection)
-                .await?;
-            if !applied.state.is_empty() && self.writers.get(&module) != Some(&applied.version) {
-                self.name_writer(module, &applied.version).await?;
-            }
-            for StateChange { key, value } in &applied.state {
-                last.insert((module, key.clone()), value.clone());
-            }
-        }
-        let (written, deleted): (Vec<_>, Vec<_>) =
-            last.into_iter().partition(|(_, value)| value.is_some());
-        let [one, many] = &*UPSERT_STATE;
-        let (chunks, rest) = written.as_chunks::<ROWS_PER_STATEMENT>();
-        for chunk in chunks {
-            self.execute(chunk.iter().fold(statement(many), bind_state))
-                .await?;
-        }
-        for change in rest {
-            self.execute(bind_state(statement(one), change)).await?;
-        }
-        for ((module, key), _) in deleted {
-            let query = sqlx::query("DELETE FROM state WHERE module = ? AND key = ?");
-            self.execute(query.bind(module).bind(key)).await?;
-        }
-        Ok(())
-    }
-
-    async fn name_writer(&mut self, module: i64, version: &Arc<str>) -> Result<(), sqlx::Error> {
-        self.writers.insert(module, version.clone());
-        let query = sqlx::query(
-            "INSERT INTO writer (module, version) VALUES (?, ?) ON CONFLICT (module) DO UPDATE SET version = excluded.version",
-        );
-        self.execute(query.bind(module).bind(version.to_string()))
-            .await
     }
 
     /// Appends the ids of a call, and forgets chunks that are certainly out of the window.
@@ -227,16 +168,4 @@ impl Commits {
     fn share(&self, part: u64) -> i64 {
         i64::try_from(self.space.row_bytes_max() / part).unwrap_or(i64::MAX)
     }
-}
-
-fn bind_state<'q>(
-    query: Statement<'q>,
-    ((module, key), value): &((i64, String), Option<Bytes>),
-) -> Statement<'q> {
-    let value = value.as_deref().unwrap_or_default();
-    query
-        .bind(*module)
-        .bind(key.clone())
-        .bind(value.to_vec())
-        .bind(checksum(*module, key, value))
 }

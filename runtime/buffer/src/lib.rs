@@ -20,7 +20,8 @@
 //!   `quarantine`: a damaged database. `roster`: how far rows were numbered, beside it.
 //!   `restore`: what a module needs to start.
 //! - [`writer`]: the loop that groups and commits. `commit`: one transaction. `rows`: rows as they stand on disk.
-//!   `effects`: state, publications, seen ids, dead letters.
+//!   `effects`: publications, seen ids, dead letters. `state`: the states of modules.
+//! - [`Generations`]: which generation of a module is active, and which stands by.
 //! - `sequence`: positions and marks of all streams, in memory; [`Destination`]: whose marks. `extents`: the same, read from disk.
 //! - `space`: quota and pressure. [`Policy`]: what a stream does near the quota. `prune`: what gives way next. `thin`: many
 //!   rows into few. `evict`: doing it.
@@ -41,6 +42,7 @@ mod export;
 mod extents;
 #[cfg(feature = "faults")]
 mod faults;
+mod generation;
 mod inbox;
 mod inspect;
 mod lag;
@@ -61,12 +63,14 @@ mod schema;
 mod sequence;
 mod space;
 mod stat;
+mod state;
 mod tally;
 mod thin;
 mod writer;
 
 pub use error::Error;
 pub use export::Export;
+pub use generation::Generations;
 pub use inbox::ModuleInbox;
 pub use inspect::{Account, DeadLetter, Entry, Inspection};
 pub use lag::{Oldest, StreamBacklog};
@@ -74,7 +78,7 @@ pub use latency::Latency;
 pub use open::{Buffer, Config, Opened, Profile};
 pub use outbox::BufferHandle;
 pub use policy::Policy;
-pub use restore::Restored;
+pub use restore::{ModuleState, Restored};
 pub use sequence::{Destination, Second};
 pub use space::{QUOTA_BYTES_DEFAULT, QUOTA_BYTES_MIN};
 pub use stat::{Stat, StreamStat};

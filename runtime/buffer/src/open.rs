@@ -134,20 +134,30 @@ impl Buffer {
         self.database.hasher
     }
 
-    /// State and seen ids of `module`.
+    /// State and seen ids of `module`, of its active generation and of the one that stands by.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn restore(&mut self, module: &Name) -> Result<Restored, Error> {
-        let Database { names, writer, .. } = &mut self.database;
-        let id = names.intern(module, writer).await.map_err(Error::Commit)?;
-        let restored = restore(writer, id, self.limits.seen_ids_max).await;
+        let seen_ids_max = self.limits.seen_ids_max;
+        let (id, writer) = self.interned(module).await?;
+        let restored = restore(writer, id, seen_ids_max).await;
         if let Err(error) = &restored
             && error.is_damage()
         {
             quarantine::note(&self.config.path, error);
         }
         restored
+    }
+
+    /// The number of a module, and where to ask for it.
+    pub(crate) async fn interned(
+        &mut self,
+        module: &Name,
+    ) -> Result<(i64, &mut SqliteConnection), Error> {
+        let Database { names, writer, .. } = &mut self.database;
+        let id = names.intern(module, writer).await.map_err(Error::Commit)?;
+        Ok((id, writer))
     }
 
     /// Takes the buffer apart into what runs.
@@ -171,6 +181,7 @@ impl Buffer {
             policies: self.config.policies.clone(),
             rows_since_step: 0,
             writers: HashMap::new(),
+            standby_writers: HashMap::new(),
         };
         let writer = Writer {
             commits,

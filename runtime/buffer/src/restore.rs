@@ -7,40 +7,72 @@ use sqlx::{Connection, Row, SqliteConnection};
 use tidegate_record::{MessageId, Seen};
 
 use crate::error::Error;
+use crate::generation::{self, Generations};
 
 /// What a module needs to go on where it was.
 #[derive(Debug)]
 pub struct Restored {
-    /// Its committed state.
-    pub state: BTreeMap<String, Bytes>,
-    /// Version of the release that wrote it last; none without state.
-    pub state_written_by: Option<String>,
+    /// Which of its generations is active, and which stands by.
+    pub generations: Generations,
+    /// State of the active one.
+    pub active: ModuleState,
+    /// State of the one that stands by.
+    pub standby: ModuleState,
     /// Ids of messages that it has taken.
     pub seen: Seen,
+}
+
+/// The committed state of a generation.
+#[derive(Debug, Default)]
+pub struct ModuleState {
+    /// Its entries.
+    pub entries: BTreeMap<String, Bytes>,
+    /// Version of the release that wrote it last; none without state.
+    pub written_by: Option<String>,
 }
 
 /// State and seen ids of the module with this number, of at most `seen_ids_max` messages.
 ///
 /// State of which an entry is damaged is given up as a whole, on disk as well: what is left of it would be a state in
-/// which the module never was.
+/// which the module never was. A generation that stands by without its state does not stand by any more.
 pub(crate) async fn restore(
     connection: &mut SqliteConnection,
     module: i64,
     seen_ids_max: usize,
 ) -> Result<Restored, Error> {
-    let state = match state(connection, module).await.map_err(Error::Read)? {
+    let active = match state(connection, module, ACTIVE)
+        .await
+        .map_err(Error::Read)?
+    {
         Ok(state) => state,
         Err(Damaged { key, entries }) => {
             tracing::error!(
                 "a module's state is damaged on disk (entry {key:?} of {entries}): it starts without any"
             );
-            give_up(connection, module).await.map_err(Error::Commit)?;
-            BTreeMap::new()
+            give_up(connection, module, false).await?;
+            ModuleState::default()
+        }
+    };
+    let standby = match state(connection, module, STANDBY)
+        .await
+        .map_err(Error::Read)?
+    {
+        Ok(state) => state,
+        Err(Damaged { key, entries }) => {
+            tracing::error!(
+                "the state of a module's generation that stands by is damaged on disk (entry {key:?} of {entries}): it \
+                 does not stand by any more"
+            );
+            give_up(connection, module, true).await?;
+            ModuleState::default()
         }
     };
     Ok(Restored {
-        state,
-        state_written_by: written_by(connection, module).await.map_err(Error::Read)?,
+        generations: generation::read(connection, module)
+            .await
+            .map_err(Error::Read)?,
+        active,
+        standby,
         seen: Seen::new(
             seen_ids_max,
             seen(connection, module).await.map_err(Error::Read)?,
@@ -54,13 +86,25 @@ struct Damaged {
     entries: usize,
 }
 
+/// Entries and writer of a state, by where they stand.
+type Statements = [&'static str; 2];
+const ACTIVE: Statements = [
+    "SELECT key, value, sum FROM state WHERE module = ?",
+    "SELECT version FROM writer WHERE module = ?",
+];
+const STANDBY: Statements = [
+    "SELECT key, value, sum FROM standby WHERE module = ?",
+    "SELECT writer FROM generation WHERE module = ? AND writer IS NOT NULL",
+];
+
 async fn state(
     connection: &mut SqliteConnection,
     module: i64,
-) -> Result<Result<BTreeMap<String, Bytes>, Damaged>, sqlx::Error> {
-    let rows = sqlx::query("SELECT key, value, sum FROM state WHERE module = ?")
+    [entries, writer]: Statements,
+) -> Result<Result<ModuleState, Damaged>, sqlx::Error> {
+    let rows = sqlx::query(entries)
         .bind(module)
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await?;
     let mut state = BTreeMap::new();
     for row in &rows {
@@ -72,19 +116,31 @@ async fn state(
         }
         state.insert(key, Bytes::from(value));
     }
-    Ok(Ok(state))
+    let written = sqlx::query(writer)
+        .bind(module)
+        .fetch_optional(connection)
+        .await?;
+    Ok(Ok(ModuleState {
+        entries: state,
+        written_by: written.map(|row| row.try_get(0)).transpose()?,
+    }))
 }
 
-async fn give_up(connection: &mut SqliteConnection, module: i64) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    for statement in [
-        "DELETE FROM state WHERE module = ?",
-        "DELETE FROM writer WHERE module = ?",
-    ] {
-        let query = sqlx::query(statement).bind(module);
-        query.execute(&mut *transaction).await?;
-    }
-    transaction.commit().await
+/// Gives up a damaged state: that of the generation that stands by, or else of the active one.
+async fn give_up(
+    connection: &mut SqliteConnection,
+    module: i64,
+    standby: bool,
+) -> Result<(), Error> {
+    let given_up = async {
+        let mut transaction = connection.begin().await?;
+        match standby {
+            true => generation::settle(&mut transaction, module).await?,
+            false => generation::clear(&mut transaction, module).await?,
+        }
+        transaction.commit().await
+    };
+    given_up.await.map_err(Error::Commit)
 }
 
 /// Of an entry of a module's state and of where it stands: SQLite does not notice a flipped bit.
@@ -117,15 +173,4 @@ async fn seen(
         );
     }
     Ok(ids)
-}
-
-async fn written_by(
-    connection: &mut SqliteConnection,
-    module: i64,
-) -> Result<Option<String>, sqlx::Error> {
-    let written = sqlx::query("SELECT version FROM writer WHERE module = ?")
-        .bind(module)
-        .fetch_optional(connection)
-        .await?;
-    written.map(|row| row.try_get(0)).transpose()
 }

@@ -27,7 +27,7 @@ pub(crate) const VERSION: usize = STEPS.len();
 ///
 /// `row` has no index besides its key: rows of a stream lie in order, inserts go to the end of a stream's range, and a
 /// random-key index would write 10 kB of flash a row.
-pub(crate) const STEPS: [&[&str]; 4] = [
+pub(crate) const STEPS: [&[&str]; 5] = [
     &[
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
         "CREATE TABLE epoch (ordinal INTEGER PRIMARY KEY, random INTEGER NOT NULL, boot INTEGER NOT NULL, opened INTEGER NOT NULL)",
@@ -82,6 +82,13 @@ pub(crate) const STEPS: [&[&str]; 4] = [
     &[
         // Checksum of an entry of a module's state; none for what was written before there were any.
         "ALTER TABLE state ADD COLUMN sum INTEGER",
+    ],
+    &[
+        // The active generation of a module, and the one that stands by, with the release that wrote its state last.
+        "CREATE TABLE generation (module INTEGER PRIMARY KEY, active INTEGER NOT NULL, standby INTEGER, writer TEXT)",
+        // The state of the one that stands by, as `state` is that of the active one.
+        "CREATE TABLE standby (module INTEGER NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, sum INTEGER, \
+         PRIMARY KEY (module, key)) WITHOUT ROWID",
     ],
 ];
 

@@ -328,6 +328,17 @@ impl Grants {
     }
 }
 
+impl std::fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (kind, name) = match self {
+            Self::File(name) => ("file", name),
+            Self::Credential(name) => ("credential", name),
+            Self::Environment(name) => ("environment", name),
+        };
+        write!(f, "{kind} {name}")
+    }
+}
+
 impl std::fmt::Display for Flag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

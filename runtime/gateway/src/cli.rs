@@ -10,6 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Settings;
 use crate::error::Error;
+use crate::updates::commands::Update;
 use crate::{control, device, install, look, run};
 
 /// Runs signed WebAssembly modules over sensor and MQTT streams, and keeps their results while the link is down.
@@ -35,6 +36,9 @@ enum Command {
     Status(StatusArguments),
     /// Show the public half of the key that this machine signs with.
     DeviceKey(Common),
+    /// Look at what the fleet wants of this gateway, and bring it by hand.
+    #[command(subcommand)]
+    Update(Update),
     /// Look into the buffer, while the gateway runs or not.
     #[command(subcommand)]
     Buffer(look::Buffer),
@@ -95,6 +99,7 @@ impl Cli {
             Command::Check(common) => check(&common),
             Command::Status(arguments) => show_status(&arguments),
             Command::DeviceKey(common) => device::show(&common),
+            Command::Update(command) => block_on(command.run()),
             Command::Buffer(command) => block_on(command.run()),
             Command::DeadLetter(command) => block_on(command.run()),
         }

@@ -17,6 +17,7 @@ use crate::export;
 use crate::metrics::openmetrics;
 use crate::replay;
 use crate::status::Status;
+use crate::updates::commands;
 
 /// Requests answered at a time; further ones wait.
 const CONNECTIONS_MAX: usize = 8;
@@ -24,6 +25,8 @@ const CONNECTIONS_MAX: usize = 8;
 const REQUEST_BYTES_MAX: u64 = 256 << 10;
 /// Longest time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for one that reads a stick, which may be slow.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// An open control socket. Its file goes when it is dropped.
 #[derive(Debug)]
@@ -59,7 +62,7 @@ impl Control {
                     Ok((stream, _)) => {
                         let status = status.clone();
                         connections.spawn(async move {
-                            tokio::time::timeout(REQUEST_TIMEOUT, answer(stream, &status)).await
+                            answer(stream, &status).await
                         });
                     }
                     Err(error) => tracing::warn!("cannot accept on the control socket: {error}"),
@@ -81,11 +84,16 @@ impl Drop for Control {
 async fn answer(stream: UnixStream, status: &Status) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(REQUEST_BYTES_MAX))
-        .read_line(&mut line)
-        .await?;
-    let answer = match serde_json::from_str::<Value>(&line) {
-        Ok(request) if request.get("command") == Some(&json!("status")) => status.json(),
+    let mut lines = BufReader::new(reader.take(REQUEST_BYTES_MAX));
+    tokio::time::timeout(REQUEST_TIMEOUT, lines.read_line(&mut line)).await??;
+    let answer = tokio::time::timeout(PATIENCE, answered(&line, status)).await?;
+    let answer = format!("{answer}\n");
+    tokio::time::timeout(REQUEST_TIMEOUT, writer.write_all(answer.as_bytes())).await?
+}
+
+async fn answered(line: &str, status: &Status) -> Value {
+    match serde_json::from_str::<Value>(line) {
+        Ok(request) if request.get("command") == Some(&json!("status")) => status.json().await,
         Ok(request) if request.get("command") == Some(&json!("metrics")) => {
             json!({"openmetrics": openmetrics(status)})
         }
@@ -98,12 +106,14 @@ async fn answer(stream: UnixStream, status: &Status) -> io::Result<()> {
         Ok(request) if request.get("command") == Some(&json!("replay")) => {
             replay::answer(&request, status).await
         }
+        Ok(request) if request.get("command") == Some(&json!("import")) => {
+            commands::answer(&request, &status.updates).await
+        }
         Ok(_) => {
-            json!({"error": "unknown command, known are: status, metrics, export, exported, replay"})
+            json!({"error": "unknown command, known are: status, metrics, export, exported, replay, import"})
         }
         Err(error) => json!({"error": format!("request is not one line of JSON: {error}")}),
-    };
-    writer.write_all(format!("{answer}\n").as_bytes()).await
+    }
 }
 
 /// Gives the gateway on the socket at `path` a command: `status`, `metrics` or `export`.
@@ -113,6 +123,15 @@ pub(crate) async fn ask(path: &Path, command: &str) -> Result<Value, Error> {
 
 /// The same with further arguments.
 pub(crate) async fn ask_with(path: &Path, request: &Value) -> Result<Value, Error> {
+    ask_for(path, request, REQUEST_TIMEOUT).await
+}
+
+/// The same for what may take minutes.
+pub(crate) async fn ask_patiently(path: &Path, request: &Value) -> Result<Value, Error> {
+    ask_for(path, request, PATIENCE).await
+}
+
+async fn ask_for(path: &Path, request: &Value, patience: Duration) -> Result<Value, Error> {
     let ask = async {
         let mut stream = UnixStream::connect(path).await?;
         let request = format!("{request}\n");
@@ -121,7 +140,7 @@ pub(crate) async fn ask_with(path: &Path, request: &Value) -> Result<Value, Erro
         stream.read_to_string(&mut text).await?;
         serde_json::from_str(&text).map_err(io::Error::other)
     };
-    let answered = tokio::time::timeout(REQUEST_TIMEOUT, ask).await;
+    let answered = tokio::time::timeout(patience, ask).await;
     let answered = answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     answered.map_err(|source| Error::NoAnswer {
         path: path.to_owned(),

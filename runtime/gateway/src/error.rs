@@ -97,6 +97,9 @@ pub(crate) enum Error {
     /// A broker or sensor cannot be set up.
     #[error("the field cannot start")]
     Field(#[from] tidegate_field::FieldError),
+    /// The state of updates cannot be used.
+    #[error("the update client cannot go on")]
+    Update(#[from] tidegate_update::Error),
     /// The uplink cannot be set up.
     #[error("the uplink cannot start")]
     Uplink(#[from] tidegate_uplink::Error),

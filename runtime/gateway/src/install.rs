@@ -6,16 +6,19 @@ use std::path::Path;
 
 use bytes::Bytes;
 use thiserror::Error as ThisError;
-use tidegate_buffer::{Buffer, Restored};
+use tidegate_buffer::{Buffer, ModuleState};
 use tidegate_bundle::{Release, UnverifiedBundle, VerifiedRoot};
-use tidegate_record::{Class, Limits, Name, TopicFilter};
-use tidegate_sandbox::{Grants, ModuleSpec, StreamSpec};
+use tidegate_record::{Class, Limits, Name, Seen, TopicFilter};
+use tidegate_sandbox::{Grants, Module, ModuleSpec, Sandbox, StreamSpec};
 
-use crate::config::ModuleSettings;
+use crate::config::{ModuleSettings, Wanted};
 use crate::error::Error;
 
 /// Largest bundle that is read into memory.
 const BUNDLE_BYTES_MAX: u64 = tidegate_bundle::BUNDLE_BYTES_MAX as u64;
+
+/// The generation of a module that no fleet has activated.
+const OWN_GENERATION: u64 = 1;
 
 /// Why a module may not run here.
 #[derive(Debug, ThisError)]
@@ -46,6 +49,10 @@ pub(crate) enum Refusal {
     Capability(String),
     #[error("{what} {name} is the gateway's own")]
     Reserved { what: &'static str, name: Name },
+    #[error("secret {name} cannot be read: {reason}")]
+    Secret { name: String, reason: String },
+    #[error("there is no broker or sensor named {0}")]
+    UnknownSource(String),
     #[error("another module here is named {0}: give one of them a name")]
     SameName(Name),
     #[error("{0}")]
@@ -63,6 +70,73 @@ pub(crate) struct Accepted {
     memory_bytes_max: usize,
     state_bytes_max: usize,
     config: std::collections::BTreeMap<String, String>,
+}
+
+/// A module that is to run: ready, or why it is not.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) loaded: Result<Loaded, Refusal>,
+}
+
+/// A module that is ready.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) active: Module,
+    /// The generation before, where it stands by.
+    pub(crate) standby: Option<Box<Module>>,
+}
+
+/// Makes the modules of `gateway.toml` ready.
+pub(crate) async fn install_all(
+    settings: &[ModuleSettings],
+    root: &VerifiedRoot,
+    sandbox: &Sandbox,
+    buffer: &mut Buffer,
+) -> Result<Vec<Installed>, Error> {
+    let mut installed: Vec<Installed> = Vec::new();
+    for module in settings {
+        let checked = check(module, root);
+        let (name, version) = match &checked {
+            Ok(Accepted { name, version, .. }) => (name.to_string(), version.clone()),
+            Err(_) => (file_name(module), "-".to_owned()),
+        };
+        let taken = installed
+            .iter()
+            .any(|other| other.loaded.is_ok() && other.name == name);
+        let loaded = match checked {
+            Ok(accepted) if taken => Err(Refusal::SameName(accepted.name)),
+            Ok(accepted) => {
+                let restored = buffer.restore(&accepted.name).await?;
+                let spec = accepted.spec(OWN_GENERATION, restored.active, restored.seen);
+                let loaded = sandbox.load(spec);
+                loaded.map_err(|error| Refusal::Sandbox(crate::error::chain(&error)))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match &loaded {
+            Ok(_) => tracing::info!("module {name} {version} is loaded"),
+            Err(refusal) => tracing::error!("{}: {refusal}", module.bundle.display()),
+        }
+        installed.push(Installed {
+            name,
+            version,
+            loaded: loaded.map(|active| Loaded {
+                active,
+                standby: None,
+            }),
+        });
+    }
+    Ok(installed)
+}
+
+fn file_name(module: &ModuleSettings) -> String {
+    let name = module
+        .bundle
+        .file_stem()
+        .unwrap_or(module.bundle.as_os_str());
+    name.to_string_lossy().into_owned()
 }
 
 /// Reads and verifies the root document.
@@ -83,8 +157,17 @@ pub(crate) fn check(settings: &ModuleSettings, root: &VerifiedRoot) -> Result<Ac
     let bundle =
         UnverifiedBundle::open(read(&settings.bundle)?).and_then(|bundle| bundle.verify(root));
     let bundle = bundle.map_err(|source| Refusal::Bundle { source })?;
-    let release = bundle.release();
-    let name = match &settings.name {
+    let component = Bytes::copy_from_slice(bundle.component());
+    accept(&settings.wanted, bundle.release(), component)
+}
+
+/// Holds what a verified release asks for against what it is granted.
+pub(crate) fn accept(
+    wanted: &Wanted,
+    release: &Release,
+    component: Bytes,
+) -> Result<Accepted, Refusal> {
+    let name = match &wanted.name {
         Some(name) => name.clone(),
         None => named("module", &release.module)?,
     };
@@ -97,7 +180,7 @@ pub(crate) fn check(settings: &ModuleSettings, root: &VerifiedRoot) -> Result<Ac
     if let Some(capability) = release.capabilities.wasi.first() {
         return Err(Refusal::Capability(capability.clone()));
     }
-    for key in settings
+    for key in wanted
         .config
         .keys()
         .filter(|key| !release.config.contains_key(*key))
@@ -105,10 +188,10 @@ pub(crate) fn check(settings: &ModuleSettings, root: &VerifiedRoot) -> Result<Ac
         tracing::warn!(module = %name, "configuration has {key}, which the release does not mention");
     }
     let mut config = release.config.clone();
-    config.extend(settings.config.clone());
+    config.extend(wanted.config.clone());
     Ok(Accepted {
         version: release.version.to_string(),
-        grants: grants(settings, release)?,
+        grants: grants(wanted, release)?,
         streams: streams(release)?,
         memory_bytes_max: within(
             "memory",
@@ -120,34 +203,29 @@ pub(crate) fn check(settings: &ModuleSettings, root: &VerifiedRoot) -> Result<Ac
             release.limits.state_bytes,
             Limits::DEFAULT.state_bytes_max,
         )?,
-        component: Bytes::copy_from_slice(bundle.component()),
+        component,
         config,
         name,
     })
 }
 
 impl Accepted {
-    /// What the sandbox runs: the module with its committed state.
-    pub(crate) async fn restore(self, buffer: &mut Buffer) -> Result<ModuleSpec, Error> {
-        let Restored {
-            state,
-            state_written_by,
-            seen,
-        } = buffer.restore(&self.name).await?;
-        Ok(ModuleSpec {
+    /// What the sandbox runs: the module as this generation, with this state.
+    pub(crate) fn spec(self, generation: u64, state: ModuleState, seen: Seen) -> ModuleSpec {
+        ModuleSpec {
             name: self.name,
             version: self.version,
-            generation: 1,
+            generation,
             component: self.component,
             config: self.config,
             grants: self.grants,
             streams: self.streams,
             memory_bytes_max: self.memory_bytes_max,
             state_bytes_max: self.state_bytes_max,
-            state,
-            state_written_by,
+            state: state.entries,
+            state_written_by: state.written_by,
             seen,
-        })
+        }
     }
 }
 
@@ -159,7 +237,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     std::fs::read(path).map_err(Refusal::Read)
 }
 
-fn grants(settings: &ModuleSettings, release: &Release) -> Result<Grants, Refusal> {
+fn grants(wanted: &Wanted, release: &Release) -> Result<Grants, Refusal> {
     let mut asked = Vec::new();
     for text in &release.capabilities.publish {
         let malformed = |error: tidegate_record::TopicError| Refusal::Malformed {
@@ -169,20 +247,20 @@ fn grants(settings: &ModuleSettings, release: &Release) -> Result<Grants, Refusa
         };
         asked.push(TopicFilter::new(text).map_err(malformed)?);
     }
-    for (_, granted) in &settings.publish {
+    for (_, granted) in &wanted.publish {
         if !asked.iter().any(|asked| asked.covers(granted)) {
             return Err(Refusal::PublishNotAsked(granted.clone()));
         }
     }
-    for point in &settings.actuate {
+    for point in &wanted.actuate {
         if !release.capabilities.actuate.contains(point) {
             return Err(Refusal::ActuateNotAsked(point.clone()));
         }
     }
     Ok(Grants {
-        publish: settings.publish.clone(),
-        inputs: settings.inputs.clone(),
-        actuate: settings.actuate.clone(),
+        publish: wanted.publish.clone(),
+        inputs: wanted.inputs.clone(),
+        actuate: wanted.actuate.clone(),
     })
 }
 
@@ -204,7 +282,7 @@ fn streams(release: &Release) -> Result<Vec<StreamSpec>, Refusal> {
     release.streams.iter().map(stream).collect()
 }
 
-fn named(what: &'static str, text: &str) -> Result<Name, Refusal> {
+pub(crate) fn named(what: &'static str, text: &str) -> Result<Name, Refusal> {
     Name::new(text).map_err(|error| Refusal::Malformed {
         what,
         text: text.to_owned(),

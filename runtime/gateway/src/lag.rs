@@ -57,7 +57,7 @@ pub(crate) struct Report {
 /// Streams whose alarm stood when the gateway ended.
 pub(crate) async fn standing(buffer: &mut Buffer) -> Result<BTreeSet<Name>, Error> {
     let restored = buffer.restore(&Name::host()).await?;
-    let keys = restored.state.keys();
+    let keys = restored.active.entries.keys();
     let names = keys.filter_map(|key| Name::new(key.strip_prefix(STATE_PREFIX)?).ok());
     Ok(names.collect())
 }

@@ -5,8 +5,10 @@
 //! - [`look`]: into the buffer. [`stat`]: how much is in it. [`export`]: out of it into a file. [`replay`]: what was
 //!   set aside, to its modules again.
 //! - [`device`]: the key that this machine signs with.
-//! - [`install`]: bundles to modules that may run here.
-//! - [`run`]: puts the stages together, and takes them apart in the order in which the data flows.
+//! - [`install`]: bundles to modules that may run here. [`deployed`]: the same of a fleet's deployment. [`secrets`]: what it names.
+//! - [`updates`]: the gateway under its fleet's deployments.
+//! - [`run`]: puts the stages together, and takes them apart in the order in which the data flows. [`stages`]: those in the
+//!   middle.
 //! - [`dispatch`]: records to the modules. [`skips`]: those that lead to nothing. [`effects`]: what leaves at once.
 //! - [`status`]: what the gateway says of itself. [`control`]: the socket on which it says it.
 //! - [`lag`]: how far the centre is behind, and the alarm when that is too much.
@@ -15,6 +17,7 @@
 mod cli;
 mod config;
 mod control;
+mod deployed;
 mod device;
 mod dispatch;
 mod effects;
@@ -27,9 +30,12 @@ mod metrics;
 mod replay;
 mod run;
 mod scrape;
+mod secrets;
 mod skips;
+mod stages;
 mod stat;
 mod status;
+mod updates;
 mod uplink;
 
 use std::process::ExitCode;

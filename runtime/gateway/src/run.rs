@@ -1,4 +1,5 @@
-//! Puts the stages together, runs them, and takes them apart in the order in which the data flows.
+//! Puts the stages together, runs them, and takes them apart in the order in which the data flows; and all of that again
+//! where a deployment asks for other modules, or feeds them with something else.
 //!
 //! Shutdown: the field takes no more records and drops its senders, each stage ends when its input closes, the buffer
 //! commits, the field sends the last acknowledgements, the uplink sends what it can, the database closes. All of it
@@ -9,47 +10,61 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_buffer::{Buffer, BufferHandle, Opened, Policy, Writer};
-use tidegate_bundle::VerifiedRoot;
-use tidegate_field::{Broker, BrokerHandle, Phase, Sensor, SensorHandle, Surroundings};
-use tidegate_record::{Applied, Clock, Effects, Limits, Name, Record, SystemClock};
-use tidegate_router::Router;
-use tidegate_sandbox::{CodeCache, Module, ModuleCounters, Outlets, Sandbox};
+use tidegate_field::{Phase, Surroundings};
+use tidegate_record::{Clock, Limits, Name, SystemClock};
+use tidegate_sandbox::{CodeCache, Sandbox};
+use tidegate_update::Found;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{ModuleSettings, Settings, subscriptions};
+use crate::config::Settings;
 use crate::control::Control;
 use crate::device;
 use crate::dispatch::{self, DispatchCounters};
 use crate::effects::Outward;
 use crate::error::Error;
-use crate::install::{self, Accepted, Refusal};
+use crate::install;
 use crate::lag::{self, Lags};
 use crate::scrape::Scrape;
 use crate::skips::Skips;
-use crate::status::{self, Status};
+use crate::stages::{Field, Path, Running};
+use crate::status::Status;
+use crate::updates::{self, Begun, Fleet};
 use crate::uplink::{Provisions, Way};
+
+/// Why the stages ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The gateway was stopped.
+    Stopped,
+    /// It is to begin again.
+    Again,
+}
 
 /// Runs the gateway until it is stopped or a stage fails.
 pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
-    let limits = Arc::new(limits(&settings));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut stop = Stop::listen()?;
-    let root = install::read_root(&settings.root)?;
-    let config = buffer_config(&settings);
+    while once(&settings, &mut stop).await? == Ended::Again {
+        tracing::info!("the data path begins again");
+    }
+    Ok(())
+}
+
+/// From opening the database to closing it.
+async fn once(settings: &Settings, stop: &mut Stop) -> Result<Ended, Error> {
+    let limits = Arc::new(limits(settings));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let config = buffer_config(settings);
     let mut buffer = Buffer::open(&config, limits.clone(), clock.clone()).await?;
     // For exports, which are no reason to stop; made here, so that it is the service's own.
     if let Err(error) = device::load_or_make(&settings.state) {
         tracing::error!("{}", crate::error::chain(&error));
     }
     let control = Control::open(settings.control_socket())?;
-    let sandbox = Sandbox::new(
-        limits.clone(),
-        clock.clone(),
-        Some(CodeCache::open(&settings.state.join("compiled"))?),
-    )?;
-    let installed = install_all(&settings.modules, &root, &sandbox, &mut buffer).await?;
+    let cache = CodeCache::open(&settings.state.join("compiled"))?;
+    let sandbox = Arc::new(Sandbox::new(limits.clone(), clock.clone(), Some(cache))?);
+    let Begun { installed, fleet } = begin(settings, &clock, &sandbox, &mut buffer).await?;
     let standing = lag::standing(&mut buffer).await?;
     let scrape = match settings.metrics {
         Some(address) => Some(Scrape::open(address).await?),
@@ -73,7 +88,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         skips: skips.clone(),
         limits: limits.clone(),
     };
-    let field = Field::start(&settings, &installed, &handle, &surroundings)?;
+    let field = Field::start(settings, &installed, &handle, &surroundings)?;
     drop(surroundings);
     let outward = Arc::new(Outward::new(&field.brokers));
     let path = Path {
@@ -87,10 +102,13 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         inboxes,
         router,
         modules,
-    } = path.start(installed, applied.clone());
+        seats,
+    } = path.start(installed, &applied);
+    let (again, begins_again) = watch::channel(false);
+    let updates = updates::start(fleet, sandbox, seats, again)?;
     let streams = &settings.streams;
     let lags = Lags::new(handle.clone(), clock.clone(), streams, standing);
-    let way = Way::new(&settings, &limits, &clock)?;
+    let way = Way::new(settings, &limits, &clock)?;
     let status = Arc::new(Status {
         gateway: settings.name.clone(),
         started: clock.boot_time(),
@@ -104,6 +122,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         quota_bytes: settings.buffer.quota_bytes,
         uplink: way.as_ref().map(Way::told),
         lags: Arc::new(lags),
+        updates: updates.told.clone(),
     });
     let (stop_uplink, uplink_stopped) = watch::channel(false);
     let mut tasks = Tasks {
@@ -138,6 +157,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
     if let Some(scrape) = scrape {
         tasks.control.spawn(scrape.run(status.clone()));
     }
+    let thread = updates.spawn(&mut tasks.control);
     tasks.control.spawn(control.run(status));
     tracing::info!(
         "gateway {} runs, epoch {}",
@@ -150,7 +170,32 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
         handle,
         limits,
     };
-    supervise(writer, tasks, &mut stop, shutdown).await
+    let ended = supervise(writer, tasks, stop, begins_again, shutdown).await?;
+    updates::join(thread);
+    Ok(ended)
+}
+
+/// The modules that the fleet wants, or else the operator.
+async fn begin(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    sandbox: &Sandbox,
+    buffer: &mut Buffer,
+) -> Result<Begun, Error> {
+    let found = updates::open(settings, clock.clone())?;
+    if matches!(found, Found::NotEnrolled) {
+        let root = install::read_root(&settings.root)?;
+        return Ok(Begun {
+            installed: install::install_all(&settings.modules, &root, sandbox, buffer).await?,
+            fleet: Fleet::None,
+        });
+    }
+    if !settings.modules.is_empty() {
+        tracing::warn!(
+            "this gateway is enrolled: what runs is its fleet's to say, and no module of gateway.toml runs"
+        );
+    }
+    updates::begin(found, settings, sandbox, buffer).await
 }
 
 /// The buffer, as the operator wants it.
@@ -216,11 +261,12 @@ async fn supervise(
     writer: Writer,
     mut tasks: Tasks,
     stop: &mut Stop,
+    mut again: watch::Receiver<bool>,
     shutdown: Shutdown,
-) -> Result<(), Error> {
+) -> Result<Ended, Error> {
     let writing = writer.run();
     tokio::pin!(writing);
-    tokio::select! {
+    let ended = tokio::select! {
         outcome = &mut writing => {
             // What is not committed is not acknowledged; dropping the tasks drops it.
             outcome?;
@@ -229,8 +275,11 @@ async fn supervise(
         () = failed(&mut tasks.field) => return Err(Error::Task("field")),
         () = failed(&mut tasks.stages) => return Err(Error::Task("modules")),
         () = failed(&mut tasks.uplink) => return Err(Error::Task("uplink")),
-        () = stop.signalled() => tracing::info!("stopping"),
-    }
+        () = stop.signalled() => Ended::Stopped,
+        // Its sender goes where there is no fleet.
+        Ok(_) = again.wait_for(|again| *again) => Ended::Again,
+    };
+    tracing::info!("stopping");
     let grace = shutdown.limits.shutdown_grace;
     let ending = async {
         let ended = end(&mut tasks, shutdown);
@@ -242,13 +291,13 @@ async fn supervise(
         writing.await
     };
     match tokio::time::timeout(grace, ending).await {
-        Ok(outcome) => Ok(outcome?),
+        Ok(outcome) => outcome.map(|()| ended).map_err(Error::from),
         Err(_) => {
             tracing::warn!(
                 "not everything ended within {} s: the rest comes again after the next start",
                 grace.as_secs()
             );
-            Ok(())
+            Ok(ended)
         }
     }
 }
@@ -276,175 +325,6 @@ async fn failed(tasks: &mut JoinSet<()>) {
         }
     }
     std::future::pending().await
-}
-
-/// A configured module: what it is fed, and the loaded module or why there is none.
-struct Installed {
-    settings_index: usize,
-    name: String,
-    version: String,
-    loaded: Result<Module, Refusal>,
-}
-
-async fn install_all(
-    settings: &[ModuleSettings],
-    root: &VerifiedRoot,
-    sandbox: &Sandbox,
-    buffer: &mut Buffer,
-) -> Result<Vec<Installed>, Error> {
-    let mut installed: Vec<Installed> = Vec::new();
-    for (settings_index, module) in settings.iter().enumerate() {
-        let checked = install::check(module, root);
-        let (name, version) = match &checked {
-            Ok(Accepted { name, version, .. }) => (name.to_string(), version.clone()),
-            Err(_) => (file_name(module), "-".to_owned()),
-        };
-        let taken = installed
-            .iter()
-            .any(|other| other.loaded.is_ok() && other.name == name);
-        let loaded = match checked {
-            Ok(accepted) if taken => Err(Refusal::SameName(accepted.name)),
-            Ok(accepted) => {
-                let spec = accepted.restore(buffer).await?;
-                sandbox
-                    .load(spec)
-                    .map_err(|error| Refusal::Sandbox(crate::error::chain(&error)))
-            }
-            Err(refusal) => Err(refusal),
-        };
-        match &loaded {
-            Ok(_) => tracing::info!("module {name} {version} is loaded"),
-            Err(refusal) => tracing::error!("{}: {refusal}", module.bundle.display()),
-        }
-        installed.push(Installed {
-            settings_index,
-            name,
-            version,
-            loaded,
-        });
-    }
-    Ok(installed)
-}
-
-fn file_name(module: &ModuleSettings) -> String {
-    let name = module
-        .bundle
-        .file_stem()
-        .unwrap_or(module.bundle.as_os_str());
-    name.to_string_lossy().into_owned()
-}
-
-/// The started field.
-struct Field {
-    brokers: Vec<BrokerHandle>,
-    sensors: Vec<SensorHandle>,
-    tasks: JoinSet<()>,
-}
-
-impl Field {
-    /// Nothing is subscribed for a module that does not run: its messages stay with the broker.
-    fn start(
-        settings: &Settings,
-        installed: &[Installed],
-        handle: &BufferHandle,
-        surroundings: &Surroundings,
-    ) -> Result<Self, Error> {
-        let runs = |index| {
-            installed
-                .iter()
-                .any(|module| module.settings_index == index && module.loaded.is_ok())
-        };
-        let running = settings
-            .modules
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| runs(*index));
-        let running: Vec<_> = running.map(|(_, module)| module).collect();
-        let mut field = Self {
-            brokers: Vec::new(),
-            sensors: Vec::new(),
-            tasks: JoinSet::new(),
-        };
-        for config in &settings.brokers {
-            let filters = subscriptions(&running, &config.name);
-            let postbox = Arc::new(handle.clone());
-            let broker = Broker::new(config.clone())?;
-            field
-                .brokers
-                .push(broker.spawn(filters, postbox, surroundings, &mut field.tasks));
-        }
-        for config in &settings.sensors {
-            field
-                .sensors
-                .push(Sensor::new(config.clone())?.spawn(surroundings, &mut field.tasks));
-        }
-        Ok(field)
-    }
-}
-
-/// What the modules' tasks need.
-struct Path<'a> {
-    limits: &'a Arc<Limits>,
-    clock: &'a Arc<dyn Clock>,
-    outward: &'a Arc<Outward>,
-    buffer: &'a BufferHandle,
-}
-
-/// The started modules, and the way to them.
-struct Running {
-    stages: JoinSet<()>,
-    inboxes: Vec<mpsc::Sender<Record>>,
-    router: Router,
-    modules: Vec<status::Module>,
-}
-
-impl Path<'_> {
-    fn start(&self, installed: Vec<Installed>, applied: mpsc::Sender<Applied>) -> Running {
-        let (mut stages, mut inboxes, mut table, mut modules) =
-            (JoinSet::new(), Vec::new(), Vec::new(), Vec::new());
-        for Installed {
-            name,
-            version,
-            loaded,
-            ..
-        } in installed
-        {
-            let running = loaded.map_err(|refusal| refusal.to_string()).map(|module| {
-                let counters = Arc::<ModuleCounters>::default();
-                let (way, arriving) = mpsc::channel(self.limits.inbox_records_max);
-                table.push(module.inputs().to_vec());
-                inboxes.push(way);
-                let inbox = self.buffer.inbox(module.name());
-                let effects: Arc<dyn Effects> = self.outward.clone();
-                let outlets = Outlets {
-                    effects,
-                    applied: applied.clone(),
-                };
-                let (limits, clock) = (self.limits.clone(), self.clock.clone());
-                stages.spawn(tidegate_sandbox::run(
-                    module,
-                    arriving,
-                    inbox,
-                    outlets,
-                    counters.clone(),
-                    limits,
-                    clock,
-                ));
-                counters
-            });
-            modules.push(status::Module {
-                name,
-                version,
-                running,
-            });
-        }
-        Running {
-            stages,
-            inboxes,
-            router: Router::new(table, self.limits.channels_max),
-            modules,
-        }
-    }
 }
 
 /// The signals that stop the gateway.

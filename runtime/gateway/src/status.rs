@@ -14,6 +14,8 @@ use tidegate_wire::{BufferStatus, GatewayStatus, ModuleStatus};
 use crate::dispatch::DispatchCounters;
 use crate::effects::Outward;
 use crate::lag::{self, Lags, Report};
+use crate::updates::Told as UpdatesTold;
+use crate::updates::commands::told_json;
 use crate::uplink::{self, Told};
 
 /// Everything that counts, shared by the stages that count and the socket that tells.
@@ -30,6 +32,7 @@ pub(crate) struct Status {
     pub(crate) quota_bytes: u64,
     pub(crate) uplink: Option<Arc<Told>>,
     pub(crate) lags: Arc<Lags>,
+    pub(crate) updates: UpdatesTold,
 }
 
 /// A module, or why there is none.
@@ -43,10 +46,21 @@ impl Module {
     fn state(&self) -> (String, Option<String>) {
         match &self.running {
             Ok(counters) => {
-                let (state, last_fault) = counters.state();
-                (state.as_str().to_owned(), last_fault)
+                let standing = counters.standing();
+                (standing.state.as_str().to_owned(), standing.last_fault)
             }
             Err(reason) => ("refused".to_owned(), Some(reason.clone())),
+        }
+    }
+
+    /// The version that is active, and its generation.
+    pub(crate) fn version(&self) -> (String, u64) {
+        match &self.running {
+            Ok(counters) => {
+                let standing = counters.standing();
+                (standing.version.to_string(), standing.generation)
+            }
+            Err(_) => (self.version.clone(), 0),
         }
     }
 
@@ -57,7 +71,14 @@ impl Module {
 
     fn json(&self, inboxes: &[(Name, Backlog)]) -> Value {
         let (state, last_fault) = self.state();
-        let mut json = json!({"name": self.name, "version": self.version, "state": state, "last_fault": last_fault});
+        let (version, generation) = self.version();
+        let mut json = json!({
+            "name": self.name,
+            "version": version,
+            "generation": generation,
+            "state": state,
+            "last_fault": last_fault,
+        });
         if let (Ok(counters), Some(json)) = (&self.running, json.as_object_mut()) {
             for (name, counter) in [
                 ("messages", &counters.messages),
@@ -88,7 +109,8 @@ impl Module {
 
 impl Status {
     /// For the operator.
-    pub(crate) fn json(&self) -> Value {
+    pub(crate) async fn json(&self) -> Value {
+        let updates = told_json(&self.updates).await;
         let epoch = self.buffer.epoch();
         let inboxes = self.buffer.inboxes();
         let brokers = self.brokers.iter().map(broker);
@@ -103,6 +125,7 @@ impl Status {
             "unrouted": get(&self.dispatch.unrouted),
             "dropped_outputs": get(&self.outward.dropped),
             "modules": self.modules.iter().map(|module| module.json(&inboxes)).collect::<Value>(),
+            "updates": updates,
             "buffer": self.buffer_json(),
             "streams": self.lags.reports().iter().map(Report::json).collect::<Value>(),
             "uplink": self.uplink.as_ref().map(|uplink| {
@@ -160,7 +183,7 @@ impl Status {
             let name = Name::new(&module.name).ok()?;
             Some(ModuleStatus {
                 name,
-                version: module.version.clone(),
+                version: module.version().0,
                 state: module.state().0,
                 faults,
             })

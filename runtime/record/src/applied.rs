@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Ack, BootTime, MessageId, Name, Publication, Record, Row, Skip};
+use crate::{Ack, BootTime, MessageId, Name, Publication, Record, Row, Skip, StandBy, Switch};
 
 /// What one call of a module changed, from the sandbox to the buffer.
 #[derive(Debug)]
@@ -21,6 +21,10 @@ pub struct Applied {
     pub publications: Vec<Publication>,
     /// Writes to the module's own state, last one per key.
     pub state: Vec<StateChange>,
+    /// Another generation takes over with this outcome. What else is in it is of the one that is active afterwards.
+    pub switch: Option<Switch>,
+    /// What the generation that stands by made of the same messages.
+    pub standby: Option<StandBy>,
     /// Messages that the module could not use, or that made it fail.
     pub rejections: Vec<Rejection>,
     /// Ids of the messages in this call, for those that carry one.
@@ -48,6 +52,8 @@ impl Applied {
             rows: Vec::new(),
             publications: Vec::new(),
             state: Vec::new(),
+            switch: None,
+            standby: None,
             rejections: Vec::new(),
             seen: Vec::new(),
             skipped: Vec::new(),

@@ -8,6 +8,7 @@
 //! - [`record`]: a reading or message on its way to the modules.
 //! - [`ack`]: the promise to its source, fired by the commit.
 //! - [`applied`]: all effects of one call of a module, committed together.
+//! - [`switch`]: from one generation of a module to another.
 //! - [`inbox`]: messages that wait on disk for a module that has fallen behind.
 //! - [`skip`]: messages that lead to nothing.
 //! - [`output`]: publications, rows and device writes that a module asks for.
@@ -35,6 +36,7 @@ pub mod record;
 pub mod row;
 pub mod seen;
 pub mod skip;
+pub mod switch;
 pub mod topic;
 
 pub use ack::{Ack, AckSink};
@@ -53,4 +55,5 @@ pub use row::{
 };
 pub use seen::{IdHasher, MessageId, Seen};
 pub use skip::{Skip, SkipReason, SkipSink};
+pub use switch::{StandBy, Switch};
 pub use topic::{Topic, TopicError, TopicFilter};

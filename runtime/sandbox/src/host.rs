@@ -99,6 +99,11 @@ impl State {
         }
     }
 
+    /// Without the writes of the current call.
+    pub(crate) const fn values(&self) -> &BTreeMap<String, Bytes> {
+        &self.values
+    }
+
     fn get(&self, key: &str) -> Option<&Bytes> {
         match self.changes.get(key) {
             Some(change) => change.as_ref(),

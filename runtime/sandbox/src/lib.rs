@@ -13,7 +13,9 @@
 //! - [`engine`]: wasmtime's settings, the epoch ticker, loading.
 //! - [`spec`]: what a module is, may do and may use.
 //! - [`module`]: one module: its instance, state, and a call.
-//! - [`task`]: the loop that feeds a module and passes its effects on. [`busy`]: how much of the time it takes.
+//! - [`task`]: the loop that feeds a module and passes its effects on, with one generation after the other. [`busy`]: how much of the time it takes.
+//! - [`order`]: what the update client asks of that task. [`companion`]: the generation beside the active one. [`trial`]: how it
+//!   does. [`compare`]: its outputs. [`stopwatch`]: what it takes.
 //! - [`intake`]: where its messages come from, straight or by way of the disk. [`load`]: some of them.
 //! - [`host`]: what a guest can call. [`wasi`]: the empty WASI baseline. [`guest_log`]: its log lines.
 //! - [`convert`]: records to a batch, an outcome to effects.
@@ -26,6 +28,8 @@ mod bindings;
 mod budget;
 mod busy;
 mod cache;
+mod companion;
+mod compare;
 mod convert;
 mod engine;
 mod error;
@@ -34,13 +38,19 @@ mod host;
 mod intake;
 mod load;
 mod module;
+mod order;
 mod spec;
+mod stopwatch;
 mod task;
+mod trial;
 mod wasi;
 
 pub use cache::CodeCache;
+pub use compare::Check;
 pub use engine::Sandbox;
 pub use error::{Error, Failure};
-pub use module::{Called, Failed, Module};
+pub use module::{Called, Cost, Failed, Module, Now};
+pub use order::{News, Order, Report};
 pub use spec::{Grants, ModuleSpec, StreamSpec};
-pub use task::{ModuleCounters, ModuleState, Outlets, run};
+pub use task::{ModuleCounters, ModuleState, Outlets, Seat, Standing, run};
+pub use trial::{Length, Terms};

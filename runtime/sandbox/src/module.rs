@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_record::{
     Ack, Applied, BootTime, Clock, Command, Limits, MessageId, Name, Publication, Record, Seen,
-    TopicFilter,
+    StateChange, TopicFilter, WallTime,
 };
 use wasmtime::{Store, UpdateDeadline};
 
@@ -22,6 +22,7 @@ use crate::error::Failure;
 use crate::guest_log::GuestLog;
 use crate::host::{Host, State};
 use crate::spec::{Grants, ModuleSpec, StreamSpec};
+use crate::stopwatch::Stopwatch;
 
 /// Bytes that guest and host may pass each other in one call: a full batch and full outputs, encoded.
 const CALL_BYTES_MAX: usize = 32 << 20;
@@ -70,6 +71,24 @@ pub struct Called {
     pub wake_at: Option<BootTime>,
     /// Messages that the module had seen already.
     pub repeated: usize,
+    /// The messages that it was shown, without their acks.
+    pub records: Vec<Record>,
+    /// When it was called, by both clocks: what it saw as now.
+    pub now: Now,
+    /// What the call took.
+    pub cost: Cost,
+}
+
+/// Wall time and time since boot.
+pub type Now = (WallTime, BootTime);
+
+/// What calls took: of this thread, and on the clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cost {
+    /// Processor time.
+    pub cpu: Duration,
+    /// From the call to the answer.
+    pub wall: Duration,
 }
 
 /// A call that failed: nothing of it is applied, and here are its records again.
@@ -125,11 +144,16 @@ impl Module {
     /// # Errors
     /// When the guest faults, traps or does not answer in time.
     pub async fn start(&mut self) -> Result<Option<BootTime>, Failure> {
+        let now = (self.clock.wall_time(), self.clock.boot_time());
+        self.start_at(now).await
+    }
+
+    pub(crate) async fn start_at(&mut self, now: Now) -> Result<Option<BootTime>, Failure> {
         if self.live.is_some() {
             return Ok(None);
         }
         let mut store = self.store();
-        self.open_call(&mut store);
+        self.open_call(&mut store, now);
         let started = {
             let (pre, version) = (&self.pre, self.state_written_by.as_deref());
             let starting = async {
@@ -162,8 +186,18 @@ impl Module {
     /// # Errors
     /// When the guest faults, traps, does not answer in time, or asks for an effect that is refused.
     pub async fn call(&mut self, records: Vec<Record>) -> Result<Called, Failed> {
-        let (new, repeated, ids) = self.apart(records);
-        match self.process(&new).await {
+        let now = (self.clock.wall_time(), self.clock.boot_time());
+        self.call_at(records, now).await
+    }
+
+    /// The same, where it is another time: that at which another generation was called.
+    pub(crate) async fn call_at(
+        &mut self,
+        records: Vec<Record>,
+        now: Now,
+    ) -> Result<Called, Failed> {
+        let (mut new, repeated, ids) = self.apart(records);
+        match self.process(&new, now).await {
             Err(failure) => Err(Failed {
                 failure,
                 records: together(new, repeated),
@@ -175,7 +209,8 @@ impl Module {
                 called.repeated = repeated.len();
                 called.applied.seen = ids;
                 called.applied.received = new.first().map(|record| record.received);
-                called.applied.acks = acks(new, repeated);
+                called.applied.acks = acks(&mut new, repeated);
+                called.records = new;
                 Ok(called)
             }
         }
@@ -183,7 +218,7 @@ impl Module {
 
     /// An outcome that sets `records` aside without asking the module.
     pub(crate) fn reject(&mut self, records: Vec<Record>, reason: &str) -> Applied {
-        let (new, repeated, ids) = self.apart(records);
+        let (mut new, repeated, ids) = self.apart(records);
         for id in &ids {
             self.seen.insert(*id);
         }
@@ -194,7 +229,7 @@ impl Module {
         Applied {
             rejections,
             seen: ids,
-            acks: acks(new, repeated),
+            acks: acks(&mut new, repeated),
             ..self.nothing()
         }
     }
@@ -220,12 +255,13 @@ impl Module {
         (new, repeated, ids)
     }
 
-    async fn process(&mut self, records: &[Record]) -> Result<Called, Failure> {
-        let mut wake_at = self.start().await?;
+    async fn process(&mut self, records: &[Record], now: Now) -> Result<Called, Failure> {
+        let mut wake_at = self.start_at(now).await?;
         let Some(mut live) = self.live.take() else {
             return Err(Failure::Trap("instance is gone".to_owned()));
         };
-        let now = self.open_call(&mut live.store);
+        self.open_call(&mut live.store, now);
+        let spent = Stopwatch::start(&*self.clock);
         let parts = BatchParts::new(records);
         let batch = parts.batch(self.clock.as_ref(), now);
         let answer = {
@@ -235,6 +271,7 @@ impl Module {
                 .call_process(&mut live.store, batch);
             tokio::time::timeout(self.wait_max(), calling).await
         };
+        let cost = spent.read(&*self.clock);
         let outcome = match answer {
             Ok(Ok(Ok(outcome))) => outcome,
             Ok(Ok(Err(fault))) => return Err(self.drop_instance(live.store, Some(said(fault)))),
@@ -244,13 +281,17 @@ impl Module {
         if outcome.wake_at.is_some() || !records.is_empty() {
             wake_at = outcome.wake_at.map(BootTime);
         }
-        match self.apply(&mut live.store, records, outcome, now.1) {
+        match self.apply(&mut live.store, records, outcome, now) {
             Ok(called) => {
                 self.live = Some(live);
                 if !called.applied.state.is_empty() {
                     self.state_written_by = Some(self.version.clone());
                 }
-                Ok(Called { wake_at, ..called })
+                Ok(Called {
+                    wake_at,
+                    cost,
+                    ..called
+                })
             }
             Err(failure) => Err(self.drop_instance(live.store, Some(failure))),
         }
@@ -261,13 +302,13 @@ impl Module {
         store: &mut Store<Host>,
         records: &[Record],
         outcome: Outcome,
-        now_boot: BootTime,
+        now: Now,
     ) -> Result<Called, Failure> {
         let rules = Rules {
             grants: &self.grants,
             streams: &self.streams,
             limits: &self.limits,
-            now_boot,
+            now_boot: now.1,
         };
         let effects = rules.effects(records, outcome)?;
         let applied = Applied {
@@ -283,7 +324,49 @@ impl Module {
             applied,
             wake_at: None,
             repeated: 0,
+            records: Vec::new(),
+            now,
+            cost: Cost::default(),
         })
+    }
+
+    /// Which activation of the module it is.
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Version of its release.
+    pub(crate) const fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// Goes on from where another generation is: with a copy of its state.
+    pub(crate) fn follow(&mut self, other: &Self) {
+        self.live = None;
+        self.state = match &other.live {
+            Some(live) => live.store.data().state.values().clone(),
+            None => other.state.clone(),
+        };
+        self.state_written_by = other.state_written_by.clone();
+    }
+
+    /// Takes over what was taken already from the generation before.
+    pub(crate) fn succeed(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.seen, &mut other.seen);
+    }
+
+    /// All of its state, and which release wrote it last.
+    pub(crate) fn state(&self) -> (Vec<StateChange>, Option<Arc<str>>) {
+        let entries = match &self.live {
+            Some(live) => live.store.data().state.values(),
+            None => &self.state,
+        };
+        let change = |(key, value): (&String, &Bytes)| StateChange {
+            key: key.clone(),
+            value: Some(value.clone()),
+        };
+        let changes = entries.iter().map(change).collect();
+        (changes, self.state_written_by.clone())
     }
 
     /// Makes outcomes without effects.
@@ -293,7 +376,7 @@ impl Module {
         Box::new(move || Applied::new(name.clone(), generation, version.clone()))
     }
 
-    fn nothing(&self) -> Applied {
+    pub(crate) fn nothing(&self) -> Applied {
         Applied::new(self.name.clone(), self.generation, self.version.clone())
     }
 
@@ -326,8 +409,7 @@ impl Module {
     }
 
     /// Sets the time and the deadline of the call that begins.
-    fn open_call(&self, store: &mut Store<Host>) -> (tidegate_record::WallTime, BootTime) {
-        let now = (self.clock.wall_time(), self.clock.boot_time());
+    fn open_call(&self, store: &mut Store<Host>, now: Now) {
         let ticks = self
             .limits
             .call_deadline
@@ -338,7 +420,6 @@ impl Module {
         host.ticks_left = u64::try_from(ticks).unwrap_or(u64::MAX);
         store.set_epoch_deadline(1);
         self.ticker.call();
-        now
     }
 
     fn wait_max(&self) -> Duration {
@@ -384,12 +465,13 @@ fn said(fault: Fault) -> Failure {
     }
 }
 
-fn acks(new: Vec<Record>, repeated: Vec<(usize, Record)>) -> Vec<Ack> {
-    let repeated = repeated.into_iter().map(|(_, record)| record);
-    new.into_iter()
-        .chain(repeated)
-        .map(|record| record.ack)
-        .collect()
+/// Takes the acks out of all of them.
+fn acks(new: &mut [Record], repeated: Vec<(usize, Record)>) -> Vec<Ack> {
+    let new = new
+        .iter_mut()
+        .map(|record| std::mem::replace(&mut record.ack, Ack::none()));
+    let repeated = repeated.into_iter().map(|(_, record)| record.ack);
+    new.chain(repeated).collect()
 }
 
 /// The reverse of [`Module::apart`].

@@ -4,6 +4,8 @@
 //! apart from a failing message by halving the batch; one that keeps failing is parked, and its messages are set aside
 //! so that neither the broker's window nor a neighbour waits for it.
 
+mod succession;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,10 +15,12 @@ use tidegate_record::{Applied, BootTime, Clock, Effects, Inbox, Limits, Record};
 use tokio::sync::mpsc;
 
 use crate::busy::Busy;
+use crate::companion::Companion;
 use crate::error::Failure;
 use crate::intake::Intake;
 use crate::load::{Load, Place};
-use crate::module::{Called, Failed, Module};
+use crate::module::{Called, Failed, Module, Now};
+use crate::order::{News, Order, Report};
 
 /// A module that is behind rests for this part of the time that its calls take: while one runs, everything else on this
 /// thread gets on by a step every few milliseconds only, and a commit is many steps.
@@ -58,25 +62,40 @@ pub struct ModuleCounters {
     pub detached: AtomicBool,
     /// Whether there is no room on disk for what arrives meanwhile, so that the broker waits.
     pub held_up: AtomicBool,
-    state: Mutex<(ModuleState, Option<String>)>,
+    standing: Mutex<Standing>,
+}
+
+/// How a module stands.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Version of the release that is active.
+    pub version: Arc<str>,
+    /// Its generation.
+    pub generation: u64,
+    /// Whether it runs.
+    pub state: ModuleState,
+    /// Its last fault in words.
+    pub last_fault: Option<String>,
 }
 
 impl ModuleCounters {
-    /// Whether it runs, and its last fault in words.
-    pub fn state(&self) -> (ModuleState, Option<String>) {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
+    /// How it stands now.
+    pub fn standing(&self) -> Standing {
+        self.locked().clone()
     }
 
-    fn set(&self, change: impl FnOnce(&mut (ModuleState, Option<String>))) {
-        change(
-            &mut self
-                .state
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
+    /// This generation runs from now on.
+    fn runs(&self, module: &Module) {
+        *self.locked() = Standing {
+            version: module.version().clone(),
+            generation: module.generation(),
+            ..Standing::default()
+        };
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Standing> {
+        let standing = self.standing.lock();
+        standing.unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -100,9 +119,35 @@ impl ModuleState {
     }
 }
 
-/// Runs `module` until `live` closes. What it cannot take in time waits in `inbox`.
+/// The generations of a module, and where its task hears of others.
+#[derive(Debug)]
+pub struct Seat {
+    /// The one whose effects count.
+    pub active: Module,
+    /// The one before, if it stands by.
+    pub standby: Option<Box<Module>>,
+    /// What the update client asks.
+    pub orders: mpsc::Receiver<Order>,
+    /// What it hears.
+    pub reports: mpsc::Sender<Report>,
+}
+
+impl Seat {
+    /// A module that nobody updates.
+    pub fn alone(active: Module) -> Self {
+        let ((_, orders), (reports, _)) = (mpsc::channel(1), mpsc::channel(1));
+        Self {
+            active,
+            standby: None,
+            orders,
+            reports,
+        }
+    }
+}
+
+/// Runs a module until `live` closes. What it cannot take in time waits in `inbox`.
 pub async fn run<I: Inbox>(
-    module: Module,
+    seat: Seat,
     live: mpsc::Receiver<Record>,
     inbox: I,
     outlets: Outlets,
@@ -110,7 +155,7 @@ pub async fn run<I: Inbox>(
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
 ) {
-    let blank = module.blank();
+    let blank = seat.active.blank();
     let applied = outlets.applied.clone();
     let intake = Intake::new(
         live,
@@ -121,7 +166,9 @@ pub async fn run<I: Inbox>(
         limits.clone(),
     );
     let feeder = Feeder {
-        module,
+        module: seat.active,
+        companion: seat.standby.map(Companion::standing_by),
+        reports: seat.reports,
         outlets,
         counters,
         busy: Busy::new(&limits),
@@ -130,11 +177,13 @@ pub async fn run<I: Inbox>(
         wake_at: None,
         faults: VecDeque::new(),
     };
-    feeder.run(intake).await;
+    feeder.run(intake, seat.orders).await;
 }
 
 struct Feeder {
     module: Module,
+    companion: Option<Companion>,
+    reports: mpsc::Sender<Report>,
     outlets: Outlets,
     counters: Arc<ModuleCounters>,
     busy: Busy,
@@ -148,8 +197,18 @@ struct Feeder {
 /// The buffer has gone; nothing more can be committed.
 struct Closed;
 
+/// What the loop does next.
+enum Next {
+    Order(Order),
+    Load(Load),
+    Wake,
+    /// The field has gone.
+    Ended,
+}
+
 impl Feeder {
-    async fn run<I: Inbox>(mut self, mut intake: Intake<I>) {
+    async fn run<I: Inbox>(mut self, mut intake: Intake<I>, mut orders: mpsc::Receiver<Order>) {
+        self.counters.runs(&self.module);
         match self.module.start().await {
             Ok(wake_at) => self.wake_at = wake_at,
             Err(failure) => self.note(&failure),
@@ -157,15 +216,18 @@ impl Feeder {
         let mut woken = BootTime::default();
         loop {
             let due = self.due(woken);
-            let taken = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                taken = intake.next() => Some(taken),
-                () = sleep(due) => None,
+                // Before the messages, of which there may always be some. Closed where nobody updates the module.
+                Some(order) = orders.recv() => Next::Order(order),
+                taken = intake.next() => taken.map_or(Next::Ended, Next::Load),
+                () = sleep(due) => Next::Wake,
             };
-            let done = match taken {
-                Some(None) => return,
-                Some(Some(load)) => self.feed(load, &mut intake).await,
-                None => {
+            let done = match next {
+                Next::Ended => return,
+                Next::Order(order) => self.obey(order, &mut intake).await,
+                Next::Load(load) => self.feed(load, &mut intake).await,
+                Next::Wake => {
                     woken = self.clock.boot_time();
                     self.wake(&mut intake).await
                 }
@@ -183,7 +245,9 @@ impl Feeder {
             .limits
             .wake_interval_min
             .saturating_sub(now.since(woken));
-        self.wake_at.map(|at| at.since(now).max(rest))
+        let beside = self.companion.as_ref().and_then(Companion::wake_at);
+        let first = self.wake_at.into_iter().chain(beside).min();
+        first.map(|at| at.since(now).max(rest))
     }
 
     /// Works through a load, in calls that keep the bound on bytes, halving what fails, in order.
@@ -192,7 +256,7 @@ impl Feeder {
         let (mut spent, mut retries) = (Duration::ZERO, 0);
         let mut todo = load.cut(self.limits.batch_bytes_max);
         while let Some(Load { records, place }) = todo.pop() {
-            if records.is_empty() || self.counters.state().0 == ModuleState::Parked {
+            if records.is_empty() || self.counters.standing().state == ModuleState::Parked {
                 self.set_aside(records, place, "module is parked").await?;
                 continue;
             }
@@ -208,7 +272,7 @@ impl Feeder {
                             intake.beside(tokio::time::sleep(wait)).await;
                             todo.push(load);
                         }
-                        failure => self.failed(&failure, load, &mut todo).await?,
+                        failure => self.failed(&failure, load, &mut todo, intake).await?,
                     }
                 }
             }
@@ -233,24 +297,26 @@ impl Feeder {
     }
 
     /// A failing message is found by halving.
-    async fn failed(
+    async fn failed<I: Inbox>(
         &mut self,
         failure: &Failure,
         mut load: Load,
         todo: &mut Vec<Load>,
+        intake: &mut Intake<I>,
     ) -> Result<(), Closed> {
+        if load.records.len() > 1 && !matches!(failure, Failure::Permanent(_)) {
+            let second = load.split_off(load.records.len() / 2);
+            todo.push(second);
+            todo.push(load);
+            return Ok(());
+        }
+        let Some(load) = self.fall_back(failure, load, intake).await? else {
+            return Ok(());
+        };
+        self.note(failure);
         match failure {
-            Failure::Permanent(_) => {
-                self.note(failure);
-                todo.push(load);
-            }
-            _ if load.records.len() > 1 => {
-                let second = load.split_off(load.records.len() / 2);
-                todo.push(second);
-                todo.push(load);
-            }
+            Failure::Permanent(_) => todo.push(load),
             _ => {
-                self.note(failure);
                 self.set_aside(load.records, load.place, &failure.to_string())
                     .await?;
             }
@@ -261,12 +327,16 @@ impl Feeder {
     /// Calls the module without messages, because it asked for it.
     async fn wake<I: Inbox>(&mut self, intake: &mut Intake<I>) -> Result<(), Closed> {
         self.wake_at = None;
-        if self.counters.state().0 == ModuleState::Parked {
+        if self.counters.standing().state == ModuleState::Parked {
             return Ok(());
         }
         match intake.beside(self.module.call(Vec::new())).await {
             Ok(called) => self.pass_on(called, None).await,
             Err(Failed { failure, .. }) => {
+                let nothing = Load::live(Vec::new());
+                if self.fall_back(&failure, nothing, intake).await?.is_none() {
+                    return Ok(());
+                }
                 self.note(&failure);
                 // A new instance says again when it wants to be woken.
                 self.wake_at = self.module.start().await.ok().flatten();
@@ -275,11 +345,16 @@ impl Feeder {
         }
     }
 
+    /// What leaves at once leaves first; what stands by belongs to the commit; what is on trial makes nobody wait.
     async fn pass_on(&mut self, mut called: Called, place: Option<Place>) -> Result<(), Closed> {
-        for publication in called.at_once {
+        let mut shown = None;
+        if let Some(companion) = &self.companion {
+            shown = companion.shown(&mut called);
+        }
+        for publication in std::mem::take(&mut called.at_once) {
             self.outlets.effects.publish(publication);
         }
-        for command in called.commands {
+        for command in std::mem::take(&mut called.commands) {
             self.outlets.effects.actuate(command);
         }
         self.wake_at = called.wake_at;
@@ -288,7 +363,20 @@ impl Feeder {
         if let Some(place) = place {
             place.leave(&mut called.applied);
         }
-        self.commit(called.applied).await
+        if let Some(companion) = &mut self.companion {
+            called.applied.standby = companion.follow(&mut called).await;
+        }
+        self.commit(called.applied).await?;
+        if let (Some(companion), Some(shown)) = (&mut self.companion, shown) {
+            let generation = companion.module.generation();
+            if let Some(news) = companion.compare(shown).await {
+                if news != News::Passed {
+                    self.companion = None;
+                }
+                self.report(generation, news).await;
+            }
+        }
+        Ok(())
     }
 
     async fn set_aside(
@@ -297,6 +385,10 @@ impl Feeder {
         place: Option<Place>,
         reason: &str,
     ) -> Result<(), Closed> {
+        let now = self.now();
+        if let Some(companion) = &mut self.companion {
+            companion.pass_over(&records, now).await;
+        }
         let mut applied = self.module.reject(records, reason);
         if let Some(place) = place {
             place.leave(&mut applied);
@@ -309,6 +401,10 @@ impl Feeder {
         count(&self.counters.rows, applied.rows.len());
         count(&self.counters.rejected, applied.rejections.len());
         self.outlets.applied.send(applied).await.map_err(|_| Closed)
+    }
+
+    fn now(&self) -> Now {
+        (self.clock.wall_time(), self.clock.boot_time())
     }
 
     /// Counts a fault, and parks the module after too many, or when it says that it cannot work.
@@ -324,12 +420,11 @@ impl Feeder {
         if park {
             tracing::error!(module = %name, "module {name} is parked: its messages are set aside until the next start");
         }
-        self.counters.set(|(state, last)| {
-            *last = Some(failure.to_string());
-            if park {
-                *state = ModuleState::Parked;
-            }
-        });
+        let mut standing = self.counters.locked();
+        standing.last_fault = Some(failure.to_string());
+        if park {
+            standing.state = ModuleState::Parked;
+        }
     }
 }
 

@@ -126,7 +126,11 @@ impl Client {
         self.load(candidate.ok_or(Error::Nothing("on its way"))?)
     }
 
-    fn load(&self, set: &Set) -> Result<Vec<Generation>, Error> {
+    /// The modules of a set, as far as they are to run.
+    ///
+    /// # Errors
+    /// As [`Client::active`].
+    pub fn load(&self, set: &Set) -> Result<Vec<Generation>, Error> {
         code::load(&self.store, &self.state.trust, &self.site, set)
     }
 

@@ -220,14 +220,14 @@ async fn state_seen_ids_and_who_wrote_them_survive_a_restart() {
     let mut buffer = rig.buffer().await.unwrap();
     let restored = buffer.restore(&name("module")).await.unwrap();
     assert_eq!(
-        restored.state.into_iter().collect::<Vec<_>>(),
+        restored.active.entries.into_iter().collect::<Vec<_>>(),
         [("a".to_owned(), Bytes::from("3"))]
     );
-    assert_eq!(restored.state_written_by.as_deref(), Some("2.0.0"));
+    assert_eq!(restored.active.written_by.as_deref(), Some("2.0.0"));
     assert!(restored.seen.contains(MessageId(5)) && !restored.seen.contains(MessageId(7)));
     let other = buffer.restore(&name("other")).await.unwrap();
     assert!(
-        other.state.is_empty() && !other.seen.contains(MessageId(5)),
+        other.active.entries.is_empty() && !other.seen.contains(MessageId(5)),
         "modules do not share state"
     );
 }
@@ -347,6 +347,6 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let refused = rig.buffer().await.unwrap_err().to_string();
     assert_eq!(
         refused,
-        "the database has schema 99, this version knows up to 4: install the newer version again"
+        "the database has schema 99, this version knows up to 5: install the newer version again"
     );
 }

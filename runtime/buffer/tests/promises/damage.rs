@@ -199,10 +199,10 @@ async fn state_after(change: &'static str) -> (usize, i64) {
     let left: i64 = left.fetch_one(&mut behind).await.unwrap();
     let restored = restored.unwrap();
     assert_eq!(
-        restored.state.is_empty(),
-        restored.state_written_by.is_none()
+        restored.active.entries.is_empty(),
+        restored.active.written_by.is_none()
     );
-    (restored.state.len(), left)
+    (restored.active.entries.len(), left)
 }
 
 #[tokio::test]

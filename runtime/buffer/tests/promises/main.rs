@@ -8,6 +8,7 @@ mod commits;
 mod damage;
 mod destinations;
 mod export;
+mod generations;
 mod inbox;
 mod model;
 mod rig;

@@ -33,10 +33,14 @@ const RECORDING_LINE_BYTES_MAX: usize = Limits::DEFAULT.payload_bytes_max;
 pub(crate) struct Settings {
     /// The gateway's name.
     pub(crate) name: Name,
+    /// The group of its fleet that it is in.
+    pub(crate) group: Option<Name>,
     /// Folder of everything that must last.
     pub(crate) state: PathBuf,
     /// The root document.
     pub(crate) root: PathBuf,
+    /// What deployments may ever grant here.
+    pub(crate) policy: Option<PathBuf>,
     /// The buffer.
     pub(crate) buffer: BufferSettings,
     /// What is wanted of streams.
@@ -58,6 +62,13 @@ pub(crate) struct Settings {
 pub(crate) struct ModuleSettings {
     /// Its bundle.
     pub(crate) bundle: PathBuf,
+    /// How it is to run.
+    pub(crate) wanted: Wanted,
+}
+
+/// How a module is to run, by its operator's word or a deployment's.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
     /// Its name here, where the release's own is taken or does not say enough.
     pub(crate) name: Option<Name>,
     /// What it is fed.
@@ -79,6 +90,16 @@ impl Settings {
     /// The buffer's database.
     pub(crate) fn database(&self) -> PathBuf {
         self.state.join("buffer.db")
+    }
+
+    /// What the update client keeps.
+    pub(crate) fn updates(&self) -> PathBuf {
+        self.state.join("updates")
+    }
+
+    /// The files that deployments may name as secrets.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.state.join("secrets")
     }
 
     /// What a second centre is for, if there is one.
@@ -131,8 +152,9 @@ impl File<'_> {
         let gateway = self.gateway(top);
         let root = top.section("trust").and_then(|mut trust| {
             let root = trust.required_as("root", |text| Ok(self.base.join(text)));
+            let policy = trust.optional_as("policy", |text| Ok(self.base.join(text)));
             trust.end();
-            root
+            Some((root?, policy))
         });
         let buffer = top.section("buffer").map(BufferSettings::read);
         let streams = stream::read(top.sections("stream"), top.offset("uplink") != 0);
@@ -140,7 +162,7 @@ impl File<'_> {
         let uplink = top
             .section("uplink")
             .and_then(|section| self.uplink(section));
-        let name = gateway.as_ref().map(|(name, _)| name.clone());
+        let name = gateway.as_ref().map(|(name, ..)| name.clone());
         let brokers = top
             .sections("broker")
             .into_iter()
@@ -159,11 +181,13 @@ impl File<'_> {
         if root.is_none() && top.offset("trust") == 0 {
             top.problem(0, "section [trust] is missing: it names the root document");
         }
-        let ((name, state), root) = (gateway?, root?);
+        let ((name, group, state), (root, policy)) = (gateway?, root?);
         Some(Settings {
             name,
+            group,
             state,
             root,
+            policy,
             buffer: buffer.unwrap_or_default(),
             streams,
             metrics,
@@ -174,7 +198,7 @@ impl File<'_> {
         })
     }
 
-    fn gateway(&self, top: &mut Section<'_>) -> Option<(Name, PathBuf)> {
+    fn gateway(&self, top: &mut Section<'_>) -> Option<(Name, Option<Name>, PathBuf)> {
         let Some(mut gateway) = top.section("gateway") else {
             top.problem(
                 0,
@@ -183,9 +207,10 @@ impl File<'_> {
             return None;
         };
         let name = gateway.required("name");
+        let group = gateway.optional("group");
         let state = gateway.required_as("state", |text| Ok(self.base.join(text)));
         gateway.end();
-        name.zip(state)
+        Some((name?, group, state?))
     }
 
     fn sensor(&mut self, mut section: Section<'_>) -> Option<SensorConfig> {
@@ -264,11 +289,13 @@ impl File<'_> {
         section.end();
         Some(ModuleSettings {
             bundle: bundle?,
-            name,
-            inputs,
-            publish,
-            actuate,
-            config,
+            wanted: Wanted {
+                name,
+                inputs,
+                publish,
+                actuate,
+                config,
+            },
         })
     }
 
@@ -312,11 +339,11 @@ impl File<'_> {
 }
 
 /// Topics that a source must deliver, for all modules together, without repetition.
-pub(crate) fn subscriptions(modules: &[&ModuleSettings], source: &Name) -> Vec<TopicFilter> {
-    let wanted = modules
-        .iter()
-        .flat_map(|module| &module.inputs)
-        .filter(|(from, _)| from == source);
+pub(crate) fn subscriptions<'a>(
+    inputs: impl IntoIterator<Item = &'a (Name, TopicFilter)>,
+    source: &Name,
+) -> Vec<TopicFilter> {
+    let wanted = inputs.into_iter().filter(|(from, _)| from == source);
     let wanted: BTreeSet<_> = wanted.map(|(_, filter)| filter.clone()).collect();
     // One filter inside another would only make the broker deliver a message twice.
     let covered = |filter: &TopicFilter| {

@@ -31,7 +31,7 @@ fn the_commented_example_is_valid() {
         ),
         (1, 1, 2)
     );
-    assert_eq!(settings.modules[0].config["limit"], "80");
+    assert_eq!(settings.modules[0].wanted.config["limit"], "80");
 }
 
 #[test]
@@ -106,7 +106,10 @@ fn a_filter_inside_another_is_not_subscribed_twice() {
     );
     let settings = Settings::parse(&text, Path::new("/")).unwrap();
     let filters = subscriptions(
-        &settings.modules.iter().collect::<Vec<_>>(),
+        settings
+            .modules
+            .iter()
+            .flat_map(|module| &module.wanted.inputs),
         &Name::new("p").unwrap(),
     );
     assert_eq!(

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidegate_bundle::{
-    Artifact, ArtifactKind, ConfigValue, DeployedModule, Release, Trust, VerifiedDeployment,
+    Artifact, ArtifactKind, ConfigValue, DeployedModule, Release, Rollout, Trust,
+    VerifiedDeployment,
 };
 
 use super::Site;
@@ -20,6 +21,8 @@ pub struct Generation {
     pub module: DeployedModule,
     /// Its release: streams and limits.
     pub release: Release,
+    /// How it proves itself.
+    pub rollout: Rollout,
     /// Configuration: the release's, the deployment's over it, flags.
     pub config: BTreeMap<String, ConfigValue>,
     /// The component.
@@ -56,6 +59,7 @@ pub(super) fn load(
         let numbered = set.module(&module.name).map(|module| module.generation);
         generations.push(Generation {
             generation: numbered.ok_or(Error::Nothing("known of a module"))?,
+            rollout: deployment.deployment().rollout.clone(),
             config: module.configuration(release),
             component: component.ok_or(Error::Nothing("a component"))?,
             precompiled: code(Site::is_precompiled)?,

@@ -1,0 +1,87 @@
+//! Modules of a deployment, as this gateway runs them.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use tidegate_bundle::{Check, Rollout, Shadow};
+use tidegate_record::{Name, TopicFilter};
+use tidegate_sandbox::{Length, Terms};
+use tidegate_update::Generation;
+
+use crate::config::Wanted;
+use crate::install::{self, Accepted, Refusal};
+use crate::secrets;
+
+/// Seconds of a minute, as a deployment counts them.
+const MINUTE: u64 = 60;
+
+/// What a deployment may refer to on this gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    /// Names of brokers and sensors.
+    pub(crate) sources: Vec<Name>,
+    /// Folder of secrets.
+    pub(crate) secrets: std::path::PathBuf,
+}
+
+/// Holds a module of a verified deployment against what is here.
+pub(crate) fn accept(generation: &Generation, here: &Surroundings) -> Result<Accepted, Refusal> {
+    let wanted = wanted(generation, here)?;
+    let component = Bytes::from(generation.component.clone());
+    install::accept(&wanted, &generation.release, component)
+}
+
+/// What it is fed.
+pub(crate) fn inputs(
+    generation: &Generation,
+    here: &Surroundings,
+) -> Result<Vec<(Name, TopicFilter)>, Refusal> {
+    let inputs = generation.module.inputs.iter();
+    inputs
+        .map(|input| topics(&input.from, &input.topic, here))
+        .collect()
+}
+
+fn wanted(generation: &Generation, here: &Surroundings) -> Result<Wanted, Refusal> {
+    let module = &generation.module;
+    let publish = module.grants.publish.iter();
+    Ok(Wanted {
+        name: Some(install::named("module", &module.name)?),
+        inputs: inputs(generation, here)?,
+        publish: publish
+            .map(|publish| topics(&publish.to, &publish.topic, here))
+            .collect::<Result<_, _>>()?,
+        actuate: module.grants.actuate.clone(),
+        config: secrets::resolve(&generation.config, Path::new(&here.secrets))?,
+    })
+}
+
+fn topics(source: &str, topic: &str, here: &Surroundings) -> Result<(Name, TopicFilter), Refusal> {
+    let known = here.sources.iter().find(|name| name.as_str() == source);
+    let known = known.ok_or_else(|| Refusal::UnknownSource(source.to_owned()))?;
+    let filter = TopicFilter::new(topic).map_err(|error| Refusal::Malformed {
+        what: "topic filter",
+        text: topic.to_owned(),
+        reason: error.to_string(),
+    })?;
+    Ok((known.clone(), filter))
+}
+
+/// The terms of a trial.
+pub(crate) fn terms(rollout: &Rollout) -> Terms {
+    Terms {
+        check: match rollout.check {
+            Check::Equal => tidegate_sandbox::Check::Equal,
+            Check::Tolerance { tolerance_ppm: ppm } => tidegate_sandbox::Check::Tolerance { ppm },
+            Check::Count => tidegate_sandbox::Check::Count,
+        },
+        length: match rollout.shadow {
+            Shadow::Messages(messages) => Length::Messages(messages),
+            Shadow::Minutes(minutes) => Length::Time(std::time::Duration::from_secs(
+                minutes.saturating_mul(MINUTE),
+            )),
+        },
+        cpu_percent_max: rollout.cpu_percent_max,
+        latency_percent_max: rollout.latency_percent_max,
+    }
+}

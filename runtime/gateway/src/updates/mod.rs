@@ -1,0 +1,172 @@
+//! The gateway under its fleet's deployments: what the update client says is done, and what became of it is said back.
+//!
+//! ```text
+//!   thread (client, disk, compiler) ==deeds==> driver (a task) ==orders==> each module's task
+//!                                  <==words==                 <==reports==
+//! ```
+//!
+//! # Invariants
+//!
+//! - Nothing runs that the client has not named, and its generation is the one that the buffer calls active.
+//! - Modules that a deployment does not change run on through all of it.
+//! - Where a deployment changes which modules there are or what they are fed, the data path is ended in order and begun
+//!   again: no message is lost, and it takes longer than a switch.
+//! - Without an enrolment nothing of this runs, and the modules are those of `gateway.toml`.
+//!
+//! # Layout
+//! - `begin`: what runs at the start.
+//! - `thread`: the client, where it may wait.
+//! - `driver`: between the client and the modules.
+//! - `commands`: `tidegate update`.
+
+mod begin;
+pub(crate) mod commands;
+mod driver;
+mod thread;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tidegate_record::{Name, TopicFilter};
+use tidegate_sandbox::{Module, Sandbox, Terms};
+use tidegate_update::Event;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::error::Error;
+pub(crate) use begin::{Begun, Fleet, begin, open};
+use driver::Driver;
+pub(crate) use driver::Seats;
+
+/// Words and deeds that wait.
+const QUEUE_MAX: usize = 16;
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Word {
+    /// Something has happened.
+    Event(Event),
+    /// An operator brings a stick. Answered in words.
+    Import(PathBuf, oneshot::Sender<Result<String, String>>),
+    /// An operator asks how it goes.
+    Status(oneshot::Sender<Value>),
+}
+
+/// What the data path is to do.
+#[derive(Debug)]
+enum Deed {
+    /// Run a generation in the shadow.
+    Try(Name, Box<Module>, Terms),
+    /// End all shadows.
+    EndTrials,
+    /// Make these generations the active ones. One that was not on trial comes with it.
+    Activate(Vec<(Name, u64, Option<Box<Module>>)>),
+    /// Make those that stand by the active ones again.
+    Return(Vec<Name>),
+    /// End what stands by.
+    Settle,
+    /// End the data path in order, and begin again.
+    Again,
+}
+
+/// What each module is fed: when this changes, the data path begins again.
+type Fed = BTreeMap<Name, Vec<(Name, TopicFilter)>>;
+
+/// The way to a running update client. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Updates {
+    words: mpsc::Sender<Word>,
+}
+
+impl Updates {
+    /// How it goes, for the operator; none when the client has gone.
+    pub(crate) async fn status(&self) -> Option<Value> {
+        let (sender, answer) = oneshot::channel();
+        self.words.send(Word::Status(sender)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Takes what is on a stick: what came of it, or why it is refused.
+    pub(crate) async fn import(&self, stick: PathBuf) -> Result<String, String> {
+        let gone = || "the gateway is stopping".to_owned();
+        let (sender, answer) = oneshot::channel();
+        let sent = self.words.send(Word::Import(stick, sender)).await;
+        sent.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// The update client of this run, if there is one.
+pub(crate) struct Running {
+    /// What the operator is told, and through what.
+    pub(crate) told: Told,
+    parts: Option<(Driver, Thread)>,
+}
+
+/// The client's thread.
+type Thread = std::thread::JoinHandle<()>;
+
+/// What the operator is told of updates, and through what.
+#[derive(Debug, Clone)]
+pub(crate) enum Told {
+    /// There is no fleet.
+    NotEnrolled,
+    /// Nothing is taken, for this reason.
+    Frozen(String),
+    /// Ask.
+    Enrolled(Updates),
+}
+
+/// Starts the client for modules that run.
+pub(crate) fn start(
+    fleet: Fleet,
+    sandbox: Arc<Sandbox>,
+    seats: Seats,
+    again: watch::Sender<bool>,
+) -> Result<Running, Error> {
+    let enrolled = match fleet {
+        Fleet::Enrolled(enrolled) => enrolled,
+        Fleet::None => return Ok(Running::none(Told::NotEnrolled)),
+        Fleet::Frozen(frozen) => {
+            return Ok(Running::none(Told::Frozen(frozen.reason().to_owned())));
+        }
+    };
+    let (words, told) = mpsc::channel(QUEUE_MAX);
+    let (deeds, doing) = mpsc::channel(QUEUE_MAX);
+    let thread = std::thread::Builder::new()
+        .name("updates".to_owned())
+        .spawn(move || thread::run(*enrolled, &sandbox, told, &deeds))
+        .map_err(|source| Error::System {
+            what: "start the thread for updates",
+            source,
+        })?;
+    let driver = Driver::new(doing, words.downgrade(), seats, again);
+    Ok(Running {
+        told: Told::Enrolled(Updates { words }),
+        parts: Some((driver, thread)),
+    })
+}
+
+impl Running {
+    const fn none(told: Told) -> Self {
+        Self { told, parts: None }
+    }
+
+    /// Runs the driver among these tasks. Gives the thread, which ends after them.
+    pub(crate) fn spawn(self, tasks: &mut JoinSet<()>) -> Option<Thread> {
+        let (driver, thread) = self.parts?;
+        tasks.spawn(driver.run());
+        Some(thread)
+    }
+}
+
+/// Waits for the client's last write: an orderly end gives a trial its attempt back.
+pub(crate) fn join(thread: Option<Thread>) {
+    if let Some(thread) = thread
+        && thread.join().is_err()
+    {
+        tracing::error!("the thread for updates has panicked");
+    }
+}
