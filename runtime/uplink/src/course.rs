@@ -15,6 +15,13 @@ use crate::budget::Grant;
 /// Over which time the centre's pace is kept: a request carries at most what may go in it.
 const PACE_OVER: Duration = Duration::from_secs(1);
 
+/// After a full request the uplink rests for so many times what it took, and for no longer than [`REST_MAX`]: reading,
+/// packing and settling rows takes this machine's time and disk from live messages, and a backlog of weeks can wait an
+/// hour. Over a slow link, where most of the time is the link's, this costs little.
+const REST: u32 = 3;
+/// See [`REST`].
+const REST_MAX: Duration = Duration::from_millis(250);
+
 /// Where the exchange with one centre stands.
 #[derive(Debug)]
 pub(crate) struct Course {
@@ -91,8 +98,15 @@ impl Course {
         })
     }
 
-    /// A request that went at `begun`, with `sent` rows, as many as it could carry if `full`, was answered.
-    pub(crate) fn answered(&mut self, begun: BootTime, sent: usize, full: bool, reply: &SyncReply) {
+    /// A request that went at `begun`, with `sent` rows, as many as it could carry if `full`, was answered, and that is
+    /// settled now.
+    pub(crate) fn answered(
+        &mut self,
+        (begun, now): (BootTime, BootTime),
+        sent: usize,
+        full: bool,
+        reply: &SyncReply,
+    ) {
         self.pace = reply.pace.map(|pace| pace.max(self.pace_min));
         let poll = Duration::from_millis(reply.next_poll_ms.into());
         self.poll = poll.min(self.poll_max).max(self.interval_min);
@@ -102,8 +116,11 @@ impl Course {
         });
         self.last = begun;
         self.full = full;
+        let took = now.since(begun);
         self.rest = match full {
-            true => paced,
+            true if sent == 0 => paced,
+            // From its beginning.
+            true => paced.max(took.saturating_add((took * REST).min(REST_MAX))),
             false => paced.max(self.interval_min),
         };
     }
@@ -176,7 +193,7 @@ mod tests {
     /// After a request at 100 s.
     fn after(sent: usize, full: bool, reply: &SyncReply) -> Course {
         let mut course = Course::new(&Limits::DEFAULT);
-        course.answered(at(100_000), sent, full, reply);
+        course.answered((at(100_000), at(100_000)), sent, full, reply);
         course
     }
 
@@ -198,6 +215,26 @@ mod tests {
     }
 
     #[test]
+    fn a_backlog_leaves_the_machine_to_live_messages_most_of_the_time_and_a_slow_link_little() {
+        let rest_of = |took: u64| {
+            let mut course = Course::new(&Limits::DEFAULT);
+            let times = (at(100_000), at(100_000 + took));
+            course.answered(times, 5000, true, &reply(5000, None));
+            let ready = (0..10_000).find(|after| {
+                least(&course, took + after, FREE) == Some(Class::Raw)
+            });
+            ready.unwrap()
+        };
+        assert_eq!((rest_of(10), rest_of(50)), (30, 150));
+        assert_eq!((rest_of(100), rest_of(5_000)), (250, 250));
+        let mut course = Course::new(&Limits::DEFAULT);
+        let times = (at(100_000), at(100_100));
+        course.answered(times, 5000, true, &reply(5000, None));
+        let urgent = course.turn(at(100_101), FREE, 0, false).unwrap();
+        assert_eq!(urgent.least, Class::Alarm, "alarms do not wait for it");
+    }
+
+    #[test]
     fn a_backlog_keeps_the_centres_pace() {
         let course = after(5000, true, &reply(5000, Some(1000)));
         assert_eq!(
@@ -213,7 +250,12 @@ mod tests {
                 && turn.least == Class::Raw
             {
                 rows += turn.rows_max;
-                course.answered(at(now), turn.rows_max, true, &reply(5000, Some(1000)));
+                course.answered(
+                    (at(now), at(now)),
+                    turn.rows_max,
+                    true,
+                    &reply(5000, Some(1000)),
+                );
             }
             let pause = course.pauses(at(now), FREE).0.as_millis();
             now += u64::try_from(pause).unwrap().max(1);

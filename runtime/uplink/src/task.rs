@@ -165,9 +165,11 @@ impl<O: Outbox> Uplink<O> {
             return Ok(Round::Quiet);
         };
         let reply = self.exchange(&request).await?;
-        course.answered(begun, request.sent, request.full, &reply);
+        let restored = self.settle(&reply, &request).await;
+        let now = self.clock.boot_time();
+        course.answered((begun, now), request.sent, request.full, &reply);
         self.counters.expect_silence(course.silence(self.grant()));
-        let restored = self.settle(&reply, &request).await?;
+        let restored = restored?;
         if marks == Marks::Unknown {
             self.outbox.connected().await.map_err(outbox)?;
         }
