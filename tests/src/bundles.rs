@@ -42,6 +42,8 @@ impl Workshop {
             key.as_ref(),
             "--release-key".as_ref(),
             public.as_ref(),
+            "--deploy-key".as_ref(),
+            public.as_ref(),
         ])?;
         Ok(workshop)
     }
@@ -102,7 +104,11 @@ impl Workshop {
         )
     }
 
-    fn tide(&self, arguments: &[&OsStr]) -> Result<Value> {
+    /// Runs `tide`; gives what it prints.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn tide(&self, arguments: &[&OsStr]) -> Result<Value> {
         let json = ["-o".as_ref(), "json".as_ref()];
         let printed = run_well(&self.tide, arguments.iter().copied().chain(json))?;
         serde_json::from_str(&printed).with_context(|| format!("tide printed no JSON: {printed}"))

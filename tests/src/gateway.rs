@@ -79,6 +79,11 @@ impl Gateway {
             .collect()
     }
 
+    /// Its program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Its folder.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -12,6 +12,7 @@
 //! - [`broker`]: mosquitto on a free port.
 //! - [`cloud`], [`gateway`]: our two servers.
 //! - [`bundles`]: keys, the root document, signed modules.
+//! - [`fleet`]: deployments, signed and on sticks.
 //! - [`site`]: all of them together, as a plant would have them. [`plant`]: one that runs, for a test.
 //!
 //! Feeding and counting:
@@ -29,6 +30,7 @@
 //! - [`offline`]: a week without a link, and how the backlog leaves after it.
 //! - [`trace`]: the gateway's fsyncs, as the kernel saw them, and the proof that acks wait for them.
 //! - [`faults`]: the drills that hurt the product and count what was lost. [`random`]: when and how, from a seed.
+//! - [`tally`]: a gateway whose fleet updates a module on a live stream, and what its rows say of each message.
 //! - [`attacks`]: programs that attack a part of the product, and what they counted.
 //! - [`wait`]: waiting for something with a deadline.
 
@@ -44,6 +46,7 @@ pub mod bundles;
 pub mod cloud;
 pub mod counter;
 pub mod faults;
+pub mod fleet;
 pub mod gateway;
 pub mod http;
 pub mod link;
@@ -59,6 +62,7 @@ pub mod process;
 pub mod publisher;
 pub mod random;
 pub mod site;
+pub mod tally;
 pub mod tap;
 pub mod tools;
 pub mod trace;

@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::updates::commands::Update;
+use crate::updates::read_policy;
 use crate::{control, device, install, look, run};
 
 /// Runs signed WebAssembly modules over sensor and MQTT streams, and keeps their results while the link is down.
@@ -124,6 +125,9 @@ fn show_status(arguments: &StatusArguments) -> Result<(), Error> {
 fn check(common: &Common) -> Result<(), Error> {
     let settings = Settings::read(&common.config)?;
     let root = install::read_root(&settings.root)?;
+    if let Some(policy) = &settings.policy {
+        read_policy(policy)?;
+    }
     let checked: Vec<_> = settings
         .modules
         .iter()

@@ -37,6 +37,14 @@ pub(crate) enum Error {
         /// One line each.
         problems: String,
     },
+    /// The policy is wrong.
+    #[error("the policy {path} has problems:{problems}")]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// One line each.
+        problems: String,
+    },
     /// The root document does not verify.
     #[error("cannot trust the root document {path}")]
     Root {
@@ -147,7 +155,7 @@ pub(crate) enum Error {
 impl Error {
     const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config { .. } | Self::ReadFile { .. } | Self::Root { .. } | Self::Modules(_) => {
+            Self::Config { .. } | Self::Policy { .. } | Self::ReadFile { .. } | Self::Root { .. } | Self::Modules(_) => {
                 USAGE
             }
             Self::NoAnswer { .. } => UNAVAILABLE,

@@ -25,13 +25,13 @@ mod driver;
 mod thread;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_record::{Name, TopicFilter};
 use tidegate_sandbox::{Module, Sandbox, Terms};
-use tidegate_update::Event;
+use tidegate_update::{Event, Policy};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -160,6 +160,22 @@ impl Running {
         tasks.spawn(driver.run());
         Some(thread)
     }
+}
+
+/// What the site permits.
+pub(crate) fn read_policy(path: &Path) -> Result<Policy, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::ReadFile {
+        what: "policy",
+        path: path.to_owned(),
+        source,
+    })?;
+    Policy::parse(&text).map_err(|problems| Error::Policy {
+        path: path.to_owned(),
+        problems: problems
+            .iter()
+            .map(|problem| format!("\n  {problem}"))
+            .collect(),
+    })
 }
 
 /// Waits for the client's last write: an orderly end gives a trial its attempt back.

@@ -12,7 +12,7 @@ use tidegate_update::{Client, Command, Event, Generation, Policy, Set, Taken, Tr
 use tokio::sync::mpsc;
 
 use super::begin::Enrolled;
-use super::{Deed, Fed, Word};
+use super::{Deed, Fed, Word, read_policy};
 use crate::deployed;
 use crate::error::chain;
 
@@ -242,15 +242,11 @@ impl Desk<'_> {
 
     /// The site's policy as it is now. Without one, nothing is permitted.
     fn policy(&self) -> Result<Policy, String> {
-        let text = match &self.fleet.policy {
-            None => String::new(),
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| format!("cannot read the policy {}: {error}", path.display()))?,
+        let policy = match &self.fleet.policy {
+            Some(path) => read_policy(path),
+            None => return Policy::parse("").map_err(|_| "there is no policy".to_owned()),
         };
-        Policy::parse(&text).map_err(|problems| {
-            let lines = problems.iter().map(|problem| format!("\n  {problem}"));
-            format!("the policy has problems:{}", lines.collect::<String>())
-        })
+        policy.map_err(|error| chain(&error))
     }
 }
 

@@ -1,0 +1,188 @@
+//! A fleet of one gateway: deployments of a module, signed and put on sticks with `tide`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::bundles::Workshop;
+use crate::gateway::Gateway;
+use crate::process::{Outcome, run};
+use crate::site::GATEWAY;
+
+/// What the site permits in these tests.
+const POLICY: &str = "[[module]]\nname = \"tally\"\n";
+
+/// Terms of a deployment.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Messages in the shadow.
+    pub shadow_messages: u64,
+    /// Minutes in probation.
+    pub probation_minutes: u64,
+    /// Processor time and time of calls, in percent of the version before.
+    pub percent_max: u64,
+    /// Attempts.
+    pub attempts: u64,
+}
+
+impl Terms {
+    /// A short shadow, no probation, and no bound on time that a busy machine could break.
+    pub const QUICK: Self = Self {
+        shadow_messages: 200,
+        probation_minutes: 0,
+        percent_max: 10_000,
+        attempts: 3,
+    };
+}
+
+/// A module of a deployment.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// Its name on the gateway.
+    pub name: &'static str,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// Topic at the broker `plant` that it is fed with.
+    pub topic: &'static str,
+    /// Its configuration, as TOML.
+    pub config: String,
+}
+
+/// Where deployments are signed.
+#[derive(Debug)]
+pub struct Fleet {
+    workshop: Workshop,
+    folder: PathBuf,
+    seq: u64,
+}
+
+impl Fleet {
+    /// A fleet with the keys of a workshop.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn new(workshop: Workshop, directory: &Path) -> Result<Self> {
+        let folder = directory.join("fleet");
+        fs::create_dir_all(&folder)?;
+        let fleet = Self {
+            workshop,
+            folder,
+            seq: 0,
+        };
+        fs::write(fleet.policy(), POLICY)?;
+        Ok(fleet)
+    }
+
+    /// The site's policy, for gateway.toml.
+    pub fn policy(&self) -> PathBuf {
+        self.folder.join("policy.toml")
+    }
+
+    /// The number of the next deployment.
+    pub const fn next(&self) -> u64 {
+        self.seq + 1
+    }
+
+    /// The next deployment of these modules, on a stick.
+    ///
+    /// # Errors
+    /// When `tide` fails.
+    pub fn stick(&mut self, terms: Terms, modules: &[Deployed]) -> Result<PathBuf> {
+        self.seq += 1;
+        let of = |name: &str, end: &str| self.folder.join(format!("{name}-{}.{end}", self.seq));
+        let (file, signed) = (of("deployment", "toml"), of("deployment", "json"));
+        let stick = of("update", "tidegate-stick");
+        fs::write(&file, self.text(terms, modules))?;
+        let (key, root) = (self.workshop.key(), self.workshop.root());
+        self.workshop.tide(&[
+            "deploy".as_ref(),
+            file.as_ref(),
+            "--key".as_ref(),
+            key.as_ref(),
+            "--root".as_ref(),
+            root.as_ref(),
+            "--to".as_ref(),
+            signed.as_ref(),
+        ])?;
+        let mut arguments = vec![
+            "bundle-usb".as_ref(),
+            "--root".as_ref(),
+            root.as_os_str(),
+            "--deployment".as_ref(),
+            signed.as_os_str(),
+            "--to".as_ref(),
+            stick.as_os_str(),
+        ];
+        let mut bundles: Vec<_> = modules.iter().map(|module| &module.bundle).collect();
+        bundles.sort();
+        bundles.dedup();
+        for bundle in bundles {
+            arguments.extend(["--bundle".as_ref(), bundle.as_os_str()]);
+        }
+        self.workshop.tide(&arguments)?;
+        Ok(stick)
+    }
+
+    fn text(&self, terms: Terms, modules: &[Deployed]) -> String {
+        let mut text = format!(
+            "gateway = \"{GATEWAY}\"\nseq = {}\n\n[rollout]\ncheck = \"equal\"\nshadow-messages = {}\n\
+             cpu-percent-max = {}\nlatency-percent-max = {}\nprobation-minutes = {}\nattempts = {}\n",
+            self.seq,
+            terms.shadow_messages,
+            terms.percent_max,
+            terms.percent_max,
+            terms.probation_minutes,
+            terms.attempts,
+        );
+        for module in modules {
+            text.push_str(&format!(
+                "\n[[module]]\nname = \"{}\"\nbundle = \"{}\"\ninputs = [{{ from = \"plant\", topic = \"{}\" }}]\n\
+                 config = {{ {} }}\n",
+                module.name,
+                module.bundle.display(),
+                module.topic,
+                module.config,
+            ));
+        }
+        text
+    }
+}
+
+/// Puts a gateway that does not run under this fleet.
+///
+/// # Errors
+/// When it refuses.
+pub fn enrol(gateway: &Gateway, fleet: &Fleet) -> Result<()> {
+    let path = gateway.configuration();
+    let text = fs::read_to_string(&path)?;
+    let trust = format!("[trust]\npolicy = \"{}\"\n", fleet.policy().display());
+    gateway.configure(&text.replacen("[trust]\n", &trust, 1))?;
+    let outcome = update(gateway, &["enrol"])?;
+    ensure!(outcome.code == Some(0), "cannot enrol: {}", outcome.stderr);
+    Ok(())
+}
+
+/// Gives a running gateway a stick; gives what it answers.
+///
+/// # Errors
+/// When the command cannot be started.
+pub fn import(gateway: &Gateway, stick: &Path) -> Result<Outcome> {
+    let stick = stick.to_str().context("a path is text")?;
+    update(gateway, &["import", stick])
+}
+
+/// What the gateway says of its updates.
+///
+/// # Errors
+/// When it does not answer.
+pub fn status(gateway: &Gateway) -> Result<Value> {
+    Ok(gateway.status()?["updates"].clone())
+}
+
+fn update(gateway: &Gateway, arguments: &[&str]) -> Result<Outcome> {
+    let config = gateway.configuration();
+    let all = ["update"].iter().chain(arguments).map(|argument| argument.as_ref());
+    run(gateway.program(), all.chain(["--config".as_ref(), config.as_os_str()]))
+}

@@ -1,0 +1,269 @@
+//! A gateway under a fleet, with the module `tally` on a live stream: what its rows say of messages that were lost or
+//! counted twice when one generation took over from another.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::binaries::Binaries;
+use crate::bundles::Workshop;
+use crate::faults::source::{Source, TOPIC};
+use crate::fleet::{self, Deployed, Fleet, Terms};
+use crate::plant::guest;
+use crate::site::{GATEWAY, Plan, Site};
+use crate::wait::wait_until;
+
+/// Longest wait for an update to come to its end, or for the centre to have everything.
+const SOON: Duration = Duration::from_secs(120);
+/// The module, and its stream.
+pub const TALLY: &str = "tally";
+
+/// The gateway, its fleet and its load.
+#[derive(Debug)]
+pub struct Scene {
+    /// The plant.
+    pub site: Site,
+    /// The load: paused at first.
+    pub source: Source,
+    fleet: Fleet,
+    bundle: PathBuf,
+}
+
+/// What the rows of the module say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Messages that were published.
+    pub messages: u64,
+    /// Messages without a row.
+    pub lost: u64,
+    /// Rows beyond one of a message.
+    pub doubled: u64,
+    /// Counts from 1 to the number of messages that no row has: the state was not that of all messages before.
+    pub miscounted: u64,
+    /// From the last commit of one generation to the first of the next, each time that one took over from another in the
+    /// same run of the gateway.
+    pub gaps: Vec<Duration>,
+}
+
+impl Account {
+    /// Whether each message has one row, and was counted once.
+    pub fn holds(&self) -> bool {
+        self.messages > 0 && self.lost + self.doubled + self.miscounted == 0
+    }
+}
+
+impl Scene {
+    /// Starts a gateway under a fleet, with the first deployment confirmed and the load paused.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub fn start(binaries: &Binaries, directory: &Path, per_second: f64) -> Result<Self> {
+        let workshop = Workshop::open(binaries, directory)?;
+        let bundle = workshop.bundle(&guest(TALLY))?;
+        let plan = Plan {
+            directory,
+            binaries,
+            program: None,
+            modules: Vec::new(),
+            broker: "",
+            sections: "",
+            tapped: false,
+        };
+        let site = Site::start(&plan, &workshop)?;
+        let fleet = Fleet::new(workshop, directory)?;
+        fleet::enrol(&site.gateway, &fleet)?;
+        let source = Source::new(site.broker.port(), per_second)?;
+        let mut scene = Self {
+            site,
+            source,
+            fleet,
+            bundle,
+        };
+        scene.site.gateway.start()?;
+        let first = scene.deploy(Terms::QUICK, "")?;
+        scene.settled(&first)?;
+        scene.site.broker.wait_for_subscriber(GATEWAY)?;
+        Ok(scene)
+    }
+
+    /// Gives the gateway the next deployment, with a flaw of the module and the count from which on it shows: `FLAW@FROM`.
+    /// Gives what the gateway calls it.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn deploy(&mut self, terms: Terms, flaw: &str) -> Result<Value> {
+        let stick = self.stick(terms, flaw)?;
+        let outcome = fleet::import(&self.site.gateway, &stick)?;
+        ensure!(outcome.code == Some(0), "refused: {}", outcome.stderr);
+        self.newest()
+    }
+
+    /// The next deployment, on a stick.
+    ///
+    /// # Errors
+    /// When `tide` fails.
+    pub fn stick(&mut self, terms: Terms, flaw: &str) -> Result<PathBuf> {
+        let (flaw, from) = flaw.split_once('@').unwrap_or((flaw, "0"));
+        let module = Deployed {
+            name: TALLY,
+            bundle: self.bundle.clone(),
+            topic: TOPIC,
+            // The serial makes each of them another configuration, and so another generation.
+            config: format!("flaw = \"{flaw}\", from = \"{from}\", serial = \"{}\"", self.fleet.next()),
+        };
+        self.fleet.stick(terms, &[module])
+    }
+
+    /// The deployment that is on its way, or else the confirmed one, or the one that was given up last if that is newer.
+    fn newest(&self) -> Result<Value> {
+        let status = fleet::status(&self.site.gateway)?;
+        let found = ["candidate", "confirmed"].map(|key| status[key].clone());
+        let newest = found.into_iter().find(|digest| !digest.is_null());
+        newest.with_context(|| format!("no deployment in {status}"))
+    }
+
+    /// Waits until this deployment is confirmed.
+    ///
+    /// # Errors
+    /// When it is given up, or nothing comes of it.
+    pub fn settled(&self, deployment: &Value) -> Result<()> {
+        self.until(|status| match status["confirmed"] == *deployment {
+            true => Ok(true),
+            false if status["given_up"]["deployment"] == *deployment => {
+                bail!("given up: {}", status["given_up"])
+            }
+            false => Ok(false),
+        })
+    }
+
+    /// Waits until this deployment is given up and nothing is on its way; gives why, and how long it took.
+    ///
+    /// # Errors
+    /// When it is confirmed, or nothing comes of it.
+    pub fn given_up(&self, deployment: &Value) -> Result<(String, Duration)> {
+        let begun = Instant::now();
+        let mut why = String::new();
+        self.until(|status| {
+            ensure!(status["confirmed"] != *deployment, "it was confirmed");
+            let given_up = &status["given_up"];
+            why = given_up["why"].as_str().unwrap_or_default().to_owned();
+            Ok(given_up["deployment"] == *deployment && status["candidate"].is_null())
+        })?;
+        Ok((why, begun.elapsed()))
+    }
+
+    fn until(&self, mut done: impl FnMut(&Value) -> Result<bool>) -> Result<()> {
+        wait_until("the update to come to its end", SOON, || {
+            // While the data path begins again, or after a kill, it does not answer.
+            match fleet::status(&self.site.gateway) {
+                Ok(status) if !status.is_null() => done(&status),
+                _ => Ok(false),
+            }
+        })
+    }
+
+    /// Waits until so many messages have gone through the module since it was counted last.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn flow(&self, messages: u64) -> Result<()> {
+        let before = self.site.cloud.count(GATEWAY, TALLY)?;
+        wait_until("messages to flow", SOON, || {
+            Ok(self.site.cloud.count(GATEWAY, TALLY)? >= before + messages)
+        })
+    }
+
+    /// Messages that the centre has rows of.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn counted(&self) -> Result<u64> {
+        self.site.cloud.count(GATEWAY, TALLY)
+    }
+
+    /// Waits until this deployment is active, and in probation.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub fn active(&self, deployment: &Value) -> Result<()> {
+        self.until(|status| {
+            let modules = status["modules"].as_array();
+            let in_probation = |module: &Value| module["phase"] == "probation";
+            let probation = modules.is_some_and(|modules| modules.iter().any(in_probation));
+            Ok(status["candidate"] == *deployment && probation)
+        })
+    }
+
+    /// Pauses the load, and counts when the centre has everything, or as much as will ever come.
+    ///
+    /// # Errors
+    /// When the centre does not answer.
+    pub fn account(&mut self) -> Result<Account> {
+        let messages = self.source.pause()?;
+        let mut last = (Instant::now(), 0);
+        wait_until("the centre to have everything", SOON, || {
+            let rows = self.site.cloud.count(GATEWAY, TALLY)?;
+            if last.1 != rows {
+                last = (Instant::now(), rows);
+            }
+            Ok(rows >= messages || last.0.elapsed() > Duration::from_secs(15))
+        })?;
+        let mut rows = Vec::new();
+        self.site.cloud.rows(GATEWAY, TALLY, |row| {
+            rows.push(Row::read(row).with_context(|| format!("not a row of {TALLY}: {row}"))?);
+            Ok(())
+        })?;
+        Ok(account(messages, &rows))
+    }
+}
+
+/// A row of the module.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    seq: u64,
+    count: u64,
+    generation: u64,
+    epoch: u64,
+    committed_ns: u64,
+}
+
+impl Row {
+    fn read(row: &Value) -> Option<Self> {
+        let number = |pointer| row.pointer(pointer).and_then(Value::as_u64);
+        Some(Self {
+            seq: number("/values/seq")?,
+            count: number("/values/count")?,
+            generation: number("/generation")?,
+            epoch: number("/epoch/ordinal")?,
+            committed_ns: number("/stamp/boot_time_ns")?,
+        })
+    }
+}
+
+fn account(messages: u64, rows: &[Row]) -> Account {
+    let seqs: BTreeSet<u64> = rows.iter().map(|row| row.seq).collect();
+    let counts: BTreeSet<u64> = rows.iter().map(|row| row.count).collect();
+    let missing = |found: &BTreeSet<u64>, all: std::ops::RangeInclusive<u64>| {
+        let all = all.filter(|number| !found.contains(number));
+        u64::try_from(all.count()).unwrap_or(u64::MAX)
+    };
+    let pairs = rows.iter().zip(rows.iter().skip(1));
+    let switches = pairs.filter(|(one, next)| {
+        one.epoch == next.epoch && one.generation != next.generation
+    });
+    let last = messages.saturating_sub(1);
+    Account {
+        messages,
+        lost: missing(&seqs, 0..=last),
+        doubled: u64::try_from(rows.len() - seqs.len()).unwrap_or(u64::MAX),
+        miscounted: missing(&counts, 1..=messages),
+        gaps: switches
+            .map(|(one, next)| {
+                Duration::from_nanos(next.committed_ns.saturating_sub(one.committed_ns))
+            })
+            .collect(),
+    }
+}

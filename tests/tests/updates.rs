@@ -1,0 +1,124 @@
+//! One generation of a module after the other, on a live stream: signed deployments that come on a stick.
+
+#![cfg(test)]
+
+use tempfile::TempDir;
+use tidegate_tests::binaries::Binaries;
+use tidegate_tests::fleet::Terms;
+use tidegate_tests::tally::{Account, Scene};
+use tidegate_tests::tools::{Tool, available};
+
+const PER_SECOND: f64 = 1000.0;
+
+fn scene(test: &str) -> Option<(TempDir, Scene)> {
+    if !available(test, &[Tool::Mosquitto]).unwrap() {
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut scene = Scene::start(Binaries::built().unwrap(), directory.path(), PER_SECOND).unwrap();
+    scene.source.resume();
+    scene.flow(500).unwrap();
+    Some((directory, scene))
+}
+
+fn assert_holds(account: &Account) {
+    assert!(account.holds(), "{account:?}");
+}
+
+#[test]
+fn a_good_deployment_takes_over_from_the_one_before_without_losing_or_doubling_a_message() {
+    let Some((_directory, mut scene)) = scene("a_good_deployment_takes_over") else {
+        return;
+    };
+    for _ in 0..3 {
+        let deployment = scene.deploy(Terms::QUICK, "").unwrap();
+        scene.settled(&deployment).unwrap();
+        scene.flow(300).unwrap();
+    }
+    let account = scene.account().unwrap();
+    assert_holds(&account);
+    assert_eq!(account.gaps.len(), 3, "{account:?}");
+}
+
+#[test]
+fn a_deployment_that_answers_otherwise_in_one_of_a_thousand_messages_is_refused_in_the_shadow() {
+    let Some((_directory, mut scene)) = scene("a_deployment_that_answers_otherwise") else {
+        return;
+    };
+    let terms = Terms {
+        shadow_messages: 2_000,
+        ..Terms::QUICK
+    };
+    let deployment = scene.deploy(terms, "wrong").unwrap();
+    let (why, _) = scene.given_up(&deployment).unwrap();
+    assert_eq!(why, "rejected");
+    let account = scene.account().unwrap();
+    assert_holds(&account);
+    assert!(account.gaps.is_empty(), "it was never active: {account:?}");
+}
+
+#[test]
+fn a_deployment_that_is_three_times_slower_is_refused_in_the_shadow() {
+    let Some((_directory, mut scene)) = scene("a_deployment_that_is_three_times_slower") else {
+        return;
+    };
+    let terms = Terms {
+        shadow_messages: 2_000,
+        percent_max: 200,
+        ..Terms::QUICK
+    };
+    let deployment = scene.deploy(terms, "slow").unwrap();
+    let (why, _) = scene.given_up(&deployment).unwrap();
+    assert_eq!(why, "rejected");
+    // The negative control: it was the time that was wrong with it.
+    let deployment = scene.deploy(terms, "").unwrap();
+    scene.settled(&deployment).unwrap();
+    assert_holds(&scene.account().unwrap());
+}
+
+#[test]
+fn a_deployment_that_fails_when_it_is_active_gives_way_with_the_message_in_hand() {
+    let Some((_directory, mut scene)) = scene("a_deployment_that_fails_when_it_is_active") else {
+        return;
+    };
+    for flaw in ["trap", "hang", "leak", "flood"] {
+        // The flaw shows after the shadow.
+        let from = scene.counted().unwrap() + 2_500;
+        let terms = Terms {
+            probation_minutes: 10,
+            ..Terms::QUICK
+        };
+        let deployment = scene.deploy(terms, &format!("{flaw}@{from}")).unwrap();
+        let (why, _) = scene.given_up(&deployment).unwrap();
+        assert_eq!(why, "faulted", "{flaw}");
+        scene.flow(300).unwrap();
+    }
+    let account = scene.account().unwrap();
+    assert_holds(&account);
+    assert_eq!(account.gaps.len(), 8, "each was active, and is not: {account:?}");
+}
+
+#[test]
+fn an_update_goes_on_where_a_kill_has_left_it() {
+    let Some((_directory, mut scene)) = scene("an_update_goes_on") else {
+        return;
+    };
+    let terms = Terms {
+        shadow_messages: 1_000,
+        ..Terms::QUICK
+    };
+    let in_the_shadow = scene.deploy(terms, "").unwrap();
+    scene.site.gateway.kill9().unwrap();
+    scene.site.gateway.start().unwrap();
+    scene.settled(&in_the_shadow).unwrap();
+    let terms = Terms {
+        probation_minutes: 1,
+        ..Terms::QUICK
+    };
+    let in_probation = scene.deploy(terms, "").unwrap();
+    scene.active(&in_probation).unwrap();
+    scene.site.gateway.kill9().unwrap();
+    scene.site.gateway.start().unwrap();
+    scene.settled(&in_probation).unwrap();
+    assert_holds(&scene.account().unwrap());
+}
