@@ -14,16 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::{
-    Capabilities, Digest, Envelope, Error, Refusal, Release, Root, SigningKey, VerifiedRoot, json, text,
+    Capabilities, Digest, Envelope, Error, Refusal, Release, Root, SigningKey, VerifiedRoot, json,
+    text,
 };
 
 pub(crate) use read::{DOCUMENT, read};
 
 /// DSSE payload type of the deployment document.
 pub const DEPLOYMENT_TYPE: &str = "application/vnd.tidegate.deployment.v1+json";
-
-/// Flag that switches a module off.
-const ENABLED: &str = "enabled";
 
 /// The deployment document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -209,6 +207,11 @@ pub struct Downgrade {
     pub to_counter: u64,
 }
 
+impl Flag {
+    /// The flag that switches a module off; its value is never a text.
+    pub const ENABLED: &str = "enabled";
+}
+
 impl Rollout {
     /// Longest shadow and probation: a year.
     pub const MINUTES_MAX: u64 = 525_600;
@@ -328,7 +331,7 @@ impl DeployedModule {
     /// Whether it is to run: it is, unless its flag `enabled` is false.
     #[must_use]
     pub fn enabled(&self) -> bool {
-        self.flags.get(ENABLED) != Some(&Flag::Switch(false))
+        self.flags.get(Flag::ENABLED) != Some(&Flag::Switch(false))
     }
 
     /// The configuration that the module gets: the release's, over it the deployment's, and each flag `NAME` under the
@@ -340,7 +343,7 @@ impl DeployedModule {
             .map(|(key, value)| (key.clone(), ConfigValue::Text(value.clone())))
             .collect();
         all.extend(self.config.clone());
-        let flags = self.flags.iter().filter(|(name, _)| *name != ENABLED);
+        let flags = self.flags.iter().filter(|(name, _)| *name != Flag::ENABLED);
         all.extend(flags.map(|(name, flag)| {
             let key = format!("{}{name}", text::FLAG_PREFIX);
             (key, ConfigValue::Text(flag.to_string()))

@@ -148,6 +148,12 @@ impl<'a> Section<'a> {
             .map_or(self.offset, |value| value.span().start)
     }
 
+    /// Whether `key` is there, of whatever kind.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Adds a problem at byte `offset`.
     pub fn problem(&self, offset: usize, text: impl Into<String>) {
         self.problems.add(offset, text);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Check, ConfigValue, DeployedModule, Deployment, Downgrade, ENABLED, Flag, Grants, Input, Publish, Residency, Rollout, SecretRef, Shadow, Target,
+    Check, ConfigValue, DeployedModule, Deployment, Downgrade, Flag, Grants, Input, Publish,
+    Residency, Rollout, SecretRef, Shadow, Target,
 };
 use crate::json::{self, Fields, Item};
 use crate::{Digest, Error, text};
@@ -131,7 +132,7 @@ fn read_flags(item: Item) -> Result<BTreeMap<String, Flag>, Error> {
     let mut flags = BTreeMap::new();
     for (key, item) in item.entries()? {
         text::check_name(&key).map_err(|problem| item.refuse(problem))?;
-        let flag = if item.is_text() && key != ENABLED {
+        let flag = if item.is_text() && key != Flag::ENABLED {
             Flag::Text(item.checked_text(text::check_line)?)
         } else {
             Flag::Switch(item.boolean()?)
@@ -175,7 +176,9 @@ fn read_rollout(item: Item) -> Result<Rollout, Error> {
         probation_minutes: fields
             .required("probation_minutes")?
             .within(0..=Rollout::MINUTES_MAX)?,
-        attempts: fields.required("attempts")?.within(1..=Rollout::ATTEMPTS_MAX)?,
+        attempts: fields
+            .required("attempts")?
+            .within(1..=Rollout::ATTEMPTS_MAX)?,
     };
     fields.end()?;
     Ok(rollout)
@@ -191,15 +194,21 @@ fn read_check(fields: &mut Fields) -> Result<Check, Error> {
     let Check::Tolerance { .. } = check else {
         return Ok(check);
     };
-    let tolerance_ppm = fields.required("tolerance_ppm")?.within(1..=Rollout::PPM_MAX)?;
+    let tolerance_ppm = fields
+        .required("tolerance_ppm")?
+        .within(1..=Rollout::PPM_MAX)?;
     Ok(Check::Tolerance { tolerance_ppm })
 }
 
 fn read_shadow(fields: &mut Fields, whole: &Item) -> Result<Shadow, Error> {
     let messages = fields.optional("shadow_messages");
     match (messages, fields.optional("shadow_minutes")) {
-        (Some(messages), None) => messages.within(0..=Rollout::MESSAGES_MAX).map(Shadow::Messages),
-        (None, Some(minutes)) => minutes.within(0..=Rollout::MINUTES_MAX).map(Shadow::Minutes),
+        (Some(messages), None) => messages
+            .within(0..=Rollout::MESSAGES_MAX)
+            .map(Shadow::Messages),
+        (None, Some(minutes)) => minutes
+            .within(0..=Rollout::MINUTES_MAX)
+            .map(Shadow::Minutes),
         _ => Err(whole.refuse("must have exactly one of shadow_messages and shadow_minutes")),
     }
 }
