@@ -48,7 +48,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "tide",
-        &["tidegate-bundle", "tidegate-testkit", "tidegate-wire"],
+        &[
+            "tidegate-bundle",
+            "tidegate-settings",
+            "tidegate-testkit",
+            "tidegate-wire",
+        ],
     ),
     (
         "tidegate-cloud",

@@ -192,6 +192,11 @@ impl VerifiedBundle {
         self.artifact(self.component)
     }
 
+    /// All artifacts, in the order of the release.
+    pub fn artifacts(&self) -> impl Iterator<Item = &[u8]> {
+        self.artifacts.iter().map(|entry| body(&self.bytes, entry))
+    }
+
     /// Machine code for this target and engine, if the release has it.
     #[must_use]
     pub fn precompiled(&self, target: &str, engine: &str) -> Option<&[u8]> {

@@ -14,18 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::{
-    Capabilities, Digest, Envelope, Error, Refusal, Release, SigningKey, VerifiedRoot, json,
+    Capabilities, Digest, Envelope, Error, Refusal, Release, Root, SigningKey, VerifiedRoot, json,
+    text,
 };
 
 pub(crate) use read::{DOCUMENT, read};
 
 /// DSSE payload type of the deployment document.
 pub const DEPLOYMENT_TYPE: &str = "application/vnd.tidegate.deployment.v1+json";
-
-/// Flag that switches a module off.
-const ENABLED: &str = "enabled";
-/// A module reads its flags as configuration whose keys begin so.
-const FLAG_PREFIX: &str = "flag.";
 
 /// The deployment document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -211,6 +207,24 @@ pub struct Downgrade {
     pub to_counter: u64,
 }
 
+impl Flag {
+    /// The flag that switches a module off; its value is never a text.
+    pub const ENABLED: &str = "enabled";
+}
+
+impl Rollout {
+    /// Longest shadow and probation: a year.
+    pub const MINUTES_MAX: u64 = 525_600;
+    /// Longest shadow in messages: at one a millisecond, twelve days.
+    pub const MESSAGES_MAX: u64 = 1_000_000_000;
+    /// Widest bound of time, in percent: a hundred times what the one before takes.
+    pub const PERCENT_MAX: u64 = 10_000;
+    /// Widest tolerance, in millionths: two numbers that differ by all of the greater one.
+    pub const PPM_MAX: u64 = 1_000_000;
+    /// Most starts: each that fails costs the gateway seconds.
+    pub const ATTEMPTS_MAX: u64 = 100;
+}
+
 impl Deployment {
     /// Signs this deployment with keys of the deploy role, and of publishers where it grants downgrades.
     ///
@@ -235,6 +249,44 @@ impl Deployment {
         Ok((deployment, digest))
     }
 
+    /// Whether each way back that it grants is signed as a gateway wants it that needs the grant: by the threshold of the
+    /// release role, with keys that may sign the module.
+    ///
+    /// # Errors
+    ///
+    /// As [`Deployment::verify`]; `downgrade-not-signed`.
+    pub fn verify_downgrades(bytes: &[u8], root: &VerifiedRoot) -> Result<(), Error> {
+        let (envelope, deployment, _) = open(bytes, root)?;
+        for downgrade in &deployment.downgrades {
+            check_downgrade_signed(&envelope, root.root(), downgrade)?;
+        }
+        Ok(())
+    }
+
+    /// Holds each module against its release, and the releases against each other. A release that is not among these is
+    /// passed over.
+    ///
+    /// # Errors
+    ///
+    /// `not-asked`, `unknown-stream`, `conflicting-releases`.
+    pub fn check_releases(&self, releases: &BTreeMap<Digest, Release>) -> Result<(), Error> {
+        for module in &self.modules {
+            if let Some(release) = releases.get(&module.release) {
+                module.check(release)?;
+            }
+        }
+        let named = self.releases();
+        let named = named.iter().filter_map(|digest| releases.get(digest));
+        let mut modules = BTreeSet::new();
+        for release in named {
+            if !modules.insert(&release.module) {
+                let module = release.module.clone();
+                return Err(Refusal::ConflictingReleases { module }.into());
+            }
+        }
+        Ok(())
+    }
+
     /// The digests of all releases that it names.
     #[must_use]
     pub fn releases(&self) -> BTreeSet<Digest> {
@@ -255,11 +307,31 @@ pub(crate) fn open(
     Ok((envelope, deployment, digest))
 }
 
+/// A way back is signed by whoever may sign the release that it leads to.
+pub(crate) fn check_downgrade_signed(
+    envelope: &Envelope,
+    root: &Root,
+    downgrade: &Downgrade,
+) -> Result<(), Refusal> {
+    let role = &root.roles.release.role;
+    let publishers = match envelope.verify(DEPLOYMENT_TYPE, &root.signers(role)) {
+        Ok((_, signed_by)) => root.publishers_of(&downgrade.module, &signed_by),
+        Err(_) => 0,
+    };
+    if publishers >= role.threshold {
+        return Ok(());
+    }
+    Err(Refusal::DowngradeNotSigned {
+        module: downgrade.module.clone(),
+        to_counter: downgrade.to_counter,
+    })
+}
+
 impl DeployedModule {
     /// Whether it is to run: it is, unless its flag `enabled` is false.
     #[must_use]
     pub fn enabled(&self) -> bool {
-        self.flags.get(ENABLED) != Some(&Flag::Switch(false))
+        self.flags.get(Flag::ENABLED) != Some(&Flag::Switch(false))
     }
 
     /// The configuration that the module gets: the release's, over it the deployment's, and each flag `NAME` under the
@@ -271,9 +343,9 @@ impl DeployedModule {
             .map(|(key, value)| (key.clone(), ConfigValue::Text(value.clone())))
             .collect();
         all.extend(self.config.clone());
-        let flags = self.flags.iter().filter(|(name, _)| *name != ENABLED);
+        let flags = self.flags.iter().filter(|(name, _)| *name != Flag::ENABLED);
         all.extend(flags.map(|(name, flag)| {
-            let key = format!("{FLAG_PREFIX}{name}");
+            let key = format!("{}{name}", text::FLAG_PREFIX);
             (key, ConfigValue::Text(flag.to_string()))
         }));
         all
@@ -291,7 +363,7 @@ impl DeployedModule {
     }
 
     /// Holds the module against the release that it names.
-    pub(crate) fn check(&self, release: &Release) -> Result<(), Refusal> {
+    fn check(&self, release: &Release) -> Result<(), Refusal> {
         let beyond = self.grants.capabilities().beyond(&release.capabilities);
         let lists = [
             ("publish", beyond.publish),

@@ -10,6 +10,9 @@ const LINE_BYTES_MAX: usize = 1024;
 /// Longest topic filter; MQTT would allow 64 KiB.
 const FILTER_BYTES_MAX: usize = 1024;
 
+/// A module reads its flags as configuration whose keys begin so.
+pub(crate) const FLAG_PREFIX: &str = "flag.";
+
 /// Names become file names, table keys and words in logs: `[a-z0-9-]`, 1 to 64 of them.
 ///
 /// # Errors
@@ -57,6 +60,19 @@ pub fn check_line(text: &str) -> Result<(), &'static str> {
     }
     if text.chars().any(char::is_control) {
         return Err("must not contain control characters");
+    }
+    Ok(())
+}
+
+/// A key of a deployment's configuration: a line that is no flag's.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn check_config_key(text: &str) -> Result<(), &'static str> {
+    check_line(text)?;
+    if text.starts_with(FLAG_PREFIX) {
+        return Err("begins with flag., as only flags do");
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Files that an operator writes: a TOML document, read section by section. Every problem is collected with its line
 //! instead of stopping at the first, so that a file is mended in one go.
 //!
-//! No I/O: the caller has the text. Used for `gateway.toml` and for the site's policy file, so that both are wrong in the
-//! same words.
+//! No I/O: the caller has the text. Used for `gateway.toml`, for the site's policy file and for deployments that are
+//! kept as files, so that all are wrong in the same words.
 //!
 //! ```
 //! let policy = "limit = \"64KiB\"\nlimmit = 5";
@@ -94,6 +94,19 @@ pub fn read<T>(
     }
 }
 
+/// What stands under a key that the operator chose.
+#[derive(Debug)]
+pub enum Value<'a> {
+    /// A text in quotes.
+    Text(&'a str),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A table; whoever takes it calls [`Section::end`].
+    Table(Section<'a>),
+    /// Anything else.
+    Other,
+}
+
 /// A table of the document. What is not asked for is unknown, and reported by [`Section::end`].
 #[derive(Debug)]
 pub struct Section<'a> {
@@ -133,6 +146,12 @@ impl<'a> Section<'a> {
         self.table
             .get(key)
             .map_or(self.offset, |value| value.span().start)
+    }
+
+    /// Whether `key` is there, of whatever kind.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
     }
 
     /// Adds a problem at byte `offset`.
@@ -183,12 +202,17 @@ impl<'a> Section<'a> {
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        if !self.table.contains_key(key) {
+        self.require(key).then(|| self.optional_as(key, parse))?
+    }
+
+    /// Whether `key` is there; notes it if not.
+    fn require(&mut self, key: &'static str) -> bool {
+        let is_there = self.table.contains_key(key);
+        if !is_there {
             self.asked.push(key);
             self.problem(self.offset, format!("{key} is missing in [{}]", self.name));
-            return None;
         }
-        self.optional_as(key, parse)
+        is_there
     }
 
     /// As [`Section::optional`], for a key that must be there.
@@ -217,7 +241,10 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number in `range`.
-    pub fn whole_number(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
+    pub fn whole_number<N>(&mut self, key: &'static str, range: RangeInclusive<N>) -> Option<N>
+    where
+        N: FromStr + PartialOrd + fmt::Display,
+    {
         let value = self.ask(key)?;
         let number = match value.get_ref() {
             DeValue::Integer(number) => number.as_str().parse().ok(),
@@ -232,6 +259,23 @@ impl<'a> Section<'a> {
             );
         }
         number
+    }
+
+    /// As [`Section::whole_number`], for a key that must be there.
+    pub fn required_whole_number<N>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<N>,
+    ) -> Option<N>
+    where
+        N: FromStr + PartialOrd + fmt::Display,
+    {
+        self.require(key).then(|| self.whole_number(key, range))?
+    }
+
+    /// As [`Section::section`], for a key that must be there.
+    pub fn required_section(&mut self, key: &'static str) -> Option<Self> {
+        self.require(key).then(|| self.section(key))?
     }
 
     /// A sub-table, such as `config = { … }`.
@@ -330,19 +374,45 @@ impl<'a> Section<'a> {
     /// Every key with its text.
     #[must_use]
     pub fn texts(self) -> BTreeMap<String, String> {
-        let mut texts = BTreeMap::new();
+        self.entries(|_, value| match value {
+            Value::Text(text) => Ok(Some(text.to_owned())),
+            _ => Err("a text in quotes is expected".to_owned()),
+        })
+    }
+
+    /// Every key with what `read` makes of its value; none where it has noted a problem itself. For tables whose keys the
+    /// operator chooses.
+    #[must_use]
+    pub fn entries<T>(
+        self,
+        read: impl Fn(&str, Value<'a>) -> Result<Option<T>, String>,
+    ) -> BTreeMap<String, T> {
+        let mut entries = BTreeMap::new();
         for (key, value) in self.table {
-            match value.get_ref() {
-                DeValue::String(text) => {
-                    texts.insert(key.get_ref().to_string(), text.to_string());
+            let (key, offset) = (key.get_ref().as_ref(), value.span().start);
+            match read(key, self.value(value)) {
+                Ok(Some(value)) => {
+                    entries.insert(key.to_owned(), value);
                 }
-                _ => self.problem(
-                    value.span().start,
-                    format!("{}: a text in quotes is expected", key.get_ref()),
-                ),
+                Ok(None) => {}
+                Err(text) => self.problem(offset, format!("{key}: {text}")),
             }
         }
-        texts
+        entries
+    }
+
+    fn value(&self, value: &'a Spanned<DeValue<'a>>) -> Value<'a> {
+        match value.get_ref() {
+            DeValue::String(text) => Value::Text(text),
+            DeValue::Boolean(boolean) => Value::Boolean(*boolean),
+            DeValue::Table(table) => Value::Table(Section::new(
+                table,
+                value.span().start,
+                self.name,
+                self.problems.clone(),
+            )),
+            _ => Value::Other,
+        }
     }
 
     /// Reports what nobody asked for.

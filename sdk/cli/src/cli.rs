@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, import, inspect, keygen, new, push, root, sign, test, verify};
+use crate::commands::{
+    build, bundle_usb, deploy, import, inspect, keygen, new, push, root, sign, test, verify,
+};
 use crate::error::Error;
 use crate::report::Report;
 
@@ -13,7 +15,7 @@ Exit codes:
   2   a module fails on its recorded input, or does not send what is expected
   3   a signed file is refused, here or by the centre; or the centre refuses the token
   64  wrong usage; a centre without a token
-  65  an input is not what it must be: tide.toml, a component, a key, a recording
+  65  an input is not what it must be: tide.toml, a deployment file, a component, a key, a recording
   66  an input cannot be read";
 
 /// Makes, builds, tests, signs and checks Tidegate modules.
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Inspect(inspect::Args),
     Push(push::Args),
+    Deploy(deploy::Args),
+    BundleUsb(bundle_usb::Args),
     Import(import::Args),
 }
 
@@ -60,6 +64,8 @@ impl Command {
             Self::Verify(args) => args.run(),
             Self::Inspect(args) => args.run(),
             Self::Push(args) => args.run(),
+            Self::Deploy(args) => args.run(),
+            Self::BundleUsb(args) => args.run(),
             Self::Import(args) => args.run(),
         }
     }

@@ -1,6 +1,8 @@
 //! One file per subcommand.
 
 pub(crate) mod build;
+pub(crate) mod bundle_usb;
+pub(crate) mod deploy;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod keygen;

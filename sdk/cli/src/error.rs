@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::Output;
 use crate::commands::import;
-use crate::{centre, component, manifest, toolchain};
+use crate::{centre, component, deployment_file, manifest, toolchain};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -53,8 +53,14 @@ pub(crate) enum Error {
     Keygen(#[source] tidegate_bundle::Error),
     #[error("cannot make the root document")]
     Root(#[source] tidegate_bundle::Error),
+    #[error("cannot make the stick")]
+    Stick(#[source] tidegate_bundle::Error),
+    #[error("{} names nobody who signs deployments: make the root with --deploy-key", path.display())]
+    NobodyDeploys { path: PathBuf },
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
+    #[error(transparent)]
+    DeploymentFile(#[from] deployment_file::Error),
     #[error("{} does not fit", path.display())]
     Component {
         path: PathBuf,
@@ -144,7 +150,10 @@ impl Error {
             | Self::Document { .. }
             | Self::Sign { .. }
             | Self::Root(_)
+            | Self::Stick(_)
+            | Self::NobodyDeploys { .. }
             | Self::Manifest(_)
+            | Self::DeploymentFile(_)
             | Self::Component { .. }
             | Self::UnknownFile { .. }
             | Self::Project { .. }
@@ -159,7 +168,7 @@ impl Error {
             Self::Document { source, .. }
             | Self::Refused { source, .. }
             | Self::Sign { source, .. } => Some(source.reason()),
-            Self::Root(source) => Some(source.reason()),
+            Self::Root(source) | Self::Stick(source) => Some(source.reason()),
             Self::Centre(centre::Error::Refused { reason, .. }) => reason.as_deref(),
             _ => None,
         }

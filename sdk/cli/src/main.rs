@@ -8,18 +8,22 @@
 //! - `cli`: the command line
 //! - `commands`: one file per subcommand
 //! - `manifest`: tide.toml
+//! - `deployment_file`: a deployment that is kept in git
 //! - `project`: a module's folder, as cargo sees it
 //! - `component`: what a built component imports and exports, and whether that is allowed
 //! - `toolchain`: finds or fetches what builds WebAssembly
 //! - `centre`: a connection to a centre
 //! - `files`: reading and writing, bounded; key files
+//! - `clock`: the time that documents are stamped with
 //! - `sdk`: the module SDK and templates inside this program
 //! - `report`, `error`: the two ways in which a command ends, and the exit codes
 
 mod centre;
 mod cli;
+mod clock;
 mod commands;
 mod component;
+mod deployment_file;
 mod error;
 mod files;
 mod manifest;

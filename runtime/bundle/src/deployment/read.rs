@@ -3,24 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Check, ConfigValue, DeployedModule, Deployment, Downgrade, ENABLED, FLAG_PREFIX, Flag, Grants,
-    Input, Publish, Residency, Rollout, SecretRef, Shadow, Target,
+    Check, ConfigValue, DeployedModule, Deployment, Downgrade, Flag, Grants, Input, Publish,
+    Residency, Rollout, SecretRef, Shadow, Target,
 };
 use crate::json::{self, Fields, Item};
 use crate::{Digest, Error, text};
 
 pub(crate) const DOCUMENT: &str = "deployment document";
-/// A year.
-const MINUTES_MAX: u64 = 525_600;
-/// At a message a millisecond, twelve days.
-const MESSAGES_MAX: u64 = 1_000_000_000;
-/// A hundred times what the one before takes.
-const PERCENT_MAX: u64 = 10_000;
-/// Two numbers that differ by all of the greater one.
-const PPM_MAX: u64 = 1_000_000;
-/// Each start of a module that fails costs the gateway seconds.
-const ATTEMPTS_MAX: u64 = 100;
-
 /// Reads the body of a deployment.
 pub(crate) fn read(payload: &[u8]) -> Result<Deployment, Error> {
     let body = json::read(DOCUMENT, payload)?;
@@ -110,11 +99,8 @@ fn read_topics(item: Item, source: &str) -> Result<(String, String), Error> {
 fn read_config(item: Item) -> Result<BTreeMap<String, ConfigValue>, Error> {
     let mut config = BTreeMap::new();
     for (key, item) in item.entries()? {
-        text::check_line(&key)
+        text::check_config_key(&key)
             .map_err(|problem| item.refuse(format!("has a key that {problem}")))?;
-        if key.starts_with(FLAG_PREFIX) {
-            return Err(item.refuse("has a key that begins with flag., as only flags do"));
-        }
         let value = if item.is_text() {
             ConfigValue::Text(item.text()?)
         } else {
@@ -146,7 +132,7 @@ fn read_flags(item: Item) -> Result<BTreeMap<String, Flag>, Error> {
     let mut flags = BTreeMap::new();
     for (key, item) in item.entries()? {
         text::check_name(&key).map_err(|problem| item.refuse(problem))?;
-        let flag = if item.is_text() && key != ENABLED {
+        let flag = if item.is_text() && key != Flag::ENABLED {
             Flag::Text(item.checked_text(text::check_line)?)
         } else {
             Flag::Switch(item.boolean()?)
@@ -183,14 +169,16 @@ fn read_rollout(item: Item) -> Result<Rollout, Error> {
         shadow: read_shadow(&mut fields, &whole)?,
         cpu_percent_max: fields
             .required("cpu_percent_max")?
-            .within(1..=PERCENT_MAX)?,
+            .within(1..=Rollout::PERCENT_MAX)?,
         latency_percent_max: fields
             .required("latency_percent_max")?
-            .within(1..=PERCENT_MAX)?,
+            .within(1..=Rollout::PERCENT_MAX)?,
         probation_minutes: fields
             .required("probation_minutes")?
-            .within(0..=MINUTES_MAX)?,
-        attempts: fields.required("attempts")?.within(1..=ATTEMPTS_MAX)?,
+            .within(0..=Rollout::MINUTES_MAX)?,
+        attempts: fields
+            .required("attempts")?
+            .within(1..=Rollout::ATTEMPTS_MAX)?,
     };
     fields.end()?;
     Ok(rollout)
@@ -206,15 +194,21 @@ fn read_check(fields: &mut Fields) -> Result<Check, Error> {
     let Check::Tolerance { .. } = check else {
         return Ok(check);
     };
-    let tolerance_ppm = fields.required("tolerance_ppm")?.within(1..=PPM_MAX)?;
+    let tolerance_ppm = fields
+        .required("tolerance_ppm")?
+        .within(1..=Rollout::PPM_MAX)?;
     Ok(Check::Tolerance { tolerance_ppm })
 }
 
 fn read_shadow(fields: &mut Fields, whole: &Item) -> Result<Shadow, Error> {
     let messages = fields.optional("shadow_messages");
     match (messages, fields.optional("shadow_minutes")) {
-        (Some(messages), None) => messages.within(0..=MESSAGES_MAX).map(Shadow::Messages),
-        (None, Some(minutes)) => minutes.within(0..=MINUTES_MAX).map(Shadow::Minutes),
+        (Some(messages), None) => messages
+            .within(0..=Rollout::MESSAGES_MAX)
+            .map(Shadow::Messages),
+        (None, Some(minutes)) => minutes
+            .within(0..=Rollout::MINUTES_MAX)
+            .map(Shadow::Minutes),
         _ => Err(whole.refuse("must have exactly one of shadow_messages and shadow_minutes")),
     }
 }

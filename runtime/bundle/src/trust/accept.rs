@@ -1,6 +1,6 @@
 //! Taking a deployment: the rules, in the order in which they are held.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Gateway, JUMP_MAX, Now, Trust, check_gateway};
 use crate::deployment::{self, DEPLOYMENT_TYPE, DeployedModule, Deployment, Target};
@@ -288,26 +288,14 @@ impl Signed {
     ) -> Result<(), Refusal> {
         let (module, found) = (release.module.clone(), release.counter);
         let mut grants = self.deployment.downgrades.iter();
-        if !grants.any(|grant| grant.module == module && grant.to_counter == found) {
-            return Err(Refusal::ReleaseRollback {
+        match grants.find(|grant| grant.module == module && grant.to_counter == found) {
+            Some(grant) => deployment::check_downgrade_signed(&self.envelope, root.root(), grant),
+            None => Err(Refusal::ReleaseRollback {
                 module,
                 remembered,
                 found,
-            });
+            }),
         }
-        let root = root.root();
-        let role = &root.roles.release.role;
-        let publishers = match self.envelope.verify(DEPLOYMENT_TYPE, &root.signers(role)) {
-            Ok((_, signed_by)) => root.publishers_of(&module, &signed_by),
-            Err(_) => 0,
-        };
-        if publishers < role.threshold {
-            return Err(Refusal::DowngradeNotSigned {
-                module,
-                to_counter: found,
-            });
-        }
-        Ok(())
     }
 }
 
@@ -328,20 +316,6 @@ fn resolve(
     if let Some(&digest) = named.iter().find(|digest| !releases.contains_key(digest)) {
         return Err(Refusal::MissingRelease { digest }.into());
     }
-    for module in &deployment.modules {
-        if let Some(release) = releases.get(&module.release) {
-            module.check(release)?;
-        }
-    }
-    let mut modules = BTreeSet::new();
-    match releases
-        .values()
-        .find(|release| !modules.insert(&release.module))
-    {
-        Some(release) => Err(Refusal::ConflictingReleases {
-            module: release.module.clone(),
-        }
-        .into()),
-        None => Ok(releases),
-    }
+    deployment.check_releases(&releases)?;
+    Ok(releases)
 }

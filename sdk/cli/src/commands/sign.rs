@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tidegate_bundle::{Artifact, ArtifactKind, Release, SigningKey, WORLD, seal};
 
+use crate::clock;
 use crate::commands::build::read_component;
 use crate::error::Error;
 use crate::files;
@@ -87,19 +88,6 @@ fn release(manifest: Manifest, component: &[u8]) -> Release {
         streams: manifest.streams,
         config: manifest.config,
         sbom: None,
-        created: created(),
+        created: clock::now(),
     }
-}
-
-/// Now, or what SOURCE_DATE_EPOCH says, so that a build can be repeated to the byte.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the tool stamps with the author's clock; nothing is decided by it"
-)]
-fn created() -> u64 {
-    let set = std::env::var("SOURCE_DATE_EPOCH")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    set.unwrap_or_else(|| now().map_or(0, |since| since.as_secs()))
 }

@@ -1,9 +1,9 @@
 //! `tide verify`: what a gateway with this root would say to a bundle.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tidegate_bundle::UnverifiedBundle;
+use tidegate_bundle::{UnverifiedBundle, VerifiedBundle, VerifiedRoot};
 
 use crate::commands::inspect::release_facts;
 use crate::component::Component;
@@ -24,22 +24,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self) -> Result<Report, Error> {
         let root = files::read_root(&self.root)?;
-        let bytes = files::read_bundle(&self.file)?;
-        let refused = |source| Error::Refused {
-            path: self.file.clone(),
-            source,
-        };
-        let bundle = UnverifiedBundle::open(bytes)
-            .and_then(|bundle| bundle.verify(&root))
-            .map_err(refused)?;
+        let bundle = read_verified(&self.file, &root)?;
         let release = bundle.release();
-        let component = Component::read(bundle.component());
-        component
-            .and_then(|component| component.check(&release.capabilities.wasi))
-            .map_err(|source| Error::Component {
-                path: self.file.clone(),
-                source,
-            })?;
         let facts = json!({
             "bundle": self.file, "fleet": root.root().fleet_id, "identity": bundle.digest(), "release": release,
         });
@@ -52,4 +38,24 @@ impl Args {
             .fact("identity", bundle.digest())
             .facts(release_facts(release)))
     }
+}
+
+/// A bundle that a gateway with this root would run.
+pub(crate) fn read_verified(path: &Path, root: &VerifiedRoot) -> Result<VerifiedBundle, Error> {
+    let bytes = files::read_bundle(path)?;
+    let refused = |source| Error::Refused {
+        path: path.to_owned(),
+        source,
+    };
+    let bundle = UnverifiedBundle::open(bytes)
+        .and_then(|bundle| bundle.verify(root))
+        .map_err(refused)?;
+    let component = Component::read(bundle.component());
+    component
+        .and_then(|component| component.check(&bundle.release().capabilities.wasi))
+        .map_err(|source| Error::Component {
+            path: path.to_owned(),
+            source,
+        })?;
+    Ok(bundle)
 }

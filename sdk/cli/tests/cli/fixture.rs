@@ -52,7 +52,7 @@ pub(crate) fn ran(output: Output) -> Ran {
     }
 }
 
-/// A folder with a module that is built already, `publisher.key`, and `root.json` which trusts it.
+/// A folder with a module that is built already, `publisher.key` and `deploy.key`, and `root.json` which trusts them.
 pub(crate) struct Workshop {
     folder: TempDir,
 }
@@ -64,12 +64,15 @@ impl Workshop {
         };
         workshop.tide(&["keygen", "root.key"]).check(0, &[]);
         workshop.tide(&["keygen", "publisher.key"]).check(0, &[]);
+        workshop.tide(&["keygen", "deploy.key"]).check(0, &[]);
         let init = ["root", "init", "root.json", "--fleet", "plant"];
         let keys = [
             "--root-key",
             "root.key",
             "--release-key",
             "publisher.key.pub",
+            "--deploy-key",
+            "deploy.key.pub",
         ];
         workshop
             .tide(&[&init[..], &keys[..]].concat())

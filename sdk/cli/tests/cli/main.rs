@@ -8,6 +8,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod bundle_usb;
+mod deploy;
 mod fixture;
 mod module;
 mod signing;
