@@ -183,6 +183,12 @@ pub fn status(gateway: &Gateway) -> Result<Value> {
 
 fn update(gateway: &Gateway, arguments: &[&str]) -> Result<Outcome> {
     let config = gateway.configuration();
-    let all = ["update"].iter().chain(arguments).map(|argument| argument.as_ref());
-    run(gateway.program(), all.chain(["--config".as_ref(), config.as_os_str()]))
+    let all = ["update"]
+        .iter()
+        .chain(arguments)
+        .map(|argument| argument.as_ref());
+    run(
+        gateway.program(),
+        all.chain(["--config".as_ref(), config.as_os_str()]),
+    )
 }

@@ -112,7 +112,10 @@ impl Scene {
             bundle: self.bundle.clone(),
             topic: TOPIC,
             // The serial makes each of them another configuration, and so another generation.
-            config: format!("flaw = \"{flaw}\", from = \"{from}\", serial = \"{}\"", self.fleet.next()),
+            config: format!(
+                "flaw = \"{flaw}\", from = \"{from}\", serial = \"{}\"",
+                self.fleet.next()
+            ),
         };
         self.fleet.stick(terms, &[module])
     }
@@ -251,9 +254,8 @@ fn account(messages: u64, rows: &[Row]) -> Account {
         u64::try_from(all.count()).unwrap_or(u64::MAX)
     };
     let pairs = rows.iter().zip(rows.iter().skip(1));
-    let switches = pairs.filter(|(one, next)| {
-        one.epoch == next.epoch && one.generation != next.generation
-    });
+    let switches =
+        pairs.filter(|(one, next)| one.epoch == next.epoch && one.generation != next.generation);
     let last = messages.saturating_sub(1);
     Account {
         messages,

@@ -95,7 +95,11 @@ fn a_deployment_that_fails_when_it_is_active_gives_way_with_the_message_in_hand(
     }
     let account = scene.account().unwrap();
     assert_holds(&account);
-    assert_eq!(account.gaps.len(), 8, "each was active, and is not: {account:?}");
+    assert_eq!(
+        account.gaps.len(),
+        8,
+        "each was active, and is not: {account:?}"
+    );
 }
 
 #[test]

@@ -155,9 +155,11 @@ pub(crate) enum Error {
 impl Error {
     const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config { .. } | Self::Policy { .. } | Self::ReadFile { .. } | Self::Root { .. } | Self::Modules(_) => {
-                USAGE
-            }
+            Self::Config { .. }
+            | Self::Policy { .. }
+            | Self::ReadFile { .. }
+            | Self::Root { .. }
+            | Self::Modules(_) => USAGE,
             Self::NoAnswer { .. } => UNAVAILABLE,
             Self::Export { source, .. } if !source.is_storage() => USAGE,
             Self::SealingKey { .. } => USAGE,

@@ -220,9 +220,8 @@ mod tests {
             let mut course = Course::new(&Limits::DEFAULT);
             let times = (at(100_000), at(100_000 + took));
             course.answered(times, 5000, true, &reply(5000, None));
-            let ready = (0..10_000).find(|after| {
-                least(&course, took + after, FREE) == Some(Class::Raw)
-            });
+            let ready =
+                (0..10_000).find(|after| least(&course, took + after, FREE) == Some(Class::Raw));
             ready.unwrap()
         };
         assert_eq!((rest_of(10), rest_of(50)), (30, 150));
