@@ -178,7 +178,12 @@ pub fn import(gateway: &Gateway, stick: &Path) -> Result<Outcome> {
 /// # Errors
 /// When it does not answer.
 pub fn status(gateway: &Gateway) -> Result<Value> {
-    Ok(gateway.status()?["updates"].clone())
+    Ok(said(&gateway.status()?, "/updates").clone())
+}
+
+/// What is at this pointer; null if nothing is.
+pub fn said<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn update(gateway: &Gateway, arguments: &[&str]) -> Result<Outcome> {

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::bundles::Workshop;
+use crate::faults::scene::MESSAGE_ID;
 use crate::faults::source::{Source, TOPIC};
-use crate::fleet::{self, Deployed, Fleet, Terms};
+use crate::fleet::{self, Deployed, Fleet, Terms, said};
 use crate::plant::guest;
 use crate::site::{GATEWAY, Plan, Site};
 use crate::wait::wait_until;
@@ -56,19 +57,26 @@ impl Account {
 }
 
 impl Scene {
-    /// Starts a gateway under a fleet, with the first deployment confirmed and the load paused.
+    /// Starts a gateway under a fleet, with the first deployment confirmed and the load paused. In the negative control what
+    /// stands by is not given the messages.
     ///
     /// # Errors
     /// When something does not start.
-    pub fn start(binaries: &Binaries, directory: &Path, per_second: f64) -> Result<Self> {
+    pub fn start(
+        binaries: &Binaries,
+        directory: &Path,
+        per_second: f64,
+        control: bool,
+    ) -> Result<Self> {
         let workshop = Workshop::open(binaries, directory)?;
         let bundle = workshop.bundle(&guest(TALLY))?;
         let plan = Plan {
             directory,
             binaries,
-            program: None,
+            program: control.then(|| binaries.tidegate_faulty()).transpose()?,
             modules: Vec::new(),
-            broker: "",
+            // After a kill the broker repeats what was committed and not acknowledged yet.
+            broker: MESSAGE_ID,
             sections: "",
             tapped: false,
         };
@@ -82,6 +90,10 @@ impl Scene {
             fleet,
             bundle,
         };
+        if control {
+            let gateway = &mut scene.site.gateway;
+            gateway.set_variable("TIDEGATE_FAULT", "never-follow");
+        }
         scene.site.gateway.start()?;
         let first = scene.deploy(Terms::QUICK, "")?;
         scene.settled(&first)?;
@@ -123,7 +135,7 @@ impl Scene {
     /// The deployment that is on its way, or else the confirmed one, or the one that was given up last if that is newer.
     fn newest(&self) -> Result<Value> {
         let status = fleet::status(&self.site.gateway)?;
-        let found = ["candidate", "confirmed"].map(|key| status[key].clone());
+        let found = ["/candidate", "/confirmed"].map(|key| said(&status, key).clone());
         let newest = found.into_iter().find(|digest| !digest.is_null());
         newest.with_context(|| format!("no deployment in {status}"))
     }
@@ -133,10 +145,10 @@ impl Scene {
     /// # Errors
     /// When it is given up, or nothing comes of it.
     pub fn settled(&self, deployment: &Value) -> Result<()> {
-        self.until(|status| match status["confirmed"] == *deployment {
+        self.until(|status| match *said(status, "/confirmed") == *deployment {
             true => Ok(true),
-            false if status["given_up"]["deployment"] == *deployment => {
-                bail!("given up: {}", status["given_up"])
+            false if *said(status, "/given_up/deployment") == *deployment => {
+                bail!("given up: {}", said(status, "/given_up"))
             }
             false => Ok(false),
         })
@@ -150,10 +162,14 @@ impl Scene {
         let begun = Instant::now();
         let mut why = String::new();
         self.until(|status| {
-            ensure!(status["confirmed"] != *deployment, "it was confirmed");
-            let given_up = &status["given_up"];
-            why = given_up["why"].as_str().unwrap_or_default().to_owned();
-            Ok(given_up["deployment"] == *deployment && status["candidate"].is_null())
+            ensure!(
+                *said(status, "/confirmed") != *deployment,
+                "it was confirmed"
+            );
+            let text = said(status, "/given_up/why").as_str();
+            why = text.unwrap_or_default().to_owned();
+            let is_given_up = *said(status, "/given_up/deployment") == *deployment;
+            Ok(is_given_up && said(status, "/candidate").is_null())
         })?;
         Ok((why, begun.elapsed()))
     }
@@ -193,10 +209,10 @@ impl Scene {
     /// When it does not get there.
     pub fn active(&self, deployment: &Value) -> Result<()> {
         self.until(|status| {
-            let modules = status["modules"].as_array();
-            let in_probation = |module: &Value| module["phase"] == "probation";
+            let modules = said(status, "/modules").as_array();
+            let in_probation = |module: &Value| said(module, "/phase") == "probation";
             let probation = modules.is_some_and(|modules| modules.iter().any(in_probation));
-            Ok(status["candidate"] == *deployment && probation)
+            Ok(*said(status, "/candidate") == *deployment && probation)
         })
     }
 

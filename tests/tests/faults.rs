@@ -5,7 +5,7 @@
 
 use tidegate_tests::binaries::Binaries;
 use tidegate_tests::faults::{
-    Drill, Report, Run, broker, clock, corrupt, disk, links, points, power, store,
+    Drill, Report, Run, broker, clock, corrupt, disk, links, points, power, store, updates,
 };
 use tidegate_tests::tools::{Tool, available};
 
@@ -87,4 +87,10 @@ fn a_wrong_clock_stalls_and_loses_nothing() {
 fn a_damaged_database_is_set_aside_and_the_ledger_says_what_it_held() {
     let name = "a_damaged_database_is_set_aside_and_the_ledger_says_what_it_held";
     holds(name, &[Tool::Mosquitto], corrupt::drill, 4);
+}
+
+#[test]
+fn updates_that_go_wrong_and_kills_in_the_middle_of_them_lose_and_double_nothing() {
+    let name = "updates_that_go_wrong_and_kills_in_the_middle_of_them_lose_and_double_nothing";
+    holds(name, &[Tool::Mosquitto], updates::drill, 8);
 }

@@ -15,7 +15,8 @@ fn scene(test: &str) -> Option<(TempDir, Scene)> {
         return None;
     }
     let directory = tempfile::tempdir().unwrap();
-    let mut scene = Scene::start(Binaries::built().unwrap(), directory.path(), PER_SECOND).unwrap();
+    let binaries = Binaries::built().unwrap();
+    let mut scene = Scene::start(binaries, directory.path(), PER_SECOND, false).unwrap();
     scene.source.resume();
     scene.flow(500).unwrap();
     Some((directory, scene))

@@ -77,7 +77,7 @@ impl Companion {
     /// Gives what stands by the messages of a call; what of its state changes belongs to the same commit. A message that
     /// it fails at changes nothing, as it did when it was active.
     pub(crate) async fn follow(&mut self, called: &mut Called) -> Option<StandBy> {
-        if !self.stands_by() {
+        if !self.stands_by() || never_follows() {
             return None;
         }
         let mut todo = vec![std::mem::take(&mut called.records)];
@@ -138,6 +138,17 @@ impl Companion {
             }
         }
     }
+}
+
+#[cfg(not(feature = "faults"))]
+const fn never_follows() -> bool {
+    false
+}
+
+/// The negative control of the update drill: what stands by stays where it was at the switch.
+#[cfg(feature = "faults")]
+fn never_follows() -> bool {
+    std::env::var_os("TIDEGATE_FAULT").is_some_and(|fault| fault == "never-follow")
 }
 
 fn nanos(time: Duration) -> u64 {

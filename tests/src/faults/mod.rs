@@ -14,6 +14,7 @@
 //! - [`kills`]: killed at any time, under load and in a backlog. [`points`]: killed at named points of a commit. [`store`]: killed with
 //!   much on disk.
 //! - [`power`]: the power cut, in a guest of User-Mode Linux (`src/bin/power_guest.rs` is what runs there).
+//! - [`updates`]: deployments that go wrong, and kills in the middle of them.
 //! - [`links`], [`disk`], [`broker`], [`clock`], [`corrupt`]: the other drills.
 
 pub mod account;
@@ -29,6 +30,7 @@ pub mod preload;
 pub mod scene;
 pub mod source;
 pub mod store;
+pub mod updates;
 
 use std::path::Path;
 use std::time::Duration;
@@ -85,7 +87,7 @@ impl Run<'_> {
 pub type Drill = fn(&mut Run<'_>) -> Result<Report>;
 
 /// All drills, by name and what the table calls them.
-pub const DRILLS: [(&str, Drill); 9] = [
+pub const DRILLS: [(&str, Drill); 10] = [
     ("kills", kills::drill),
     ("kill points", points::drill),
     ("kills, large store", store::drill),
@@ -95,6 +97,7 @@ pub const DRILLS: [(&str, Drill); 9] = [
     ("clock", clock::drill),
     ("corrupt", corrupt::drill),
     ("power cuts", power::drill),
+    ("updates", updates::drill),
 ];
 
 /// What a drill found: a line of the table.

@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     /// The power cut under a gateway in a User-Mode Linux guest
     #[arg(long, value_name = "N")]
     power_cuts: Option<u32>,
+    /// Deployments on a live stream, good ones and ones that go wrong, with a kill in the middle of half of them
+    #[arg(long, value_name = "N")]
+    updates: Option<u32>,
     /// Decides what happens when
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -61,6 +64,7 @@ impl Arguments {
             self.broker,
             self.corrupt,
             self.power_cuts,
+            self.updates,
         ];
         let everything = self.all || (numbers.iter().all(Option::is_none) && !self.clock);
         let number = match name {
@@ -73,6 +77,7 @@ impl Arguments {
             "broker" => self.broker,
             "corrupt" => self.corrupt,
             "power cuts" => self.power_cuts,
+            "updates" => self.updates,
             "clock" => self.clock.then_some(1),
             _ => None,
         };

@@ -9,8 +9,8 @@ use tidegate_sdk::{
     state,
 };
 
-/// Some 50 us on a desktop for each message.
-const TURNS: u64 = 40_000;
+/// Some 120 us on a desktop for each message.
+const TURNS: u64 = 100_000;
 const COUNT: &str = "count";
 
 struct Tally {

@@ -1,0 +1,211 @@
+//! The update drill: one deployment after the other on a live stream, good ones and ones that go wrong in every way, with
+//! a kill somewhere in the middle of half of them.
+//!
+//! What must hold: after each the gateway runs the good one, whole, by itself; each message that was published has exactly
+//! one row; and the counts that the module keeps in its state are those of all messages before, whichever generation
+//! wrote the row. In the negative control what stands by is not given the messages, and so what it goes back to is not
+//! where it should be.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::account::Account;
+use super::{Report, Run};
+use crate::fleet::{self, Terms, said};
+use crate::random::Random;
+use crate::tally::{Scene, TALLY};
+use crate::wait::pace;
+
+/// Messages a second.
+const PER_SECOND: f64 = 500.0;
+/// Messages in the shadow: enough for the one in a thousand that is wrong.
+const SHADOW: u64 = 1_100;
+/// Messages after the switch before a late flaw shows, at most.
+const LATE: u64 = 500;
+/// Until when after the import a kill comes, at most.
+const KILL_MS: u64 = 4_000;
+/// Longest gap at a switch beyond a commit that is expected, where there are enough to say.
+const GAP_MAX: Duration = Duration::from_millis(10);
+/// Switches from which on the longest hundredth says something.
+const SWITCHES_MIN: usize = 100;
+
+/// What is wrong with a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flaw {
+    /// Its name in the module; empty for none.
+    name: &'static str,
+    /// Whether it can also show after the switch: those that it then fails with.
+    late: bool,
+}
+
+const FLAWS: [Flaw; 9] = [
+    flaw("", false),
+    flaw("wrong", false),
+    flaw("slow", false),
+    flaw("refuse", false),
+    flaw("trap", true),
+    flaw("hang", true),
+    flaw("leak", true),
+    flaw("flood", true),
+    flaw("garble", true),
+];
+
+const fn flaw(name: &'static str, late: bool) -> Flaw {
+    Flaw { name, late }
+}
+
+/// One deployment of the drill.
+#[derive(Debug)]
+struct Round {
+    flaw: Flaw,
+    /// Whether the flaw shows only when it is active.
+    late: bool,
+    kill_after: Option<Duration>,
+}
+
+impl Round {
+    fn new(random: &mut Random, control: bool) -> Self {
+        let at = random.below(u64::try_from(FLAWS.len()).unwrap_or(1));
+        let drawn = usize::try_from(at)
+            .ok()
+            .and_then(|at| FLAWS.get(at).copied());
+        let (flaw, late, killed) = (
+            drawn.unwrap_or(FLAWS[0]),
+            random.below(2) == 0,
+            random.below(2) == 0,
+        );
+        let wait = Duration::from_millis(random.below(KILL_MS));
+        match control {
+            true => Self {
+                flaw: self::flaw("trap", true),
+                late: true,
+                kill_after: None,
+            },
+            false => Self {
+                flaw,
+                late: late && flaw.late,
+                kill_after: killed.then_some(wait),
+            },
+        }
+    }
+
+    fn words(&self) -> String {
+        let flaw = match (self.flaw.name, self.late) {
+            ("", _) => "good".to_owned(),
+            (name, true) => format!("{name} when active"),
+            (name, false) => name.to_owned(),
+        };
+        match self.kill_after {
+            Some(after) => format!("{flaw}, killed {} ms after the import", after.as_millis()),
+            None => flaw,
+        }
+    }
+}
+
+/// The drill as a line of the table.
+///
+/// # Errors
+/// When the drill itself fails.
+pub fn drill(run: &mut Run<'_>) -> Result<Report> {
+    let mut scene = Scene::start(run.binaries, run.directory, PER_SECOND, run.control)?;
+    let (mut random, mut report) = (Random::new(run.seed), Report::default());
+    scene.source.resume();
+    scene.flow(200)?;
+    for number in 1..=run.count {
+        let round = Round::new(&mut random, run.control);
+        (run.say)(&format!(
+            "update {number} of {}: {}",
+            run.count,
+            round.words()
+        ));
+        let begun = Instant::now();
+        if let Err(error) = turn(&mut scene, &round, &mut random) {
+            report
+                .problems
+                .push(format!("update {number}, {}: {error:#}", round.words()));
+            break;
+        }
+        report.recovery = report.recovery.max(begun.elapsed());
+        report.tried += 1;
+    }
+    let found = scene.account()?;
+    scene.site.gateway.stop()?;
+    report.account = Account {
+        acknowledged: found.messages,
+        lost: found.lost,
+        doubled: found.doubled,
+        gaps: found.miscounted,
+        ..Account::default()
+    };
+    let mut gaps = found.gaps;
+    gaps.sort();
+    let longest = gaps.get(gaps.len().saturating_mul(99) / 100).copied();
+    let longest = longest.or_else(|| gaps.last().copied()).unwrap_or_default();
+    report.notes.push(format!(
+        "{} switches, from the last commit of one generation to the first of the next {:.1} ms in the longest hundredth",
+        gaps.len(),
+        longest.as_secs_f64() * 1e3
+    ));
+    if gaps.len() >= SWITCHES_MIN && longest > GAP_MAX {
+        report
+            .problems
+            .push(format!("switches took up to {} ms", longest.as_millis()));
+    }
+    Ok(report)
+}
+
+/// One deployment, to its end.
+fn turn(scene: &mut Scene, round: &Round, random: &mut Random) -> Result<()> {
+    let good = round.flaw.name.is_empty();
+    let terms = Terms {
+        shadow_messages: SHADOW,
+        // One that fails when it is active has to do so before it is confirmed.
+        probation_minutes: if good { 0 } else { 10 },
+        percent_max: if round.flaw.name == "slow" {
+            200
+        } else {
+            Terms::QUICK.percent_max
+        },
+        ..Terms::QUICK
+    };
+    let from = match round.late {
+        true => scene.counted()? + SHADOW + 500 + random.below(LATE),
+        false => 0,
+    };
+    let before = confirmed(scene)?;
+    let deployment = scene.deploy(terms, &format!("{}@{from}", round.flaw.name))?;
+    if let Some(wait) = round.kill_after {
+        pace(Instant::now() + wait);
+        scene.site.gateway.kill9()?;
+        scene.site.gateway.start()?;
+    }
+    match good {
+        true => scene.settled(&deployment)?,
+        false => scene.given_up(&deployment).map(drop)?,
+    }
+    whole(scene, if good { &deployment } else { &before })?;
+    scene.flow(50)
+}
+
+/// The gateway runs this set, and the module works.
+fn whole(scene: &Scene, wanted: &Value) -> Result<()> {
+    let found = confirmed(scene)?;
+    ensure!(found == *wanted, "{found} is confirmed instead of {wanted}");
+    let module = scene
+        .site
+        .gateway
+        .module(TALLY)
+        .context("the module is gone")?;
+    ensure!(
+        said(&module, "/state") == "running",
+        "the module does not run: {module}"
+    );
+    Ok(())
+}
+
+fn confirmed(scene: &Scene) -> Result<Value> {
+    let status = fleet::status(&scene.site.gateway)?;
+    Ok(said(&status, "/confirmed").clone())
+}
