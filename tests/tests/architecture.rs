@@ -38,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tidegate-router",
             "tidegate-sandbox",
             "tidegate-settings",
+            "tidegate-update",
             "tidegate-uplink",
             "tidegate-wire",
         ],
