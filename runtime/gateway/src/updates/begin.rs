@@ -1,6 +1,7 @@
 //! What runs at the start: the modules of the fleet's deployment, each as the generation that the client calls active,
 //! with the state that the buffer has for it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub(crate) struct Enrolled {
     pub(super) commands: Vec<Command>,
     pub(super) here: Surroundings,
     pub(super) fed: Fed,
+    /// Names of the modules that run.
+    pub(super) running: BTreeSet<String>,
     pub(super) policy: Option<PathBuf>,
 }
 
@@ -109,12 +112,15 @@ pub(crate) async fn begin(
         }
         Found::Enrolled(client) => {
             let (client, commands, installed, generations) = bench.enrolled(*client).await?;
+            let running = installed.iter().filter(|module| module.loaded.is_ok());
+            let running = running.map(|module| module.name.clone()).collect();
             Ok(Begun {
                 installed,
                 fleet: Fleet::Enrolled(Box::new(Enrolled {
                     client,
                     commands,
                     fed: fed(&generations, &here),
+                    running,
                     here,
                     policy: settings.policy.clone(),
                 })),

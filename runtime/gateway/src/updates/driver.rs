@@ -77,7 +77,9 @@ impl Driver {
     async fn act(&mut self, deed: Deed) -> Result<(), Gone> {
         match deed {
             Deed::Try(module, generation, terms) => {
-                self.order(&module, Order::Try(generation, terms)).await;
+                if !self.order(&module, Order::Try(generation, terms)).await {
+                    tracing::error!("module {module} does not run: nothing can be tried beside it");
+                }
             }
             Deed::EndTrials => self.order_all(|| Order::EndTrial).await,
             Deed::Settle => self.order_all(|| Order::Settle).await,
@@ -85,14 +87,21 @@ impl Driver {
                 let names = generations.iter().map(|(module, ..)| module.clone());
                 self.begin_switch(names.collect(), Event::Activated);
                 for (module, generation, given) in generations {
-                    self.order(&module, Order::Activate(generation, given))
-                        .await;
+                    let order = Order::Activate(generation, given);
+                    if !self.order(&module, order).await {
+                        // At the start it is found out what of it can run.
+                        self.again.send_replace(true);
+                    }
                 }
                 return self.switched().await;
             }
             Deed::Return(modules) => {
-                self.begin_switch(modules.iter().cloned().collect(), Event::Returned);
-                for module in &modules {
+                // One that does not run has nothing to go back from.
+                let running = modules.into_iter();
+                let running = running.filter(|module| self.seats.orders.contains_key(module));
+                let running: BTreeSet<_> = running.collect();
+                self.begin_switch(running.clone(), Event::Returned);
+                for module in &running {
                     self.order(module, Order::Return).await;
                 }
                 return self.switched().await;
@@ -147,13 +156,13 @@ impl Driver {
         }
     }
 
-    async fn order(&self, module: &Name, order: Order) {
+    /// False if the module does not run.
+    async fn order(&self, module: &Name, order: Order) -> bool {
         let Some(seat) = self.seats.orders.get(module) else {
-            tracing::error!("module {module} does not run: it cannot be updated");
-            return;
+            return false;
         };
         // A task that has gone has lost its buffer, and the gateway ends.
-        let _ordered = seat.send(order).await;
+        seat.send(order).await.is_ok()
     }
 
     async fn order_all(&self, order: impl Fn() -> Order) {

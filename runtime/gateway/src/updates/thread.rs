@@ -100,8 +100,8 @@ impl Desk<'_> {
         let _taken = self.deeds.blocking_send(deed);
     }
 
-    /// What is new on this gateway, or fed with something else, has nothing that it could be compared with: it has done
-    /// well when it can be loaded.
+    /// What is new on this gateway, does not run, or is fed with something else, has nothing that it could be compared with:
+    /// it has done well when it can be loaded.
     fn attempt(&mut self, trial: Trial) {
         let Some(found) = self.candidate(&trial.module) else {
             return;
@@ -112,7 +112,7 @@ impl Desk<'_> {
             fed.any(|(name, now)| name.as_str() == trial.module && *now == inputs)
         });
         match loaded {
-            Ok(module) if is_fed_alike => {
+            Ok(module) if is_fed_alike && self.fleet.running.contains(&trial.module) => {
                 let terms = deployed::terms(&found.rollout);
                 self.deed(Deed::Try(module.name().clone(), Box::new(module), terms));
             }
