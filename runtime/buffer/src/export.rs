@@ -23,7 +23,7 @@ use crate::restamp::{self, Boots, restamp};
 use crate::rows::{self, Bound};
 use crate::sequence::{Destination, Extent, Place};
 use crate::writer::Request;
-use crate::{extents, schema};
+use crate::{extents, residency, schema};
 
 /// Rows read by one statement: bounds what is in memory, and how long a reader is open.
 const ROWS_PER_READ: usize = 100;
@@ -185,7 +185,11 @@ impl Export {
         self.boots = restamp::read(&mut self.connection).await?;
         let names = Names::read(&mut self.connection).await?;
         let extents = extents::read(&mut self.connection, &names).await?;
+        let withheld = residency::read(&mut self.connection)
+            .await
+            .map_err(Error::Read)?;
         let mut extents: Vec<_> = extents.into_iter().collect();
+        extents.retain(|(place, _)| !withheld.contains(&(place.0, Destination::First)));
         extents.sort_by_key(|(place, extent)| (extent.urgency() != Class::Alarm, place.1, place.0));
         let places = extents.into_iter().map(|(place, extent)| {
             let written = written.get(&extent.of).copied().unwrap_or_default();

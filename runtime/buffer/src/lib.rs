@@ -29,6 +29,7 @@
 //! - `tally`: messages that led to nothing. `restamp`: rows from before the clock was set.
 //! - [`outbox`]: rows and publications out again.
 //! - [`Inspection`]: looking into it from outside. `stat`: how much is in it. [`Export`]: rows for a file.
+//! - [`Residency`]: which streams may not go where.
 //! - [`latency`]: how long it took from receipt to disk. [`StreamBacklog`]: what of each stream waits, and since when.
 //!
 //! [`Applied`]: tidegate_record::Applied
@@ -55,6 +56,7 @@ mod policy;
 mod prune;
 mod quarantine;
 mod replay;
+mod residency;
 mod restamp;
 mod restore;
 mod roster;
@@ -78,6 +80,7 @@ pub use latency::Latency;
 pub use open::{Buffer, Config, Opened, Profile};
 pub use outbox::BufferHandle;
 pub use policy::Policy;
+pub use residency::Residency;
 pub use restore::{ModuleState, Restored};
 pub use sequence::{Destination, Second};
 pub use space::{QUOTA_BYTES_DEFAULT, QUOTA_BYTES_MIN};

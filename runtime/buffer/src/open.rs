@@ -19,10 +19,10 @@ use crate::policy::Policy;
 use crate::quarantine::Aside;
 use crate::restore::{Restored, restore};
 use crate::roster::{self, Roster};
-use crate::sequence::{Second, Sequence};
+use crate::sequence::{Second, Sequence, Withheld};
 use crate::space::Space;
 use crate::writer::{BufferCounters, Writer};
-use crate::{extents, quarantine, restamp, schema, tally};
+use crate::{extents, quarantine, residency, restamp, schema, tally};
 
 /// Where the buffer is, how large it may grow, and when it commits.
 #[derive(Debug, Clone)]
@@ -160,6 +160,14 @@ impl Buffer {
         Ok((id, writer))
     }
 
+    pub(crate) const fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.database.writer
+    }
+
+    pub(crate) fn withhold(&self, withheld: Withheld) {
+        self.database.shared.sequence().withhold(withheld);
+    }
+
     /// Takes the buffer apart into what runs.
     pub fn start(self) -> Opened {
         let (applied, queue) = mpsc::channel(self.limits.applied_queue_max);
@@ -263,6 +271,8 @@ impl Database {
                 Inboxes::read(&mut writer, &names, space.row_bytes_max()).await?,
             ),
         };
+        let withheld = residency::read(&mut writer).await.map_err(Error::Read)?;
+        shared.sequence().withhold(withheld);
         space.measure(&mut writer).await.map_err(Error::Read)?;
         Ok(Self {
             writer,

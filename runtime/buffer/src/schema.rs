@@ -89,6 +89,9 @@ pub(crate) const STEPS: [&[&str]; 5] = [
         // The state of the one that stands by, as `state` is that of the active one.
         "CREATE TABLE standby (module INTEGER NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, sum INTEGER, \
          PRIMARY KEY (module, key)) WITHOUT ROWID",
+        // Streams whose rows may not go to a destination: 0 for the first, 1 for the second.
+        "CREATE TABLE withheld (stream INTEGER NOT NULL, destination INTEGER NOT NULL, PRIMARY KEY (stream, destination)) \
+         WITHOUT ROWID",
     ],
 ];
 

@@ -1,7 +1,7 @@
 //! Positions and marks of all streams, in memory: what the next row's number is, what waits for the centre, and what it
 //! takes on disk. After a transaction that failed it is read from disk again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_record::{BootId, Class, Epoch, Mark, Name, Reason, StreamEpoch, WallTime};
@@ -16,13 +16,16 @@ const PLACES_MAX: usize = 256;
 pub(crate) type Place = (i64, u64);
 
 /// Where rows go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Destination {
     /// The centre.
     First,
     /// A second one, with marks of its own.
     Second,
 }
+
+/// Streams, by their number, whose rows may not go to a destination.
+pub(crate) type Withheld = BTreeSet<(i64, Destination)>;
 
 /// What a second centre is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,6 +207,7 @@ pub(crate) struct Sequence {
     second: Option<Second>,
     boots: Arc<Boots>,
     extents: BTreeMap<Place, Extent>,
+    withheld: Withheld,
     rewrites: Rewrites,
     /// Cursors of the places that the transaction under way rewrites, as they were before.
     before: BTreeMap<Place, Cursors>,
@@ -235,8 +239,22 @@ impl Sequence {
             second,
             boots: boots.into(),
             extents,
+            withheld: Withheld::new(),
             rewrites: Rewrites { begun: 0, ended: 0 },
             before: BTreeMap::new(),
+        }
+    }
+
+    /// From now on these are kept back.
+    pub(crate) fn withhold(&mut self, withheld: Withheld) {
+        self.withheld = withheld;
+    }
+
+    /// What waits for a centre of a place, and may go there.
+    fn may_go(&self, place: Place, extent: &Extent, at: Destination) -> u64 {
+        match self.withheld.contains(&(place.0, at)) {
+            true => 0,
+            false => extent.waiting(at),
         }
     }
 
@@ -419,10 +437,9 @@ impl Sequence {
     /// What waits for a centre, of streams with rows of class `least` or a more urgent one: alarms first, then what was kept
     /// since the link came back, by class, then the shortest first.
     pub(crate) fn waiting(&self, at: Destination, least: Class) -> Vec<(Place, Extent)> {
-        let waiting = self
-            .extents
-            .iter()
-            .filter(|(_, extent)| extent.waiting(at) > 0 && extent.urgency() <= least);
+        let waiting = self.extents.iter().filter(|(place, extent)| {
+            self.may_go(**place, extent, at) > 0 && extent.urgency() <= least
+        });
         let mut waiting: Vec<_> = waiting
             .map(|(place, extent)| (*place, extent.clone()))
             .collect();
@@ -449,9 +466,12 @@ impl Sequence {
         known
     }
 
-    /// Rows that wait for a centre, those that were thinned out or are gone included.
+    /// Rows that wait for a centre and may go there, those that were thinned out or are gone included.
     pub(crate) fn rows_waiting(&self, at: Destination) -> u64 {
-        self.extents.values().map(|extent| extent.waiting(at)).sum()
+        let extents = self.extents.iter();
+        extents
+            .map(|(place, extent)| self.may_go(*place, extent, at))
+            .sum()
     }
 
     /// Rows of the current epoch that wait.
@@ -460,7 +480,8 @@ impl Sequence {
             .extents
             .iter()
             .filter(|(place, _)| place.1 == self.epoch.ordinal);
-        now.map(|(_, extent)| extent.waiting(at)).sum()
+        now.map(|(place, extent)| self.may_go(*place, extent, at))
+            .sum()
     }
 }
 

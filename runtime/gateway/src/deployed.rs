@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use tidegate_buffer::{Destination, Residency};
 use tidegate_bundle::{Check, Rollout, Shadow};
 use tidegate_record::{Name, TopicFilter};
 use tidegate_sandbox::{Length, Terms};
@@ -22,6 +23,30 @@ pub(crate) struct Surroundings {
     pub(crate) sources: Vec<Name>,
     /// Folder of secrets.
     pub(crate) secrets: std::path::PathBuf,
+    /// Regions of the centre and of the second one, where that is said.
+    pub(crate) regions: [Option<String>; 2],
+}
+
+/// What the modules of a deployment say of where rows may go. Of two that keep rows in one stream, the stricter word counts.
+pub(crate) fn residency(generations: &[Generation], here: &Surroundings) -> Residency {
+    let mut residency = Residency::default();
+    for generation in generations {
+        for stream in &generation.release.streams {
+            let Ok(name) = Name::new(&stream.name) else {
+                continue;
+            };
+            residency.decided.insert(name.clone());
+            let said = generation.module.residency(&stream.name);
+            let destinations = [Destination::First, Destination::Second];
+            for (destination, region) in destinations.into_iter().zip(&here.regions) {
+                let is_there = said.region.is_none() || said.region == *region;
+                if !said.may_leave_site || !is_there {
+                    residency.withheld.insert((name.clone(), destination));
+                }
+            }
+        }
+    }
+    residency
 }
 
 /// Holds a module of a verified deployment against what is here.

@@ -11,5 +11,6 @@ mod export;
 mod generations;
 mod inbox;
 mod model;
+mod residency;
 mod rig;
 mod room;

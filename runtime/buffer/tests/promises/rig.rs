@@ -68,18 +68,8 @@ impl Rig {
         Buffer::open(&self.config(), limits, self.clock.clone()).await
     }
 
-    #[allow(clippy::disallowed_methods, reason = "joined by `Open::close`")]
     pub(crate) async fn open(&self) -> Open {
-        let Opened {
-            writer,
-            applied,
-            handle,
-        } = self.buffer().await.unwrap().start();
-        Open {
-            applied,
-            handle,
-            writer: tokio::spawn(writer.run()),
-        }
+        run(self.buffer().await.unwrap())
     }
 
     pub(crate) fn acks(&self) -> Vec<(&'static str, u64)> {
@@ -94,6 +84,20 @@ impl Rig {
             acks: vec![Ack::new(self.heard.clone(), token)],
             ..nothing()
         }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "joined by `Open::close`")]
+pub(crate) fn run(buffer: Buffer) -> Open {
+    let Opened {
+        writer,
+        applied,
+        handle,
+    } = buffer.start();
+    Open {
+        applied,
+        handle,
+        writer: tokio::spawn(writer.run()),
     }
 }
 

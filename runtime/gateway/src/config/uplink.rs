@@ -19,6 +19,8 @@ const AFTER: Duration = Duration::from_secs(60);
 pub(crate) struct UplinkSettings {
     /// Where the centre is.
     pub(crate) first: Config,
+    /// The region in which it keeps rows.
+    pub(crate) region: Option<String>,
     /// A second one.
     pub(crate) second: Option<SecondSettings>,
     /// What a metered link may cost.
@@ -30,6 +32,8 @@ pub(crate) struct UplinkSettings {
 pub(crate) struct SecondSettings {
     /// Where it is.
     pub(crate) config: Config,
+    /// The region in which it keeps rows.
+    pub(crate) region: Option<String>,
     /// What it is for.
     pub(crate) when: Second,
     /// How long the first has failed when it stands in.
@@ -39,6 +43,7 @@ pub(crate) struct SecondSettings {
 impl File<'_> {
     pub(super) fn uplink(&self, mut section: Section<'_>) -> Option<UplinkSettings> {
         let first = self.endpoint(&mut section);
+        let region = section.optional("region");
         let second = section
             .section("second")
             .and_then(|section| self.second(section));
@@ -46,6 +51,7 @@ impl File<'_> {
         section.end();
         Some(UplinkSettings {
             first: first?,
+            region,
             second,
             budget,
         })
@@ -53,6 +59,7 @@ impl File<'_> {
 
     fn second(&self, mut section: Section<'_>) -> Option<SecondSettings> {
         let config = self.endpoint(&mut section);
+        let region = section.optional("region");
         let when = section.optional_as("when", |text| match text {
             "failover" => Ok(Second::Failover),
             "mirror" => Ok(Second::Mirror),
@@ -66,6 +73,7 @@ impl File<'_> {
         section.end();
         Some(SecondSettings {
             config: config?,
+            region,
             when,
             after: after.unwrap_or(AFTER),
         })

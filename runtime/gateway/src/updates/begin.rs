@@ -13,8 +13,8 @@ use tidegate_update::{
     Client, Command, Event, Found, FrozenClient, Generation, STORE_BYTES_DEFAULT, Site, Trial,
 };
 
-use super::Fed;
-use super::thread::{fed, is_lost};
+use super::Course;
+use super::thread::{course, is_lost};
 use crate::config::Settings;
 use crate::deployed::{self, Surroundings};
 use crate::error::{Error, chain};
@@ -41,7 +41,7 @@ pub(crate) struct Enrolled {
     /// What the client wants done when the modules run.
     pub(super) commands: Vec<Command>,
     pub(super) here: Surroundings,
-    pub(super) fed: Fed,
+    pub(super) course: Course,
     /// Names of the modules that run.
     pub(super) running: BTreeSet<String>,
     pub(super) policy: Option<PathBuf>,
@@ -85,9 +85,14 @@ pub(crate) async fn begin(
 ) -> Result<Begun, Error> {
     let sources = settings.brokers.iter().map(|broker| broker.name.clone());
     let sensors = settings.sensors.iter().map(|sensor| sensor.name.clone());
+    let uplink = settings.uplink.as_ref();
     let here = Surroundings {
         sources: sources.chain(sensors).collect(),
         secrets: settings.secrets(),
+        regions: [
+            uplink.and_then(|uplink| uplink.region.clone()),
+            uplink.and_then(|uplink| uplink.second.as_ref()?.region.clone()),
+        ],
     };
     let mut bench = Bench {
         here: &here,
@@ -119,7 +124,7 @@ pub(crate) async fn begin(
                 fleet: Fleet::Enrolled(Box::new(Enrolled {
                     client,
                     commands,
-                    fed: fed(&generations, &here),
+                    course: course(&generations, &here),
                     running,
                     here,
                     policy: settings.policy.clone(),
@@ -177,6 +182,8 @@ impl Bench<'_> {
         generations: &[Generation],
         before: &[Generation],
     ) -> Result<Vec<Installed>, Error> {
+        let residency = deployed::residency(generations, self.here);
+        self.buffer.reside(&residency).await?;
         let mut installed = Vec::new();
         for generation in generations {
             let name = generation.module.name.clone();

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use tidegate_buffer::Residency;
 use tidegate_record::{Name, TopicFilter};
 use tidegate_sandbox::{Module, Sandbox, Terms};
 use tidegate_update::{Event, Policy};
@@ -71,8 +72,14 @@ enum Deed {
     Again,
 }
 
-/// What each module is fed: when this changes, the data path begins again.
-type Fed = BTreeMap<Name, Vec<(Name, TopicFilter)>>;
+/// What cannot change while the data path runs.
+#[derive(Debug, PartialEq, Eq)]
+struct Course {
+    /// What each module is fed.
+    fed: BTreeMap<Name, Vec<(Name, TopicFilter)>>,
+    /// Where rows may go.
+    residency: Residency,
+}
 
 /// The way to a running update client. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use tidegate_update::{Client, Command, Event, Generation, Policy, Set, Taken, Tr
 use tokio::sync::mpsc;
 
 use super::begin::Enrolled;
-use super::{Deed, Fed, Word, read_policy};
+use super::{Course, Deed, Word, read_policy};
 use crate::deployed;
 use crate::error::chain;
 
@@ -108,7 +108,7 @@ impl Desk<'_> {
         };
         let loaded = self.load(&found);
         let is_fed_alike = deployed::inputs(&found, &self.fleet.here).is_ok_and(|inputs| {
-            let mut fed = self.fleet.fed.iter();
+            let mut fed = self.fleet.course.fed.iter();
             fed.any(|(name, now)| name.as_str() == trial.module && *now == inputs)
         });
         match loaded {
@@ -154,7 +154,7 @@ impl Desk<'_> {
         let Some(set) = self.fleet.client.machine().candidate().cloned() else {
             return;
         };
-        if self.is_fed_otherwise(Some(&set)) {
+        if self.is_laid_otherwise(Some(&set)) {
             self.deed(Deed::Again);
             return;
         }
@@ -191,7 +191,7 @@ impl Desk<'_> {
     fn go_back(&mut self) {
         let machine = self.fleet.client.machine();
         let (confirmed, candidate) = (machine.confirmed().cloned(), machine.candidate().cloned());
-        if self.is_fed_otherwise(confirmed.as_ref()) {
+        if self.is_laid_otherwise(confirmed.as_ref()) {
             self.deed(Deed::Again);
             return;
         }
@@ -203,13 +203,13 @@ impl Desk<'_> {
         self.deed(Deed::Return(names.collect()));
     }
 
-    /// Whether this set has other modules than run, or feeds one with something else.
-    fn is_fed_otherwise(&mut self, set: Option<&Set>) -> bool {
+    /// Whether this set has other modules than run, feeds one with something else, or lets rows go elsewhere.
+    fn is_laid_otherwise(&mut self, set: Option<&Set>) -> bool {
         let Some(set) = set else {
-            return !self.fleet.fed.is_empty();
+            return !self.fleet.course.fed.is_empty();
         };
         match self.fleet.client.load(set) {
-            Ok(generations) => fed(&generations, &self.fleet.here) != self.fleet.fed,
+            Ok(generations) => course(&generations, &self.fleet.here) != self.fleet.course,
             // At the start it is found out what of it can run.
             Err(_) => true,
         }
@@ -250,13 +250,16 @@ impl Desk<'_> {
     }
 }
 
-/// What the modules of a set are fed.
-pub(super) fn fed(generations: &[Generation], here: &deployed::Surroundings) -> Fed {
-    let of = |generation: &Generation| {
+/// How the data path is laid for these modules.
+pub(super) fn course(generations: &[Generation], here: &deployed::Surroundings) -> Course {
+    let fed = |generation: &Generation| {
         let name = Name::new(&generation.module.name).ok()?;
         Some((name, deployed::inputs(generation, here).ok()?))
     };
-    generations.iter().filter_map(of).collect()
+    Course {
+        fed: generations.iter().filter_map(fed).collect(),
+        residency: deployed::residency(generations, here),
+    }
 }
 
 /// Whether the store has lost something that it had.
