@@ -21,6 +21,9 @@ pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 /// By which a token is known in a log, a mail or a repository where it should not be.
 const TOKEN_PREFIX: &str = "tgt_";
 
+/// The same of a token by which a machine becomes a gateway.
+const ENROLMENT_PREFIX: &str = "tge_";
+
 /// The same of a session.
 const SESSION_PREFIX: &str = "tgs_";
 
@@ -29,7 +32,7 @@ const SESSION_PREFIX: &str = "tgs_";
 pub enum Role {
     /// Reads: pages, rows, metrics, releases.
     Viewer,
-    /// Brings exports of gateways, and reads the audit log.
+    /// Brings exports of gateways, lets machines become gateways and ends that, and reads the audit log.
     Operator,
     /// Brings releases.
     Releaser,
@@ -109,6 +112,15 @@ impl Secret {
         Self::new(SESSION_PREFIX)
     }
 
+    /// A new token by which a machine becomes a gateway of the centre of this id.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn enrolment(centre: &str) -> Result<Self, getrandom::Error> {
+        let Self(secret) = Self::new(ENROLMENT_PREFIX)?;
+        Ok(Self(format!("{secret}.{centre}")))
+    }
+
     fn new(prefix: &str) -> Result<Self, getrandom::Error> {
         let mut bits = [0; 32];
         getrandom::fill(&mut bits)?;
@@ -122,8 +134,13 @@ impl Secret {
 
     /// What is kept of it.
     pub fn digest(&self) -> Digest {
-        Digest::of(self.0.as_bytes())
+        digest(&self.0)
     }
+}
+
+/// What is kept of a secret of this text.
+pub(crate) fn digest(secret: &str) -> Digest {
+    Digest::of(secret.as_bytes())
 }
 
 impl fmt::Debug for Secret {

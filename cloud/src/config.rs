@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use thiserror::Error;
 
 use crate::audit::AuditCommand;
+use crate::gateways::GatewayTokenCommand;
 use crate::tokens::TokenCommand;
 
 /// What to do.
@@ -18,6 +19,9 @@ pub enum Command {
     /// Gives people and programs their tokens, and takes them.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Gives machines the tokens by which they become gateways.
+    #[command(subcommand)]
+    GatewayToken(GatewayTokenCommand),
     /// Reads and verifies the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -38,7 +42,11 @@ pub struct RunArguments {
     /// Private key of the certificate (PEM).
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Folder of device keys, `GATEWAY.pub` each: exports of these gateways are taken.
+    /// Also takes rows of gateways that were never enrolled, as the ones that they say they are. For a first look: only on a
+    /// loopback address.
+    #[arg(long)]
+    pub open: bool,
+    /// Folder of device keys, `GATEWAY.pub` each: exports of these gateways are taken, if they are not enrolled.
     #[arg(long, value_name = "FOLDER")]
     pub device_keys: Option<PathBuf>,
     /// The fleet's root document: releases that it vouches for are taken; without it, none.
@@ -58,6 +66,8 @@ pub struct Settings {
     pub database: PathBuf,
     /// Whether connections are encrypted.
     pub channel: Channel,
+    /// Whether gateways that were never enrolled are believed.
+    pub open: bool,
     /// Folder of device keys.
     pub device_keys: Option<PathBuf>,
     /// The fleet's root document.
@@ -101,10 +111,14 @@ impl TryFrom<RunArguments> for Settings {
                 });
             }
         };
+        if arguments.open && !arguments.listen.ip().is_loopback() {
+            return Err(Error::OpenBeyondLoopback(arguments.listen));
+        }
         Ok(Self {
             listen: arguments.listen,
             database: arguments.database,
             channel,
+            open: arguments.open,
             device_keys: arguments.device_keys,
             root: arguments.root,
             pace: arguments.pace,
@@ -120,6 +134,9 @@ pub enum Error {
         "{0} is not a loopback address, and without TLS only loopback is served: give --tls-cert and --tls-key"
     )]
     PlainBeyondLoopback(SocketAddr),
+    /// Anybody on the network could send rows as any gateway.
+    #[error("{0} is not a loopback address, and --open is only for one: enrol gateways")]
+    OpenBeyondLoopback(SocketAddr),
     /// A certificate without its key, or the reverse.
     #[error("{given} is given, but {missing} is missing")]
     HalfOfTls {
@@ -140,6 +157,7 @@ mod tests {
             database: "centre.db".into(),
             tls_cert: tls_cert.then(|| "cert.pem".into()),
             tls_key: tls_key.then(|| "key.pem".into()),
+            open: false,
             device_keys: None,
             root: None,
             pace: None,
@@ -161,6 +179,18 @@ mod tests {
             assert_eq!(error, Error::PlainBeyondLoopback(open.parse().unwrap()));
             assert!(Settings::try_from(arguments(open, true, true)).is_ok());
         }
+    }
+
+    #[test]
+    fn only_a_centre_on_loopback_can_be_open() {
+        let open = |listen: &str| RunArguments {
+            open: true,
+            ..arguments(listen, true, true)
+        };
+        assert!(Settings::try_from(open("127.0.0.1:0")).unwrap().open);
+        let error = Settings::try_from(open("0.0.0.0:443")).unwrap_err();
+        let address = "0.0.0.0:443".parse().unwrap();
+        assert_eq!(error, Error::OpenBeyondLoopback(address));
     }
 
     #[test]

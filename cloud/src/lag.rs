@@ -245,6 +245,7 @@ mod tests {
             sent: WallTime(0),
             newest_row: None,
             conflicts: 0,
+            identity: None,
             status,
         }
     }

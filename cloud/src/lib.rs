@@ -9,10 +9,12 @@
 //! - [`access`]: who may do what: roles and secrets.
 //! - [`tokens`]: the commands that give and take tokens, and the first token of a new centre.
 //! - [`audit`]: the commands that read and verify the audit log.
+//! - [`gateways`]: the command that gives tokens to gateways.
 //! - [`blobs`]: files of releases, by their digest.
 //! - [`checked`]: a request whose shape is sound; the only kind that a store takes.
 //! - [`store`]: what is kept, behind one trait; SQLite.
 //! - [`lag`]: how far the centre is behind with each stream.
+//! - `faults`: checks left out on purpose, for negative controls.
 //! - [`http`]: connections, the sync endpoint, the read API, live events.
 //! - [`page`]: the pages that people look at.
 //! - [`run()`]: all of it together, from the settings to the last connection.
@@ -22,6 +24,8 @@ pub mod audit;
 pub mod blobs;
 pub mod checked;
 pub mod config;
+mod faults;
+pub mod gateways;
 pub mod http;
 pub mod lag;
 pub mod page;

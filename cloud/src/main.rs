@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use tidegate_cloud::{Command, Error, audit, tokens};
+use tidegate_cloud::{Command, Error, audit, gateways, tokens};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -68,6 +68,7 @@ fn act(command: Command) -> Result<(), Error> {
             return runtime.block_on(tidegate_cloud::run(settings));
         }
         Command::Token(command) => runtime.block_on(tokens::run(&command))?,
+        Command::GatewayToken(command) => runtime.block_on(gateways::run(&command))?,
         Command::Audit(command) => runtime.block_on(audit::run(&command))?,
     };
     let mut stdout = std::io::stdout();

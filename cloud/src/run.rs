@@ -49,7 +49,15 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let app = App::new(store.clone(), clock).with_pace(settings.pace);
     let app = app.with_device_keys(settings.device_keys.clone());
     let blobs = Blobs::beside(&settings.database).map_err(Error::Blobs)?;
+    let (root, document) = root.unzip();
     let app = app.with_releases(blobs, root);
+    let app = app.with_root_document(document);
+    let app = app.opened(settings.open);
+    if settings.open {
+        tracing::warn!(
+            "open: gateways that were never enrolled are believed without a signature; not for production"
+        );
+    }
     let app = Arc::new(app.with_tls(tls.is_some()));
 
     let mut stdout = std::io::stdout();
@@ -73,8 +81,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// The root document, which the centre believes because its operator has put it there.
-fn read_root(file: &Path) -> Result<VerifiedRoot, Error> {
+/// The root document and its bytes, which the centre believes because its operator has put it there.
+fn read_root(file: &Path) -> Result<(VerifiedRoot, Vec<u8>), Error> {
     let unreadable = |source| Error::ReadRoot {
         file: file.to_owned(),
         source,
@@ -84,10 +92,11 @@ fn read_root(file: &Path) -> Result<VerifiedRoot, Error> {
     File::open(file)
         .and_then(|opened| opened.take(limit + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
-    VerifiedRoot::open(&bytes).map_err(|source| Error::Root {
+    let root = VerifiedRoot::open(&bytes).map_err(|source| Error::Root {
         file: file.to_owned(),
         source,
-    })
+    })?;
+    Ok((root, bytes))
 }
 
 /// Why the centre did not start.

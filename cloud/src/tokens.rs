@@ -271,7 +271,7 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 /// Later than the last time that there is, it never comes.
-fn after(now: WallTime, life: Duration) -> WallTime {
+pub(crate) fn after(now: WallTime, life: Duration) -> WallTime {
     let life = u64::try_from(life.as_nanos()).unwrap_or(u64::MAX);
     WallTime(now.0.saturating_add(life).min(crate::checked::COUNT_MAX))
 }

@@ -1,7 +1,7 @@
 //! The attacks: programs that give forged, old, foreign and changed input to a part of the product, and count what became of it.
 //!
 //! A program prints one line of JSON for each attack; what the columns mean is told where it counts them
-//! (`runtime/bundle/examples/attacks/main.rs`). Each is also run with checks left out, one at a time: the *negative controls*. If
+//! (`runtime/bundle/examples/attacks/main.rs`, `cloud/examples/attacks-centre/main.rs`). Each is also run with checks left out, one at a time: the *negative controls*. If
 //! nothing gets through then, the attacks prove nothing.
 
 use std::process::{Command, Stdio};
@@ -17,15 +17,25 @@ use crate::binaries::{repository, target_folder};
 pub struct Suite {
     /// The crate whose example it is.
     pub package: &'static str,
+    /// The example. Cargo puts those of all crates in one folder.
+    pub example: &'static str,
     /// Checks that can be left out, as `TIDEGATE_FAULT` names them.
     pub controls: &'static [&'static str],
 }
 
 /// All of them. Attacks on another part are a line here.
-pub const SUITES: &[Suite] = &[Suite {
-    package: "tidegate-bundle",
-    controls: &["verify-not-strict", "keys-counted-twice", "no-counter"],
-}];
+pub const SUITES: &[Suite] = &[
+    Suite {
+        package: "tidegate-bundle",
+        example: "attacks",
+        controls: &["verify-not-strict", "keys-counted-twice", "no-counter"],
+    },
+    Suite {
+        package: "tidegate-cloud",
+        example: "attacks-centre",
+        controls: &["no-signature", "no-count", "no-revocation"],
+    },
+];
 
 /// What was counted of an attack: a line of the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,7 +84,14 @@ impl Suite {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command
             .current_dir(repository())
-            .args(["run", "--quiet", "-p", self.package, "--example", "attacks"])
+            .args([
+                "run",
+                "--quiet",
+                "-p",
+                self.package,
+                "--example",
+                self.example,
+            ])
             .arg("--target-dir")
             .arg(target_folder()?)
             .env_remove("TIDEGATE_FAULT")

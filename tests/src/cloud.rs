@@ -25,24 +25,28 @@ pub struct Cloud {
     process: Process,
     address: SocketAddr,
     token: String,
+    /// Whether gateways that were never enrolled are believed.
+    open: bool,
     program: PathBuf,
     directory: PathBuf,
 }
 
 impl Cloud {
-    /// Starts a centre on a free port, with its database in `directory`.
+    /// Starts an open centre on a free port, with its database in `directory`: drills put requests wrong on the way, and what
+    /// was signed would be refused before it could do harm.
     ///
     /// # Errors
     /// When it does not start.
     pub fn start(binaries: &Binaries, directory: &Path) -> Result<Self> {
         let program = binaries.tidegate_cloud();
-        let (process, address) = launch(&program, directory, "127.0.0.1:0", &[])?;
+        let (process, address) = launch(&program, directory, "127.0.0.1:0", &["--open"])?;
         let token = std::fs::read_to_string(token_file(directory));
         let token = token.context("the centre has written no first token")?;
         Ok(Self {
             process,
             address,
             token: token.trim().to_owned(),
+            open: true,
             program,
             directory: directory.to_owned(),
         })
@@ -125,6 +129,36 @@ impl Cloud {
             .context("cannot write the device key")
     }
 
+    /// From its next start on, believes only gateways that are enrolled.
+    pub fn close(&mut self) {
+        self.open = false;
+    }
+
+    /// Posts JSON to its API, with its first token.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn post(&self, path: &str, json: &Value) -> Result<http::Answer> {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/json"),
+        ];
+        http::post_with(self.address, path, &headers, json.to_string().as_bytes())
+    }
+
+    /// A token by which a machine becomes this gateway.
+    ///
+    /// # Errors
+    /// When it gives none.
+    pub fn enrolment_token(&self, gateway: &str) -> Result<String> {
+        let answer = self.post("/v1/enrolments", &serde_json::json!({"gateway": gateway}))?;
+        let body: Value = serde_json::from_str(&answer.body)?;
+        let token = body.pointer("/token").and_then(Value::as_str);
+        let token = token.with_context(|| format!("no token: {}", answer.body))?;
+        Ok(token.to_owned())
+    }
+
     /// What it did since its start, as `/v1/stats` says.
     ///
     /// # Errors
@@ -155,7 +189,9 @@ impl Cloud {
     /// When it does not start.
     pub fn start_again_with(&mut self, arguments: &[&str]) -> Result<()> {
         let listen = self.address.to_string();
-        (self.process, self.address) = launch(&self.program, &self.directory, &listen, arguments)?;
+        let open: &[&str] = if self.open { &["--open"] } else { &[] };
+        let arguments = [open, arguments].concat();
+        (self.process, self.address) = launch(&self.program, &self.directory, &listen, &arguments)?;
         Ok(())
     }
 

@@ -164,10 +164,8 @@ pub(crate) async fn person<S: Store>(
 /// A token or session that is worth nothing. Whose log it is in is not known: it is in that of the centre's owner.
 async fn wrong<S: Store>(app: &App<S>, action: &str) -> Refusal {
     match app.attempts.wrong(app.clock.boot_time()) {
-        Some(untold) => {
-            let others = format!("and {untold} before it");
-            let others = if untold > 0 { others.as_str() } else { "" };
-            let event = Event::of_nobody(action, others, Code::BadToken.as_str());
+        Some(before) => {
+            let event = Event::of_nobody(action, &untold(before), Code::BadToken.as_str());
             let now = app.clock.wall_time();
             if let Err(error) = app.store.note(&Tenant::default(), &event, now).await {
                 return error.into();
@@ -177,11 +175,23 @@ async fn wrong<S: Store>(app: &App<S>, action: &str) -> Refusal {
                 "this token or session is not known here, was revoked or has expired",
             )
         }
-        None => Refusal::new(
-            Code::TooManyAttempts,
-            "too many tokens were wrong lately; a right one is taken at any time",
-        ),
+        None => too_many(),
     }
+}
+
+/// How many before this one were not told.
+pub(super) fn untold(before: u64) -> String {
+    match before {
+        0 => String::new(),
+        before => format!("and {before} before it"),
+    }
+}
+
+pub(super) fn too_many() -> Refusal {
+    Refusal::new(
+        Code::TooManyAttempts,
+        "too many tokens were wrong lately; a right one is taken at any time",
+    )
 }
 
 fn may<S>(

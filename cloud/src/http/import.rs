@@ -2,10 +2,11 @@
 //!
 //! The body is the running hash before the chunk, its signature, and the chunk (docs/formats/export.md). Only a key that
 //! this centre knows as the gateway's counts: the file `GATEWAY.pub` in the folder of device keys, read for each chunk, so
-//! that a new one needs no restart. The signature is verified before anything of the chunk is read, and then its rows are
+//! that a new one needs no restart. Keys of enrolled gateways count as well, also those that another has followed; where there is one, no file does. The
+//! signature is verified before anything of the chunk is read, and then its rows are
 //! kept as those of a sync are.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -45,10 +46,19 @@ pub(super) async fn import<S: Store>(
         return Err(Refusal::new(Code::Busy, "the centre is stopping"));
     };
     let (bytes, received) = (body.len(), app.clock.wall_time());
+    let of = deed.person.gateway_id(gateway.clone());
+    let enrolled = app.store.identity(&of).await?;
+    let keys = match enrolled {
+        Some(_) => Some(app.store.device_keys(&of).await?),
+        None => None,
+    };
     let (of, folder) = (gateway.clone(), app.device_keys.clone());
-    let checked = tokio::task::spawn_blocking(move || verify(&of, folder, &body, received))
-        .await
-        .map_err(|_| Refusal::new(Code::Malformed, "the chunk could not be decoded"))??;
+    let checked = tokio::task::spawn_blocking(move || {
+        let keys = keys.map_or_else(|| device_keys(&of, folder.as_deref()), Ok)?;
+        verify(&of, &keys, &body, received)
+    })
+    .await
+    .map_err(|_| Refusal::new(Code::Malformed, "the chunk could not be decoded"))??;
     let rows: usize = checked.request().rows.iter().map(|of| of.rows.len()).sum();
     let event = deed.done(&format!("{gateway}, {rows} rows"));
     let of = deed.person.gateway_id(gateway);
@@ -69,14 +79,13 @@ fn gap(gap: &Gap) -> Value {
 /// The rows of a chunk that a device of this gateway has signed.
 fn verify(
     gateway: &Name,
-    folder: Option<PathBuf>,
+    keys: &[PublicKey],
     body: &Bytes,
     received: WallTime,
 ) -> Result<Checked, Refusal> {
     let Some((before, signed)) = body.split_first_chunk::<HASH_BYTES>() else {
         return Err(Refusal::new(Code::Malformed, "body ends within its hash"));
     };
-    let keys = device_keys(gateway, folder.as_deref())?;
     let chunk = keys
         .iter()
         .find_map(|key| Chain::after(*before).verify(key, signed).ok());

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tidegate_wire::{BufferStatus, ClockQuality, Epoch, Name, Tally, UplinkStatus, WallTime};
 
 use super::content::ContentJson;
+use crate::store::devices::Identity;
 use crate::store::{EntryPosition, Gateway, HeldRow, Loss, Position, SeriesRow, Stream};
 
 pub(super) fn gateway(gateway: &Gateway) -> Value {
@@ -32,6 +33,7 @@ pub(super) fn gateway(gateway: &Gateway) -> Value {
             json!({ "committed": rfc3339(newest.committed), "received": rfc3339(newest.received) })
         }),
         "conflicts": gateway.conflicts,
+        "identity": gateway.identity.map(identity),
         "version": status.version,
         "rows_waiting": status.rows_waiting,
         "records_in": status.records_in,
@@ -39,6 +41,15 @@ pub(super) fn gateway(gateway: &Gateway) -> Value {
         "modules": modules,
         "buffer": status.buffer.as_ref().map(buffer),
         "uplink": status.uplink.as_ref().map(uplink),
+    })
+}
+
+/// Null of a gateway that was never enrolled.
+fn identity(identity: Identity) -> Value {
+    json!({
+        "enrolled": rfc3339(identity.enrolled),
+        "revoked": identity.revoked.map(rfc3339),
+        "alarm": identity.alarm.map(|(alarm, raised)| json!({"reason": alarm.as_str(), "raised": rfc3339(raised)})),
     })
 }
 

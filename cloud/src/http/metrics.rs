@@ -23,7 +23,7 @@ const STREAMS_MAX: usize = 10_000;
 /// Name, help, and the value itself, if there is one.
 type Told<T, V> = (&'static str, &'static str, fn(&T) -> Option<V>);
 
-const GATEWAY: [Told<Gateway, u64>; 4] = [
+const GATEWAY: [Told<Gateway, u64>; 6] = [
     (
         "tidegate_gateway_rows_waiting",
         "Rows that wait there.",
@@ -43,6 +43,16 @@ const GATEWAY: [Told<Gateway, u64>; 4] = [
         "tidegate_gateway_conflicts",
         "Requests with another row under a known identity.",
         |gateway| Some(gateway.conflicts),
+    ),
+    (
+        "tidegate_gateway_enrolled",
+        "Whether it is believed by its signature alone: 0 if it was revoked or never enrolled.",
+        |gateway| Some(gateway.identity.map_or(0, |of| of.revoked.is_none().into())),
+    ),
+    (
+        "tidegate_gateway_identity_alarm",
+        "Whether another machine seems to have its identity.",
+        |gateway| Some(gateway.identity?.alarm.is_some().into()),
     ),
 ];
 

@@ -2,13 +2,15 @@
 //!
 //! Load is shed before anything is read: more than 64 requests at once are answered 503 with a time to
 //! come back. A body is bounded, an expanded one more so, and each request has 30 s. Then the guard asks who it is: all but
-//! what gateways send, the way in, and what is built into the program is for people with a role.
+//! what gateways send and sign, the way in, and what is built into the program is for people with a role.
 //!
 //! # Layout
 //! - `serve`: connections, plain or TLS, and their orderly end.
 //! - `tls`: certificate and key.
 //! - `guard`: who asks, and whether they may.
 //! - `shown`: what a request shows of who it is from.
+//! - `device`: which gateway a request is from.
+//! - `enrol`: how a machine becomes a gateway, changes its key, and is one no more.
 //! - `attempts`: wrong tokens.
 //! - `audit`: who did what.
 //! - `releases`: `POST /v1/releases` and what was brought so.
@@ -28,6 +30,8 @@ mod attempts;
 mod audit;
 mod blobs;
 mod content;
+mod device;
+mod enrol;
 mod events;
 pub(crate) mod guard;
 mod import;
@@ -53,16 +57,15 @@ use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tidegate_bundle::VerifiedRoot;
 use tidegate_record::{BootTime, Clock};
-use tidegate_wire::Name;
 use tokio::sync::Semaphore;
 
 use crate::access::Role;
 use crate::blobs::Blobs;
 use crate::page;
-use crate::store::{GatewayId, Store, Tenant};
+use crate::store::Store;
 use attempts::Attempts;
 pub use events::Events;
 use guard::{Guard, Reader};
@@ -108,7 +111,9 @@ pub struct App<S> {
     device_keys: Option<PathBuf>,
     secure: bool,
     attempts: Attempts,
+    open: bool,
     root: Option<Arc<VerifiedRoot>>,
+    root_document: Option<Vec<u8>>,
     blobs: Option<Arc<Blobs>>,
     uploads: Semaphore,
     requests: Semaphore,
@@ -129,7 +134,9 @@ impl<S: Store> App<S> {
             device_keys: None,
             secure: false,
             attempts: Attempts::new(started),
+            open: false,
             root: None,
+            root_document: None,
             blobs: None,
             uploads: Semaphore::new(UPLOADS_MAX),
             requests: Semaphore::new(REQUESTS_MAX),
@@ -170,6 +177,21 @@ impl<S: Store> App<S> {
         }
     }
 
+    /// Gives this root document to machines that become gateways.
+    #[must_use]
+    pub fn with_root_document(self, document: Option<Vec<u8>>) -> Self {
+        Self {
+            root_document: document,
+            ..self
+        }
+    }
+
+    /// Also takes rows of gateways that were never enrolled.
+    #[must_use]
+    pub fn opened(self, open: bool) -> Self {
+        Self { open, ..self }
+    }
+
     /// Lets browsers show their sessions over TLS only.
     #[must_use]
     pub fn with_tls(self, secure: bool) -> Self {
@@ -182,18 +204,12 @@ impl<S: Store> App<S> {
     }
 }
 
-/// A gateway as it says itself. Gateways have no credentials yet, so all are of one tenant.
-fn reporting(gateway: Name) -> GatewayId {
-    GatewayId {
-        tenant: Tenant::default(),
-        gateway,
-    }
-}
-
 /// All routes. Each is in one of these lists, and a list says who may.
 pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
     let open = Router::new()
         .route("/v1/sync", post(sync::sync))
+        .route("/v1/enrol", post(enrol::enrol))
+        .route("/v1/device-keys", post(enrol::follow))
         .route("/healthz", get(async || "ok\n"))
         .route(
             "/sign-in",
@@ -232,6 +248,9 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         );
     let operator = Router::new()
         .route("/v1/audit", get(audit::audit))
+        .route("/v1/enrolments", post(enrol::give))
+        .route("/v1/gateways/{gateway}/revoke", post(enrol::revoke))
+        .route("/v1/gateways/{gateway}/alarm", delete(enrol::dismiss))
         .route("/v1/gateways/{gateway}/import", post(import::import));
     let push = Router::new().route("/v1/releases", post(releases::push));
     let guard = |role, reader| Guard::new(&app, role, reader);

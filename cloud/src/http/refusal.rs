@@ -28,6 +28,22 @@ pub enum Code {
     BadToken,
     /// One too many of these.
     TooManyAttempts,
+    /// A token of a gateway that has come to its end.
+    TokenExpired,
+    /// A token of a gateway that another machine has used.
+    TokenUsed,
+    /// Nothing says which gateway it is from.
+    NoSignature,
+    /// A device key that is worth nothing any more.
+    Revoked,
+    /// Not the gateway whose key, or for which the token is.
+    WrongGateway,
+    /// A signed request that was taken before.
+    Replayed,
+    /// Another machine is this gateway.
+    NameTaken,
+    /// Another gateway has this device key.
+    KeyInUse,
     /// The person may not do that.
     WrongRole,
     /// A browser was brought to it by another site.
@@ -62,7 +78,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 30] = [
         Self::Malformed,
         Self::WrongVersion,
         Self::TooLarge,
@@ -70,6 +86,14 @@ impl Code {
         Self::NoToken,
         Self::BadToken,
         Self::TooManyAttempts,
+        Self::TokenExpired,
+        Self::TokenUsed,
+        Self::NoSignature,
+        Self::Revoked,
+        Self::WrongGateway,
+        Self::Replayed,
+        Self::NameTaken,
+        Self::KeyInUse,
         Self::WrongRole,
         Self::CrossSite,
         Self::UnknownDevice,
@@ -97,6 +121,14 @@ impl Code {
             Self::NoToken => "no-token",
             Self::BadToken => "bad-token",
             Self::TooManyAttempts => "too-many-attempts",
+            Self::TokenExpired => "token-expired",
+            Self::TokenUsed => "token-used",
+            Self::NoSignature => "no-signature",
+            Self::Revoked => "revoked",
+            Self::WrongGateway => "wrong-gateway",
+            Self::Replayed => "replayed",
+            Self::NameTaken => "name-taken",
+            Self::KeyInUse => "key-in-use",
             Self::WrongRole => "wrong-role",
             Self::CrossSite => "cross-site",
             Self::UnknownDevice => "unknown-device",
@@ -120,12 +152,23 @@ impl Code {
             Self::Malformed | Self::WrongVersion | Self::BadQuery => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::WrongContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NoToken | Self::BadToken => StatusCode::UNAUTHORIZED,
+            Self::NoToken
+            | Self::BadToken
+            | Self::TokenExpired
+            | Self::TokenUsed
+            | Self::NoSignature
+            | Self::Revoked => StatusCode::UNAUTHORIZED,
             Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
-            Self::WrongRole | Self::CrossSite | Self::UnknownDevice | Self::BadSignature => {
-                StatusCode::FORBIDDEN
-            }
-            Self::Conflict | Self::StaleCounter => StatusCode::CONFLICT,
+            Self::WrongRole
+            | Self::CrossSite
+            | Self::UnknownDevice
+            | Self::BadSignature
+            | Self::WrongGateway => StatusCode::FORBIDDEN,
+            Self::Conflict
+            | Self::StaleCounter
+            | Self::Replayed
+            | Self::NameTaken
+            | Self::KeyInUse => StatusCode::CONFLICT,
             Self::BundleRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoRoot => StatusCode::NOT_IMPLEMENTED,
             Self::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
@@ -235,8 +278,14 @@ impl From<Flaw> for Refusal {
 /// What a database says stays in our log.
 impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
-        if let store::Error::Conflict { .. } = error {
-            return Self::new(Code::Conflict, error.to_string());
+        let code = match error {
+            store::Error::Conflict { .. } => Some(Code::Conflict),
+            store::Error::Replayed { .. } => Some(Code::Replayed),
+            store::Error::Revoked => Some(Code::Revoked),
+            _ => None,
+        };
+        if let Some(code) = code {
+            return Self::new(code, error.to_string());
         }
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         tracing::error!(cause, "{error}");

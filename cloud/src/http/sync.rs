@@ -1,4 +1,4 @@
-//! `POST /v1/sync`: read, expand, check, commit, and only then answer.
+//! `POST /v1/sync`: read, verify, expand, check, commit, and only then answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,8 @@ use minicbor::Decode;
 use tidegate_wire::codec::COMPRESSED_BYTES_MAX;
 use tidegate_wire::{CONTENT_TYPE, SyncReply, SyncRequest, VERSION};
 
-use super::{App, Code, Refusal, reporting};
+use super::device::{Claimed, believed};
+use super::{App, Code, Refusal};
 use crate::checked::{Checked, Flaw};
 use crate::store::{Committed, Store};
 
@@ -19,7 +20,9 @@ pub(super) async fn sync<S: Store>(
     State(app): State<Arc<App<S>>>,
     request: Request,
 ) -> Result<Response, Refusal> {
+    let claimed = Claimed::read(&request);
     let body = read_body(request, CONTENT_TYPE, COMPRESSED_BYTES_MAX).await?;
+    let signed = claimed.signed(&app, &body).await?;
     let begun = app.clock.boot_time();
     let Ok(_place) = app.expanded.acquire().await else {
         return Err(Refusal::new(Code::Busy, "the centre is stopping"));
@@ -28,11 +31,20 @@ pub(super) async fn sync<S: Store>(
     let checked = tokio::task::spawn_blocking(move || expand(&body))
         .await
         .map_err(|_| Refusal::new(Code::Malformed, "the request could not be decoded"))??;
-    let of = reporting(checked.request().gateway.clone());
-    let committed = app
-        .store
-        .commit(&of, &checked, app.clock.wall_time())
-        .await?;
+    let (said, now) = (checked.request(), app.clock.wall_time());
+    let (of, committed) = match signed {
+        Some(signed) => {
+            signed.check_body(&said.gateway, said.epoch)?;
+            let (of, heard) = (signed.of, signed.heard);
+            let committed = app.store.commit_signed(&of, &checked, now, &heard).await?;
+            (of, committed)
+        }
+        None => {
+            let of = believed(&app, said.gateway.clone()).await?;
+            let committed = app.store.commit(&of, &checked, now).await?;
+            (of, committed)
+        }
+    };
 
     app.counters.syncs.fetch_add(1, Ordering::Relaxed);
     count(&app, bytes, &committed);

@@ -66,6 +66,10 @@ pub(super) struct GatewayView {
     pub(super) epoch: u64,
     pub(super) clock: Option<String>,
     pub(super) conflicts: u64,
+    /// How it is known.
+    pub(super) known: &'static str,
+    /// What seems to be wrong with who it is.
+    pub(super) identity_alarm: Option<&'static str>,
     /// Streams with which the centre is further behind than it should be.
     pub(super) behind: usize,
     pub(super) modules: Vec<ModuleView>,
@@ -182,6 +186,12 @@ impl Now {
             epoch: gateway.epoch.ordinal,
             clock: clock(gateway.sent, gateway.last_seen),
             conflicts: gateway.conflicts,
+            known: match gateway.identity {
+                None => "by its word: not enrolled",
+                Some(identity) if identity.revoked.is_some() => "revoked",
+                Some(_) => "by its device key",
+            },
+            identity_alarm: gateway.identity.and_then(|of| Some(of.alarm?.0.sentence())),
             behind: lag::now(gateway, self.0)
                 .iter()
                 .filter(|lag| lag.missed().is_some())
@@ -394,6 +404,7 @@ mod tests {
                 received: WallTime(last_seen),
             }),
             conflicts: 0,
+            identity: None,
             status: request("gw-1", vec![]).status,
         }
     }

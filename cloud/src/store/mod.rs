@@ -13,11 +13,13 @@
 //! - [`sqlite`]: the store in one file, for up to about a thousand gateways.
 //! - [`audit`]: who did what.
 //! - [`credentials`]: tokens of people and sessions of browsers.
+//! - [`devices`]: who a gateway is.
 //! - [`releases`]: what may be rolled out.
 //! - `verdict`: what becomes of the rows of one stream, given its mark; pure.
 
 pub mod audit;
 pub mod credentials;
+pub mod devices;
 pub mod releases;
 pub mod sqlite;
 #[cfg(test)]
@@ -37,6 +39,7 @@ use crate::Checked;
 use crate::lag::{Sample, Step};
 pub use audit::Audit;
 pub use credentials::Credentials;
+pub use devices::Devices;
 pub use releases::Releases;
 pub use sqlite::SqliteStore;
 
@@ -44,7 +47,7 @@ pub use sqlite::SqliteStore;
 pub const CONTENT_BYTES_MAX: usize = 8 << 20;
 
 /// Where gateways, streams and rows are kept.
-pub trait Store: Audit + Credentials + Releases + Clone + Send + Sync + 'static {
+pub trait Store: Audit + Credentials + Devices + Releases + Clone + Send + Sync + 'static {
     /// Keeps what is new of a request and, unless it came in a file, the gateway's status, in one transaction, and
     /// returns after its fsync.
     ///
@@ -64,6 +67,18 @@ pub trait Store: Audit + Credentials + Releases + Clone + Send + Sync + 'static 
         request: &Checked,
         received: WallTime,
         event: &audit::Event,
+    ) -> impl Future<Output = Result<Committed, Error>> + Send;
+
+    /// As [`Store::commit`], of a request that a device of an enrolled gateway has signed.
+    ///
+    /// # Errors
+    /// Also [`Error::Replayed`] and [`Error::Revoked`]; nothing of the request is kept then.
+    fn commit_signed(
+        &self,
+        of: &GatewayId,
+        request: &Checked,
+        received: WallTime,
+        heard: &devices::Heard,
     ) -> impl Future<Output = Result<Committed, Error>> + Send;
 
     /// Gateways by name, from the one after `after`: at most `count_max`.
@@ -151,8 +166,8 @@ pub trait Store: Audit + Credentials + Releases + Clone + Send + Sync + 'static 
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Whose fleet. It comes from a person's token, never from a request. Gateways have no credentials yet: theirs is the
-/// default one.
+/// Whose fleet. It comes from a person's token or a device key, never from a request. Gateways that a centre takes without a
+/// key are of the default one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tenant(Arc<str>);
 
@@ -244,6 +259,8 @@ pub struct Gateway {
     pub newest_row: Option<NewestRow>,
     /// Requests refused because a row came again with other content.
     pub conflicts: u64,
+    /// Who it is; none if it was never enrolled.
+    pub identity: Option<devices::Identity>,
     /// What it says of itself.
     pub status: GatewayStatus,
 }
@@ -409,6 +426,19 @@ pub enum Error {
         /// The row that differs.
         seq: u64,
     },
+    /// A request that was signed and taken, or one before it.
+    #[error(
+        "request {count} of this opening comes after {taken} was taken: it was captured, or came late"
+    )]
+    Replayed {
+        /// Its number.
+        count: u64,
+        /// The newest that was taken.
+        taken: u64,
+    },
+    /// The key is that of no gateway any more.
+    #[error("the device key was revoked, or another has followed it")]
+    Revoked,
     /// The database failed.
     #[error("cannot {action}")]
     Database {

@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::releases::root;
+use crate::releases::{root, root_document};
 use crate::samples::name;
 
 /// A centre inside the test's own process.
@@ -39,7 +39,17 @@ impl Centre {
         Self::with_clock(Arc::new(SystemClock::new())).await
     }
 
+    /// One that is open, as most of these tests are not about who a gateway is.
     pub(crate) async fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self::begin(clock, true).await
+    }
+
+    /// One that believes what was signed and nothing else.
+    pub(crate) async fn closed() -> Self {
+        Self::begin(Arc::new(SystemClock::new()), false).await
+    }
+
+    pub(crate) async fn begin(clock: Arc<dyn Clock>, open: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("centre.db"))
             .await
@@ -48,6 +58,7 @@ impl Centre {
         std::fs::create_dir(&device_keys).unwrap();
         let blobs = Blobs::beside(&folder.path().join("centre.db")).unwrap();
         let app = App::new(store.clone(), clock).with_device_keys(Some(device_keys));
+        let app = app.opened(open).with_root_document(Some(root_document()));
         let app = Arc::new(app.with_releases(blobs, Some(root())));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -10,6 +10,7 @@
 mod access;
 mod audit;
 mod client;
+mod identity;
 mod import;
 mod lag;
 mod page;

@@ -69,7 +69,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-pub(crate) const LOCAL: [&str; 2] = ["--listen", "127.0.0.1:0"];
+pub(crate) const LOCAL: [&str; 3] = ["--listen", "127.0.0.1:0", "--open"];
 
 #[tokio::test]
 async fn what_was_answered_survives_a_kill() {
@@ -208,6 +208,7 @@ async fn with_tls_rows_are_taken_by_those_who_trust_the_certificate_and_only_enc
     let tls = [
         "--listen",
         "127.0.0.1:0",
+        "--open",
         "--tls-cert",
         cert.to_str().unwrap(),
         "--tls-key",

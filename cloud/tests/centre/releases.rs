@@ -20,6 +20,10 @@ fn publisher() -> SigningKey {
 
 /// The root that vouches for the publisher.
 pub(crate) fn root() -> VerifiedRoot {
+    VerifiedRoot::open(&root_document()).unwrap()
+}
+
+pub(crate) fn root_document() -> Vec<u8> {
     let (owner, publisher) = (SigningKey::from_seed(&[1; 32]), publisher());
     let key = |key: &SigningKey| (key.public_key().id(), key.public_key());
     let role = |key: &SigningKey| KeyRole {
@@ -43,7 +47,7 @@ pub(crate) fn root() -> VerifiedRoot {
         min_runtime_version: "0.1.0".parse().unwrap(),
         expires: None,
     };
-    VerifiedRoot::open(&root.sign(&[&owner]).unwrap()).unwrap()
+    root.sign(&[&owner]).unwrap()
 }
 
 fn bundle_of(module: &str, counter: u64, component: &[u8], key: &SigningKey) -> Vec<u8> {

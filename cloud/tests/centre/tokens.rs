@@ -54,6 +54,24 @@ async fn a_new_centre_is_not_open_but_writes_its_first_token_for_its_owner() {
 }
 
 #[tokio::test]
+async fn a_token_of_a_gateway_is_told_once_and_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &LOCAL).await;
+    let add = ["gateway-token", "add", "--gateway", "gw-1"];
+    let (one, other) = (
+        well(folder.path(), &add).await,
+        well(folder.path(), &add[..2]).await,
+    );
+    assert!(one.starts_with("tge_") && one != other);
+    let audit = process.client.get("/v1/audit").await.text();
+    for object in ["gw-1", "any gateway"] {
+        assert!(audit.contains(object), "{audit}");
+    }
+    let mistyped = [&add[..3], &["GW"]].concat();
+    assert_eq!(command(folder.path(), &mistyped).await.0, 64);
+}
+
+#[tokio::test]
 async fn a_token_is_told_once_and_worth_something_until_it_is_revoked() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &LOCAL).await;

@@ -31,6 +31,12 @@ impl KeyId {
         Digest::parse(text).map(Self)
     }
 
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
     pub(crate) fn of(public_key: &[u8]) -> Self {
         Self(Digest::of(public_key))
     }

@@ -27,7 +27,7 @@
 //! - A refusal is an [`Error`] with a stable [`Error::reason`]; no input makes this crate panic.
 //!
 //! The formats are described, with test vectors, in `docs/formats/documents.md`, `docs/formats/deployment.md`,
-//! `docs/formats/bundle.md` and `docs/formats/stick.md`.
+//! `docs/formats/bundle.md`, `docs/formats/device.md` and `docs/formats/stick.md`.
 //!
 //! # Layout
 //!
@@ -44,6 +44,7 @@
 //! - `dsse`: the envelope around every document; signatures and thresholds
 //! - `keys`: keys, their ids, their text form
 //! - `chain`: what a device signs piece by piece
+//! - `device`: what a device signs so that a centre knows it
 //! - `sealed`: files that only the centre can read
 //! - `tar`: the archive, read strictly
 //! - `json`: JSON, read strictly
@@ -55,6 +56,7 @@
 mod bundle;
 mod chain;
 mod deployment;
+mod device;
 mod digest;
 mod dsse;
 mod error;
@@ -81,6 +83,7 @@ pub use deployment::{
     Check, ConfigValue, DEPLOYMENT_TYPE, DeployedModule, Deployment, Downgrade, Flag, Grants,
     Input, Publish, Residency, Rollout, SecretRef, Shadow, Target,
 };
+pub use device::{Asked, Claim, Enrolment, KeyChange};
 pub use digest::Digest;
 pub use dsse::{DOCUMENT_BYTES_MAX, Envelope, SIGNATURES_MAX, Signers, signed_bytes};
 pub use error::Error;

@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::error::Error;
 use crate::updates::commands::Update;
 use crate::updates::read_policy;
-use crate::{control, device, install, look, run};
+use crate::{control, device, enrol, install, look, run};
 
 /// Runs signed WebAssembly modules over sensor and MQTT streams, and keeps their results while the link is down.
 #[derive(Debug, Parser)]
@@ -35,8 +35,10 @@ enum Command {
     Check(Common),
     /// Show what the running gateway is doing.
     Status(StatusArguments),
-    /// Show the public half of the key that this machine signs with.
-    DeviceKey(Common),
+    /// Become a gateway of a centre, with a token that it gave.
+    Enrol(enrol::EnrolArguments),
+    /// Show the public half of the key that this machine signs with, or change the key.
+    DeviceKey(DeviceKeyArguments),
     /// Look at what the fleet wants of this gateway, and bring it by hand.
     #[command(subcommand)]
     Update(Update),
@@ -56,6 +58,21 @@ pub(crate) struct Common {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct DeviceKeyArguments {
+    #[command(subcommand)]
+    command: Option<DeviceKeyCommand>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeviceKeyCommand {
+    /// Make a new key, and let it follow the old one at each centre where this machine is enrolled.
+    Rotate(Common),
 }
 
 #[derive(Debug, Args)]
@@ -99,7 +116,11 @@ impl Cli {
             }
             Command::Check(common) => check(&common),
             Command::Status(arguments) => show_status(&arguments),
-            Command::DeviceKey(common) => device::show(&common),
+            Command::Enrol(arguments) => block_on(enrol::enrol(&arguments)),
+            Command::DeviceKey(DeviceKeyArguments { command, common }) => match command {
+                Some(DeviceKeyCommand::Rotate(common)) => block_on(enrol::rotate(&common)),
+                None => device::show(&common),
+            },
             Command::Update(command) => block_on(command.run()),
             Command::Buffer(command) => block_on(command.run()),
             Command::DeadLetter(command) => block_on(command.run()),

@@ -1,5 +1,5 @@
 //! The device key: what this machine signs with. Made once, in the state folder, and never replaced by itself: a centre that
-//! knows its public half knows the machine by it.
+//! knows its public half knows the machine by it. One that is to follow it lies beside it until each centre knows.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -30,7 +30,10 @@ pub(crate) enum Problem {
 
 /// The device key in this folder; made where there is none.
 pub(crate) fn load_or_make(state: &Path) -> Result<SigningKey, Error> {
-    let path = path(state);
+    load_or_make_at(path(state))
+}
+
+fn load_or_make_at(path: PathBuf) -> Result<SigningKey, Error> {
     let key = match read(&path) {
         Err(Problem::File(error)) if error.kind() == io::ErrorKind::NotFound => {
             make(&path).and_then(|()| read(&path))
@@ -38,6 +41,29 @@ pub(crate) fn load_or_make(state: &Path) -> Result<SigningKey, Error> {
         read => read,
     };
     key.map_err(|source| Error::DeviceKey { path, source })
+}
+
+/// The device key in this folder. Where there is none, none is made: nobody would know it.
+pub(crate) fn load(state: &Path) -> Result<SigningKey, Error> {
+    let path = path(state);
+    read(&path).map_err(|source| Error::DeviceKey { path, source })
+}
+
+/// The key that is to follow the device key; made where there is none.
+pub(crate) fn load_or_make_next(state: &Path) -> Result<SigningKey, Error> {
+    load_or_make_at(next(state))
+}
+
+/// Lets the next key be the device key: each centre knows it.
+pub(crate) fn follow(state: &Path) -> Result<(), Error> {
+    let path = next(state);
+    let followed = fs::rename(&path, self::path(state))
+        .and_then(|()| File::open(state))
+        .and_then(|folder| folder.sync_all());
+    followed.map_err(|error| Error::DeviceKey {
+        path,
+        source: Problem::File(error),
+    })
 }
 
 /// `tidegate device-key`: the public half, for the centre's folder of device keys.
@@ -51,8 +77,13 @@ pub(crate) fn show(common: &Common) -> Result<(), Error> {
     Ok(())
 }
 
-fn path(state: &Path) -> PathBuf {
+/// Where it is.
+pub(crate) fn path(state: &Path) -> PathBuf {
     state.join("device.key")
+}
+
+fn next(state: &Path) -> PathBuf {
+    state.join("device-next.key")
 }
 
 fn read(path: &Path) -> Result<SigningKey, Problem> {

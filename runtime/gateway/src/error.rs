@@ -81,6 +81,9 @@ pub(crate) enum Error {
         #[source]
         source: crate::device::Problem,
     },
+    /// This machine is not enrolled, or its key not changed.
+    #[error("cannot do that")]
+    Enrol(#[from] crate::enrol::Problem),
     /// A file is no key to seal to.
     #[error("cannot seal to the key {path}")]
     SealingKey {

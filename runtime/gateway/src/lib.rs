@@ -4,7 +4,7 @@
 //! - [`cli`]: the commands. [`config`]: `gateway.toml`. [`error`]: what can go wrong, and the exit codes.
 //! - [`look`]: into the buffer. [`stat`]: how much is in it. [`export`]: out of it into a file. [`replay`]: what was
 //!   set aside, to its modules again.
-//! - [`device`]: the key that this machine signs with.
+//! - [`device`]: the key that this machine signs with. [`identity`]: who it is at a centre. [`enrol`]: how it becomes that.
 //! - [`install`]: bundles to modules that may run here. [`deployed`]: the same of a fleet's deployment. [`secrets`]: what it names.
 //! - [`updates`]: the gateway under its fleet's deployments.
 //! - [`run`]: puts the stages together, and takes them apart in the order in which the data flows. [`stages`]: those in the
@@ -21,8 +21,10 @@ mod deployed;
 mod device;
 mod dispatch;
 mod effects;
+mod enrol;
 mod error;
 mod export;
+mod identity;
 mod install;
 mod lag;
 mod look;

@@ -2,19 +2,20 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tidegate_buffer::{BufferHandle, Destination, Second};
-use tidegate_record::{BootTime, Clock, Limits, Name};
+use tidegate_record::{BootTime, Clock, Limits, Name, RequestSigner};
 use tidegate_uplink::budget::{Meter, Report};
-use tidegate_uplink::{Endpoint, Failover, Role, Uplink, UplinkCounters};
+use tidegate_uplink::{Config, Endpoint, Failover, Role, Uplink, UplinkCounters};
 use tidegate_wire::{GatewayStatus, UplinkStatus};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::Settings;
 use crate::error::Error;
+use crate::identity::Signer;
 
 /// The ways to the centres, not yet taken.
 pub(crate) struct Way {
@@ -66,7 +67,11 @@ impl Way {
         });
         let traffic = meter.as_ref().map(|meter| meter.traffic());
         let traffic = traffic.unwrap_or_default();
-        let endpoint = |config| Endpoint::new(config, &settings.name, limits, traffic.clone());
+        let count = Arc::default();
+        let endpoint = |config: &Config| {
+            let signer = signer(settings, config, &count);
+            Endpoint::new(config, &settings.name, limits, traffic.clone(), signer)
+        };
         let first = endpoint(&uplink.first)?;
         let second = uplink.second.as_ref();
         let stand_in = second.map(|second| endpoint(&second.config)).transpose()?;
@@ -119,6 +124,22 @@ impl Way {
             let second = uplink(endpoint, &other.counters, role, Destination::Second);
             tasks.spawn(second.run(with.stopped.clone()));
         }
+    }
+}
+
+/// What signs for a centre. A broker has credentials of its own.
+fn signer(
+    settings: &Settings,
+    config: &Config,
+    count: &Arc<AtomicU64>,
+) -> Option<Arc<dyn RequestSigner>> {
+    match config {
+        Config::Centre(centre) => {
+            let count = count.clone();
+            let signer = Signer::new(&settings.state, &settings.name, centre.url(), count);
+            Some(Arc::new(signer))
+        }
+        Config::Broker(_) => None,
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`output`]: publications, rows and device writes that a module asks for.
 //! - [`row`]: a row with its identity, as it is stored and synced, and the [`Outbox`] it waits in.
 //! - [`loss`]: what stands in place of rows that had to be given up.
+//! - [`signer`]: who asks a centre.
 //! - [`topic`]: MQTT topic names and filters.
 //! - [`name`]: the names that operators give to things.
 //! - [`openmetrics`]: numbers as text for a monitoring system.
@@ -35,6 +36,7 @@ pub mod output;
 pub mod record;
 pub mod row;
 pub mod seen;
+pub mod signer;
 pub mod skip;
 pub mod switch;
 pub mod topic;
@@ -54,6 +56,7 @@ pub use row::{
     StreamEpoch,
 };
 pub use seen::{IdHasher, MessageId, Seen};
+pub use signer::{RequestSigner, ToSign};
 pub use skip::{Skip, SkipReason, SkipSink};
 pub use switch::{StandBy, Switch};
 pub use topic::{Topic, TopicError, TopicFilter};

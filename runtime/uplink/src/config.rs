@@ -49,6 +49,11 @@ impl CentreConfig {
         Ok(Self { url: uri, ca })
     }
 
+    /// Its address, in one form.
+    pub fn url(&self) -> String {
+        self.url.to_string()
+    }
+
     /// Whether the connection is by TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.url.scheme_str() == Some("https")

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_record::{Limits, Name};
+use tidegate_record::{Limits, Name, RequestSigner};
 use tidegate_wire::{SyncReply, SyncRequest};
 
 use crate::client::Client;
@@ -27,7 +27,8 @@ enum Kind {
 }
 
 impl Endpoint {
-    /// Prepares the connection of `gateway`; nothing is sent yet. What it will carry is added to `traffic`.
+    /// Prepares the connection of `gateway`; nothing is sent yet. What it will carry is added to `traffic`, and signed for a
+    /// centre.
     ///
     /// # Errors
     /// When a file that `config` names cannot be used, or TLS cannot be set up.
@@ -36,11 +37,12 @@ impl Endpoint {
         gateway: &Name,
         limits: &Limits,
         traffic: Arc<Traffic>,
+        signer: Option<Arc<dyn RequestSigner>>,
     ) -> Result<Self, Error> {
         Ok(Self(match config {
             Config::Centre(config) => {
                 let client = Client::new(config, limits.sync_timeout, traffic)?;
-                Kind::Centre(client, Vec::new())
+                Kind::Centre(client.signed_by(signer), Vec::new())
             }
             Config::Broker(config) => {
                 let broker = Broker::new(config, gateway, limits, traffic)?;
@@ -75,7 +77,7 @@ impl Endpoint {
             #[cfg(feature = "faults")]
             Kind::Centre(client, _) => crate::faults::sync(client, request).await,
             #[cfg(not(feature = "faults"))]
-            Kind::Centre(client, body) => client.sync(std::mem::take(body)).await,
+            Kind::Centre(client, body) => client.sync(std::mem::take(body), request.epoch).await,
             Kind::Broker(broker, publications) => {
                 let publications = std::mem::take(publications);
                 broker.exchange(request, &publications).await

@@ -39,11 +39,16 @@ pub enum Error {
     Refused {
         /// HTTP status.
         status: u16,
-        /// The start of its answer.
+        /// Its code, if it says one, such as `revoked`.
+        code: Option<String>,
+        /// Its code and sentence, or else the start of its answer.
         text: String,
         /// How long it wants the gateway to wait, in seconds.
         retry_after: Option<u64>,
     },
+    /// The device key cannot be used.
+    #[error("cannot sign the request")]
+    Sign(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The request was not packed.
     #[error("cannot pack the request")]
     Task(#[source] tokio::task::JoinError),

@@ -13,7 +13,7 @@ use crate::error::Error;
 pub(crate) async fn sync(client: &mut Client, request: &SyncRequest) -> Result<SyncReply, Error> {
     let nameless = Nameless::of(request);
     let reply = client
-        .sync(tidegate_wire::encode(&nameless.request)?)
+        .sync(tidegate_wire::encode(&nameless.request)?, request.epoch)
         .await?;
     Ok(nameless.recognised(reply))
 }

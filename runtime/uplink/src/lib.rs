@@ -27,6 +27,7 @@ mod socket;
 mod task;
 mod tls;
 
+pub use client::post_json;
 pub use config::{CentreConfig, Config, ConfigError};
 pub use counters::UplinkCounters;
 pub use drain::Forecast;

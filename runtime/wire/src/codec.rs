@@ -6,6 +6,9 @@ use thiserror::Error;
 /// MIME type of a message.
 pub const CONTENT_TYPE: &str = "application/vnd.tidegate.sync+cbor-zstd";
 
+/// The header by which a device says who it is (docs/formats/device.md).
+pub const DEVICE_HEADER: &str = "tidegate-device";
+
 /// Largest compressed message, in bytes.
 pub const COMPRESSED_BYTES_MAX: usize = 1 << 20;
 

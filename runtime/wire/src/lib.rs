@@ -13,7 +13,7 @@ pub mod codec;
 pub mod export;
 pub mod sync;
 
-pub use codec::{CONTENT_TYPE, Error, decode, encode};
+pub use codec::{CONTENT_TYPE, DEVICE_HEADER, Error, decode, encode};
 pub use export::{Chunk, End, Head, Part};
 pub use sync::{
     BufferStatus, GatewayStatus, Measured, ModuleStatus, STREAM_LAGS_MAX, StreamLag, StreamRows,

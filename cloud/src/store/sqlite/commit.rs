@@ -10,12 +10,13 @@ use tidegate_wire::{
 };
 
 use super::super::audit::Event;
+use super::super::devices::Heard;
 use super::super::verdict::{Verdict, verdict};
 use super::super::{Committed, Error, Gap, GatewayId, lost};
-use super::audit;
 use super::columns::{
     Statement, bind_row, class_to_column, held_row, reason_to_column, signed, unsigned,
 };
+use super::{audit, devices};
 use crate::Checked;
 use crate::checked::COUNT_MAX;
 use crate::lag::settled;
@@ -62,13 +63,22 @@ const PUT_GATEWAY_OF_FILE: &str = "INSERT INTO gateways (tenant, gateway, epoch_
 const COUNT_CONFLICT: &str =
     "UPDATE gateways SET conflicts = conflicts + 1 WHERE tenant = ?1 AND gateway = ?2";
 
+/// What is committed with a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct With<'r> {
+    /// For the audit log.
+    pub(super) event: Option<&'r Event>,
+    /// Who has signed it.
+    pub(super) heard: Option<&'r Heard>,
+}
+
 /// See [`super::super::Store::commit`].
 pub(super) async fn commit(
     pool: &SqlitePool,
     of: &GatewayId,
     request: &Checked,
     received: WallTime,
-    event: Option<&Event>,
+    with: With<'_>,
 ) -> Result<Committed, Error> {
     let failed = |source| Error::Database {
         action: "commit rows",
@@ -76,16 +86,23 @@ pub(super) async fn commit(
     };
     // IMMEDIATE: a transaction that first reads and then writes could otherwise fail for another process's write.
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let alarm = match with.heard {
+        Some(heard) => {
+            let epoch = request.request().epoch;
+            devices::hear(&mut transaction, of, epoch, heard, received).await?
+        }
+        None => None,
+    };
     match fill(&mut transaction, of, request, received).await {
         Ok(committed) => {
-            let noted = match event {
+            let noted = match with.event {
                 Some(event) => {
                     Some(audit::add(&mut transaction, &of.tenant, event, received).await?)
                 }
                 None => None,
             };
             transaction.commit().await.map_err(failed)?;
-            noted.iter().for_each(audit::tell);
+            alarm.iter().chain(&noted).for_each(audit::tell);
             Ok(committed)
         }
         Err(error) => {

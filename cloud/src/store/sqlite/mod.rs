@@ -9,6 +9,7 @@
 //! - `columns`: rows to columns and back.
 //! - `lag`: the history of lags.
 //! - `credentials`: tokens and sessions.
+//! - `devices`: who a gateway is.
 //! - `audit`: who did what.
 //! - `releases`: what may be rolled out.
 //! - `schema`: the tables, step by step.
@@ -17,12 +18,14 @@ mod audit;
 mod columns;
 mod commit;
 mod credentials;
+mod devices;
 mod lag;
 mod read;
 mod releases;
 mod schema;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -31,12 +34,14 @@ use sqlx::sqlite::{
 use tidegate_wire::{Name, WallTime};
 
 use super::audit::Event;
+use super::devices::Heard;
 use super::{
     Committed, EntryPosition, Error, Gateway, GatewayId, HeldRow, Loss, Page, Reach, RowCount,
     RowFilter, SeriesRow, Store, Stream, StreamId, Tenant,
 };
 use crate::Checked;
 use crate::lag::{Sample, Step};
+use commit::With;
 
 /// Older versions can lose a log that is reset while another connection writes.
 const SQLITE_NEEDED: &str = "3.51.3";
@@ -58,6 +63,7 @@ const LOG_BYTES_KEPT: &str = "67108864";
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    centre_id: Arc<str>,
 }
 
 impl SqliteStore {
@@ -93,7 +99,12 @@ impl SqliteStore {
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(database)?;
-        Ok(Self { writer, readers })
+        let centre_id = devices::centre_id(&readers).await?.into();
+        Ok(Self {
+            writer,
+            readers,
+            centre_id,
+        })
     }
 }
 
@@ -104,7 +115,7 @@ impl Store for SqliteStore {
         request: &Checked,
         received: WallTime,
     ) -> Result<Committed, Error> {
-        commit::commit(&self.writer, of, request, received, None).await
+        commit::commit(&self.writer, of, request, received, With::default()).await
     }
 
     async fn commit_noted(
@@ -114,7 +125,25 @@ impl Store for SqliteStore {
         received: WallTime,
         event: &Event,
     ) -> Result<Committed, Error> {
-        commit::commit(&self.writer, of, request, received, Some(event)).await
+        let with = With {
+            event: Some(event),
+            ..With::default()
+        };
+        commit::commit(&self.writer, of, request, received, with).await
+    }
+
+    async fn commit_signed(
+        &self,
+        of: &GatewayId,
+        request: &Checked,
+        received: WallTime,
+        heard: &Heard,
+    ) -> Result<Committed, Error> {
+        let with = With {
+            heard: Some(heard),
+            ..With::default()
+        };
+        commit::commit(&self.writer, of, request, received, with).await
     }
 
     async fn gateways(

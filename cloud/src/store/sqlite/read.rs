@@ -14,10 +14,11 @@ use super::columns::{
     unsigned,
 };
 
-const GATEWAYS: &str =
-    "SELECT * FROM gateways WHERE tenant = ?1 AND gateway > ?2 ORDER BY gateway LIMIT ?3";
+const GATEWAYS: &str = "SELECT * FROM gateways LEFT JOIN enrolments USING (tenant, gateway) \
+    WHERE tenant = ?1 AND gateway > ?2 ORDER BY gateway LIMIT ?3";
 
-const GATEWAY: &str = "SELECT * FROM gateways WHERE tenant = ?1 AND gateway = ?2";
+const GATEWAY: &str = "SELECT * FROM gateways LEFT JOIN enrolments USING (tenant, gateway) \
+    WHERE tenant = ?1 AND gateway = ?2";
 
 /// A row may cover any numbers, so that marks may sum up to more than 63 bits: `sum` would fail, `total` is close.
 const STREAMS: &str = "SELECT stream, CAST(total(mark) AS INTEGER) AS marks, sum(rows) AS rows FROM marks \
@@ -382,6 +383,7 @@ fn to_gateway(columns: &SqliteRow) -> Result<Gateway, Error> {
                 received: time(received),
             }),
         conflicts: number(columns, "conflicts")?,
+        identity: super::devices::identity(columns)?,
         status: minicbor::decode(get(columns, "status")?).map_err(|_| Error::Damaged("status"))?,
     })
 }

@@ -1,12 +1,18 @@
 use super::*;
 use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tidegate_wire::WallTime;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+const EPOCH: Epoch = Epoch {
+    ordinal: 3,
+    random: 9,
+};
 
 fn reply() -> SyncReply {
     SyncReply {
@@ -100,9 +106,9 @@ async fn an_exchange_goes_by_tls_and_all_of_it_is_counted() {
         head
     };
     let sync = async {
-        let first = client.sync(vec![1; 1000]).await.unwrap();
+        let first = client.sync(vec![1; 1000], EPOCH).await.unwrap();
         let before = traffic.total();
-        client.sync(vec![1; 1000]).await.unwrap();
+        client.sync(vec![1; 1000], EPOCH).await.unwrap();
         (first, before, traffic.total() - before)
     };
     let (head, (first, handshake, second)) = tokio::join!(serve, sync);
@@ -129,8 +135,67 @@ async fn another_certificate_is_refused() {
         let (stream, _) = listener.accept().await.unwrap();
         assert!(acceptor.accept(stream).await.is_err());
     };
-    let (_, outcome) = tokio::join!(serve, client.sync(Vec::new()));
+    let (_, outcome) = tokio::join!(serve, client.sync(Vec::new(), EPOCH));
     assert!(matches!(outcome, Err(Error::Connect(_))), "{outcome:?}");
+}
+
+/// Counts, and says what it was asked to sign.
+#[derive(Debug, Default)]
+struct Counting(AtomicUsize);
+
+impl RequestSigner for Counting {
+    fn sign(
+        &self,
+        request: &ToSign<'_>,
+    ) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
+        let count = self.0.fetch_add(1, Ordering::Relaxed);
+        let ToSign {
+            method, path, body, ..
+        } = request;
+        Ok(Some(format!("{count} {method} {path} {body:?}")))
+    }
+}
+
+#[tokio::test]
+async fn each_attempt_is_signed_by_itself_and_by_the_path_of_the_api() {
+    let folder = tempfile::tempdir().unwrap();
+    let (listener, acceptor, config) = centre(&folder).await;
+    let url = format!("{}plant/", config.url());
+    let config = CentreConfig::new(&url, config.ca).unwrap();
+    let client = Client::new(&config, PATIENCE, Arc::default()).unwrap();
+    let mut client = client.signed_by(Some(Arc::new(Counting::default())));
+    let serve = async {
+        let mut heads = String::new();
+        for _ in 0..2 {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            heads.push_str(&answer(&mut stream).await.unwrap());
+        }
+        heads
+    };
+    let sync = async {
+        client.sync(vec![1], EPOCH).await.unwrap();
+        // Its connection is closed: it is sent on that, and again on another.
+        client.sync(vec![2], EPOCH).await.unwrap();
+    };
+    let (heads, ()) = tokio::join!(serve, sync);
+    assert!(heads.contains("POST /plant/v1/sync"), "{heads}");
+    assert!(
+        heads.contains("tidegate-device: 0 POST /v1/sync [1]"),
+        "{heads}"
+    );
+    // Whether the second was tried twice depends on when its closed connection is noticed.
+    let again = [1, 2].map(|count| format!("tidegate-device: {count} POST /v1/sync [2]"));
+    assert!(again.iter().any(|claim| heads.contains(claim)), "{heads}");
+}
+
+#[test]
+fn a_refusal_is_told_in_the_words_of_the_centre_and_else_as_it_came() {
+    let body = br#"{"error":{"code":"revoked","message":"the device key was revoked"}}"#;
+    let (code, text) = told(body);
+    assert_eq!(code.as_deref(), Some("revoked"));
+    assert_eq!(text, "revoked: the device key was revoked");
+    assert_eq!(told(b"<html>"), (None, "<html>".to_owned()));
 }
 
 #[tokio::test]
@@ -146,8 +211,8 @@ async fn a_connection_that_was_closed_in_between_is_made_anew() {
         }
     };
     let sync = async {
-        client.sync(vec![1]).await.unwrap();
-        client.sync(vec![2]).await.unwrap();
+        client.sync(vec![1], EPOCH).await.unwrap();
+        client.sync(vec![2], EPOCH).await.unwrap();
     };
     tokio::join!(serve, sync);
 }
