@@ -57,7 +57,7 @@ async fn honest(scene: &mut Scene, number: u64, chance: &mut u64) -> Outcome {
         ordinal += 1 + next(chance) % 3;
         let mut now = Opening::new(ordinal, 1);
         now.send(scene, &device).await?;
-        if let Some(mut late) = before.filter(|_| next(chance) % 2 == 0) {
+        if let Some(mut late) = before.filter(|_| next(chance).is_multiple_of(2)) {
             late.send(scene, &device).await?;
         }
         for _ in 0..next(chance) % 3 {
@@ -80,7 +80,7 @@ async fn cloned(scene: &mut Scene, number: u64, chance: &mut u64) -> Outcome {
     let mut machine = Opening::new(1, 1);
     machine.send(scene, &device).await?;
     let mut openings = 2;
-    if next(chance) % 2 == 0 {
+    if next(chance).is_multiple_of(2) {
         machine = Opening::new(2, 1);
         openings = 3;
     }
@@ -88,7 +88,7 @@ async fn cloned(scene: &mut Scene, number: u64, chance: &mut u64) -> Outcome {
     let (mut left, mut order) = ([TURNS; 2], String::new());
     while left != [0; 2] {
         let [of_machine, of_copy] = &mut left;
-        let first = *of_copy == 0 || (*of_machine > 0 && next(chance) % 2 == 0);
+        let first = *of_copy == 0 || (*of_machine > 0 && next(chance).is_multiple_of(2));
         if first {
             *of_machine -= 1;
             machine.send(scene, &device).await?;
