@@ -154,13 +154,13 @@ impl Fleet {
 ///
 /// # Errors
 /// When it refuses.
-pub fn enrol(gateway: &Gateway, fleet: &Fleet) -> Result<()> {
+pub fn join(gateway: &Gateway, fleet: &Fleet) -> Result<()> {
     let path = gateway.configuration();
     let text = fs::read_to_string(&path)?;
     let trust = format!("[trust]\npolicy = \"{}\"\n", fleet.policy().display());
     gateway.configure(&text.replacen("[trust]\n", &trust, 1))?;
-    let outcome = update(gateway, &["enrol"])?;
-    ensure!(outcome.code == Some(0), "cannot enrol: {}", outcome.stderr);
+    let outcome = update(gateway, &["join"])?;
+    ensure!(outcome.code == Some(0), "cannot join: {}", outcome.stderr);
     Ok(())
 }
 

@@ -82,7 +82,7 @@ impl Scene {
         };
         let site = Site::start(&plan, &workshop)?;
         let fleet = Fleet::new(workshop, directory)?;
-        fleet::enrol(&site.gateway, &fleet)?;
+        fleet::join(&site.gateway, &fleet)?;
         let source = Source::new(site.broker.port(), per_second)?;
         let mut scene = Self {
             site,

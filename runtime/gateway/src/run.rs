@@ -192,7 +192,7 @@ async fn begin(
     }
     if !settings.modules.is_empty() {
         tracing::warn!(
-            "this gateway is enrolled: what runs is its fleet's to say, and no module of gateway.toml runs"
+            "this gateway is in a fleet, which says what runs: no module of gateway.toml does"
         );
     }
     updates::begin(found, settings, sandbox, buffer).await

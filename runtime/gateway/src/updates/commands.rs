@@ -19,7 +19,7 @@ use crate::error::{Error, chain};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Update {
     /// From now on the fleet of the root document says what runs here, and no module of gateway.toml does.
-    Enrol(Common),
+    Join(Common),
     /// Show what the fleet wants and how far it has come.
     Status(Common),
     /// Take what is on a stick: the same checks as over a link.
@@ -39,7 +39,7 @@ pub(crate) struct ImportArguments {
 impl Update {
     pub(crate) async fn run(self) -> Result<(), Error> {
         match self {
-            Self::Enrol(common) => enrol(&common),
+            Self::Join(common) => join(&common),
             Self::Status(common) => status(&common).await,
             Self::Import(arguments) => import(&arguments).await,
             Self::Log(common) => log(&common),
@@ -47,7 +47,7 @@ impl Update {
     }
 }
 
-fn enrol(common: &Common) -> Result<(), Error> {
+fn join(common: &Common) -> Result<(), Error> {
     let settings = Settings::read(&common.config)?;
     let root = std::fs::read(&settings.root).map_err(|source| Error::ReadFile {
         what: "root document",
@@ -60,7 +60,7 @@ fn enrol(common: &Common) -> Result<(), Error> {
     print(
         common.output,
         &json!({"fleet": fleet, "root": digest}),
-        || format!("enrolled in fleet {fleet}, root {digest}: restart the gateway\n"),
+        || format!("joined fleet {fleet}, root {digest}: restart the gateway\n"),
     );
     Ok(())
 }
@@ -97,7 +97,7 @@ pub(crate) async fn answer(request: &Value, told: &Told) -> Value {
     let stick = request.get("stick").and_then(Value::as_str);
     let imported = match (told, stick) {
         (_, None) => Err("the request names no stick".to_owned()),
-        (Told::NotEnrolled, _) => Err(NOT_ENROLLED.to_owned()),
+        (Told::NotEnrolled, _) => Err(NO_FLEET.to_owned()),
         (Told::Frozen(reason), _) => Err(format!("nothing is taken: {reason}")),
         (Told::Enrolled(updates), Some(stick)) => updates.import(Path::new(stick).to_owned()).await,
     };
@@ -116,12 +116,13 @@ pub(crate) async fn told_json(told: &Told) -> Value {
     }
 }
 
-const NOT_ENROLLED: &str = "this gateway is not enrolled: `tidegate update enrol` puts it under the fleet of its root document";
+const NO_FLEET: &str =
+    "this gateway is in no fleet: `tidegate update join` puts it under that of its root document";
 
 fn text(updates: &Value) -> String {
     let word = |key: &str| updates.get(key).map(plain).unwrap_or_default();
     if updates.is_null() {
-        return format!("{NOT_ENROLLED}\n");
+        return format!("{NO_FLEET}\n");
     }
     if let Some(reason) = updates.get("frozen") {
         return format!("nothing is taken: {}\n", plain(reason));
