@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
-use tidegate_bundle::{DOCUMENT_BYTES_MAX, VerifiedRoot};
+use tidegate_bundle::DOCUMENT_BYTES_MAX;
 use tidegate_record::{Clock as _, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::audit;
 use crate::blobs::Blobs;
 use crate::config::{self, Channel, Settings};
-use crate::http::{self, App, Listening, TlsError};
+use crate::http::{self, App, Listening, Rooted, TlsError};
 use crate::store::{self, SqliteStore, Store};
 use crate::tokens;
 
@@ -74,7 +74,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
 }
 
 /// The root document, which the centre believes because its operator has put it there.
-fn read_root(file: &Path) -> Result<VerifiedRoot, Error> {
+fn read_root(file: &Path) -> Result<Rooted, Error> {
     let unreadable = |source| Error::ReadRoot {
         file: file.to_owned(),
         source,
@@ -84,7 +84,7 @@ fn read_root(file: &Path) -> Result<VerifiedRoot, Error> {
     File::open(file)
         .and_then(|opened| opened.take(limit + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
-    VerifiedRoot::open(&bytes).map_err(|source| Error::Root {
+    Rooted::open(bytes).map_err(|source| Error::Root {
         file: file.to_owned(),
         source,
     })

@@ -13,6 +13,10 @@
 //! - `audit`: who did what.
 //! - `releases`: `POST /v1/releases` and what was brought so.
 //! - `blobs`: the files of releases.
+//! - `roots`, `deployments`: what may be believed, and what is to run where.
+//! - `rollouts`: how a deployment reaches a group.
+//! - `fleet`: labels, groups, and what is to run and does.
+//! - `desired`: what gateways ask and say of updates.
 //! - `sync`: `POST /v1/sync`.
 //! - `import`: `POST /v1/gateways/{gateway}/import`: rows that came in a file.
 //! - `pace`: how fast gateways may send what has piled up.
@@ -28,7 +32,10 @@ mod attempts;
 mod audit;
 mod blobs;
 mod content;
+mod deployments;
+mod desired;
 mod events;
+mod fleet;
 pub(crate) mod guard;
 mod import;
 mod json;
@@ -38,6 +45,8 @@ mod pace;
 mod read;
 pub mod refusal;
 mod releases;
+pub(crate) mod rollouts;
+mod roots;
 mod serve;
 pub(crate) mod shown;
 mod sync;
@@ -54,13 +63,13 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tidegate_bundle::VerifiedRoot;
 use tidegate_record::{BootTime, Clock};
 use tidegate_wire::Name;
 use tokio::sync::Semaphore;
 
 use crate::access::Role;
 use crate::blobs::Blobs;
+use crate::conductor::Conductor;
 use crate::page;
 use crate::store::{GatewayId, Store, Tenant};
 use attempts::Attempts;
@@ -70,6 +79,7 @@ pub(crate) use json::rfc3339;
 pub(crate) use lag::by_stream;
 use pace::Pacer;
 pub use refusal::{Code, Counters, Refusal};
+pub use roots::Rooted;
 pub use serve::{Listening, serve};
 pub use tls::{TlsError, read_tls};
 
@@ -103,12 +113,14 @@ pub struct App<S> {
     pub events: Events,
     /// What was done and refused.
     pub counters: Counters,
+    /// What is to run where.
+    pub conductor: Conductor,
     started: BootTime,
     pacer: Pacer,
     device_keys: Option<PathBuf>,
     secure: bool,
     attempts: Attempts,
-    root: Option<Arc<VerifiedRoot>>,
+    root: Option<Arc<Rooted>>,
     blobs: Option<Arc<Blobs>>,
     uploads: Semaphore,
     requests: Semaphore,
@@ -124,6 +136,7 @@ impl<S: Store> App<S> {
             clock,
             events: Events::new(),
             counters: Counters::new(),
+            conductor: Conductor::default(),
             started,
             pacer: Pacer::default(),
             device_keys: None,
@@ -162,7 +175,7 @@ impl<S: Store> App<S> {
 
     /// Keeps the files of releases in this folder, and takes those that this root vouches for; without one, none.
     #[must_use]
-    pub fn with_releases(self, blobs: Blobs, root: Option<VerifiedRoot>) -> Self {
+    pub fn with_releases(self, blobs: Blobs, root: Option<Rooted>) -> Self {
         Self {
             blobs: Some(Arc::new(blobs)),
             root: root.map(Arc::new),
@@ -194,6 +207,8 @@ fn reporting(gateway: Name) -> GatewayId {
 pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
     let open = Router::new()
         .route("/v1/sync", post(sync::sync))
+        .route("/v1/desired", get(desired::desired))
+        .route("/v1/status", post(desired::status))
         .route("/healthz", get(async || "ok\n"))
         .route(
             "/sign-in",
@@ -206,13 +221,25 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
     let pages = Router::new()
         .route("/", get(page::overview))
         .route("/gateways/{gateway}", get(page::gateway))
+        .route("/fleet", get(page::fleet::fleet))
         .route("/releases", get(page::releases::releases));
+    let buttons = Router::new().route(
+        "/fleet/rollouts/{number}/{command}",
+        post(page::fleet::press),
+    );
     let viewer = Router::new()
         .route("/sign-out", post(page::sign_in::leave))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/events", get(events::events))
-        .route("/v1/blobs/sha256/{digest}", get(blobs::blob))
         .route("/v1/releases", get(releases::releases))
+        .route("/v1/deployments", get(deployments::deployments))
+        .route("/v1/deployments/{digest}", get(deployments::deployment))
+        .route("/v1/groups", get(fleet::groups))
+        .route("/v1/fleet", get(fleet::fleet))
+        .route("/v1/fleet/{gateway}", get(fleet::gateway))
+        .route("/v1/fleet/{gateway}/why", get(fleet::why))
+        .route("/v1/rollouts", get(rollouts::rollouts))
+        .route("/v1/rollouts/{number}", get(rollouts::rollout))
         .route("/v1/stats", get(read::stats))
         .route("/v1/gateways", get(read::gateways))
         .route("/v1/gateways/{gateway}/lag", get(lag::lag))
@@ -230,14 +257,28 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
             "/v1/gateways/{gateway}/streams/{stream}/count",
             get(read::count),
         );
+    let fetched = Router::new()
+        .route("/v1/blobs/sha256/{digest}", get(blobs::blob))
+        .route("/v1/releases/{digest}", get(releases::document))
+        .route("/v1/roots/{version}", get(roots::root));
     let operator = Router::new()
+        .route("/v1/gateways/{gateway}/labels", post(fleet::labels))
+        .route("/v1/groups", post(fleet::put_group))
+        .route("/v1/rollouts", post(rollouts::start))
+        .route("/v1/rollouts/{number}/{command}", post(rollouts::command))
         .route("/v1/audit", get(audit::audit))
         .route("/v1/gateways/{gateway}/import", post(import::import));
+    let releaser = Router::new()
+        .route("/v1/roots", post(roots::put))
+        .route("/v1/deployments", post(deployments::put));
     let push = Router::new().route("/v1/releases", post(releases::push));
     let guard = |role, reader| Guard::new(&app, role, reader);
     open.merge(guard(Role::Viewer, Reader::Browser).before(pages))
+        .merge(guard(Role::Operator, Reader::Browser).before(buttons))
         .merge(guard(Role::Viewer, Reader::Program).before(viewer))
+        .merge(guard(Role::Viewer, Reader::Program).and_gateways().before(fetched))
         .merge(guard(Role::Operator, Reader::Program).before(operator))
+        .merge(guard(Role::Releaser, Reader::Program).before(releaser))
         .merge(
             guard(Role::Releaser, Reader::Program)
                 .patient(PUSH_TIMEOUT)

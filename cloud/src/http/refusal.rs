@@ -42,6 +42,12 @@ pub enum Code {
     BundleRefused,
     /// A release that is not newer than one that is here.
     StaleCounter,
+    /// A document that no gateway would take; its reason code says why.
+    DocumentRefused,
+    /// A deployment whose number is not higher than one that is here.
+    StaleSequence,
+    /// Not possible as things are now.
+    WrongState,
     /// Releases cannot be verified here.
     NoRoot,
     /// Bytes beyond the end of a file.
@@ -62,7 +68,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::Malformed,
         Self::WrongVersion,
         Self::TooLarge,
@@ -77,6 +83,9 @@ impl Code {
         Self::Conflict,
         Self::BundleRefused,
         Self::StaleCounter,
+        Self::DocumentRefused,
+        Self::StaleSequence,
+        Self::WrongState,
         Self::NoRoot,
         Self::BadRange,
         Self::BadQuery,
@@ -104,6 +113,9 @@ impl Code {
             Self::Conflict => "conflict",
             Self::BundleRefused => "bundle-refused",
             Self::StaleCounter => "stale-counter",
+            Self::DocumentRefused => "document-refused",
+            Self::StaleSequence => "stale-sequence",
+            Self::WrongState => "wrong-state",
             Self::NoRoot => "no-root",
             Self::BadRange => "bad-range",
             Self::BadQuery => "bad-query",
@@ -125,8 +137,10 @@ impl Code {
             Self::WrongRole | Self::CrossSite | Self::UnknownDevice | Self::BadSignature => {
                 StatusCode::FORBIDDEN
             }
-            Self::Conflict | Self::StaleCounter => StatusCode::CONFLICT,
-            Self::BundleRefused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Conflict | Self::StaleCounter | Self::StaleSequence | Self::WrongState => {
+                StatusCode::CONFLICT
+            }
+            Self::BundleRefused | Self::DocumentRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoRoot => StatusCode::NOT_IMPLEMENTED,
             Self::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -151,7 +165,7 @@ impl Code {
 pub struct Refusal {
     code: Code,
     message: String,
-    /// Of a bundle.
+    /// Of a bundle or document.
     reason: Option<&'static str>,
 }
 
@@ -165,7 +179,14 @@ impl Refusal {
         }
     }
 
-    /// With the reason code of a bundle.
+    /// Of a signed file, with what is wrong with it.
+    pub fn of_file(code: Code, error: &tidegate_bundle::Error) -> Self {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+        let message = format!("{error}{}", cause.unwrap_or_default());
+        Self::new(code, message).with_reason(error.reason())
+    }
+
+    /// With the reason code of a bundle or document.
     #[must_use]
     pub fn with_reason(self, reason: &'static str) -> Self {
         Self {
@@ -193,7 +214,7 @@ impl Refusal {
     }
 }
 
-/// `{"error":{"code":"…","message":"…"}}`, of a bundle with its `reason`; the code rides along for the counter.
+/// `{"error":{"code":"…","message":"…"}}`, of a signed file with its `reason`; the code rides along for the counter.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut error = json!({ "code": self.code.as_str(), "message": self.message });

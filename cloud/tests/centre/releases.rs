@@ -4,9 +4,10 @@ use axum::http::{Method, StatusCode, header};
 use serde_json::Value;
 use tidegate_bundle::{
     Artifact, ArtifactKind, BUNDLE_BYTES_MAX, Capabilities, Digest, Limits, Release, ReleaseRole,
-    Role as KeyRole, Roles, Root, SigningKey, VerifiedRoot, WORLD, seal,
+    Role as KeyRole, Roles, Root, SigningKey, WORLD, seal,
 };
 use tidegate_cloud::access::Role;
+use tidegate_cloud::http::Rooted;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -19,7 +20,7 @@ fn publisher() -> SigningKey {
 }
 
 /// The root that vouches for the publisher.
-pub(crate) fn root() -> VerifiedRoot {
+pub(crate) fn root() -> Rooted {
     let (owner, publisher) = (SigningKey::from_seed(&[1; 32]), publisher());
     let key = |key: &SigningKey| (key.public_key().id(), key.public_key());
     let role = |key: &SigningKey| KeyRole {
@@ -43,7 +44,7 @@ pub(crate) fn root() -> VerifiedRoot {
         min_runtime_version: "0.1.0".parse().unwrap(),
         expires: None,
     };
-    VerifiedRoot::open(&root.sign(&[&owner]).unwrap()).unwrap()
+    Rooted::open(root.sign(&[&owner]).unwrap()).unwrap()
 }
 
 fn bundle_of(module: &str, counter: u64, component: &[u8], key: &SigningKey) -> Vec<u8> {

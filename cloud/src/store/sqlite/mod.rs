@@ -11,15 +11,19 @@
 //! - `credentials`: tokens and sessions.
 //! - `audit`: who did what.
 //! - `releases`: what may be rolled out.
+//! - `deployments`, `fleet`, `rollouts`: what is to run where, and what does.
 //! - `schema`: the tables, step by step.
 
 mod audit;
 mod columns;
 mod commit;
 mod credentials;
+mod deployments;
+mod fleet;
 mod lag;
 mod read;
 mod releases;
+mod rollouts;
 mod schema;
 
 use std::path::Path;

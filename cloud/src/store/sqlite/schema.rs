@@ -8,11 +8,12 @@ use sqlx::sqlite::SqlitePool;
 
 use super::super::Error;
 
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 
 /// Makes the tables those of this program.
@@ -138,7 +139,7 @@ mod tests {
         }
         let grown = shape(&file(&folders[0])).await;
         assert_eq!(grown, shape(&file(&folders[1])).await);
-        assert_eq!(grown.1, 4);
+        assert_eq!(grown.1, 5);
     }
 
     #[tokio::test]
@@ -151,7 +152,7 @@ mod tests {
         let error = SqliteStore::open(&file(&folder)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "database has schema 7, this program knows up to 4"
+            "database has schema 7, this program knows up to 5"
         );
         assert_eq!(shape(&file(&folder)).await, before);
     }
