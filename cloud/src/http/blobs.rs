@@ -37,7 +37,12 @@ pub(super) async fn blob<S: Store>(
     let blobs = app.blobs.as_ref().ok_or_else(unknown)?;
     let artifact = match app.store.has_blob(&tenant, digest).await? {
         true => None,
-        false => Some(app.store.artifact(&tenant, digest).await?.ok_or_else(unknown)?),
+        false => Some(
+            app.store
+                .artifact(&tenant, digest)
+                .await?
+                .ok_or_else(unknown)?,
+        ),
     };
     let blob = artifact.map_or(digest, |part| part.blob);
     let unreadable = |error: std::io::Error| {

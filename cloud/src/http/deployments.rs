@@ -121,6 +121,7 @@ async fn verify<S: Store>(
         built: 0,
     };
     let now = Now::Synchronised(app.clock.wall_time().0 / 1_000_000_000);
+    Deployment::verify_downgrades(document, &root.verified).map_err(refused)?;
     let mut trust = Trust::begin(&root.document).map_err(refused)?;
     let accepted = trust.accept_deployment(&gateway, now, document, &releases);
     accepted.map_err(refused)

@@ -84,9 +84,7 @@ pub(super) async fn labels<S: Store>(
     Path(gateway): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let of = deed
-        .person
-        .gateway_id(checked_name("gateway", &gateway)?);
+    let of = deed.person.gateway_id(checked_name("gateway", &gateway)?);
     let asked: BTreeMap<String, Option<String>> = body(request).await?;
     let mut changes = BTreeMap::new();
     let mut said = Vec::new();
@@ -187,9 +185,9 @@ pub(super) async fn why<S: Store>(
     let mut picture = picture(&app, &person.tenant).await?;
     let name = find(&picture, &gateway)?.0;
     let digest = match (asked.deployment, asked.module, asked.version) {
-        (Some(digest), None, None) => Some(
-            Digest::parse(&digest).map_err(|_| bad("deployment is a digest of 64 digits"))?,
-        ),
+        (Some(digest), None, None) => {
+            Some(Digest::parse(&digest).map_err(|_| bad("deployment is a digest of 64 digits"))?)
+        }
         (None, Some(module), Some(version)) => {
             let found = find_version(&app, &person.tenant, &name, &picture, &module, &version);
             let missing = format!("no deployment here has {module} {version} for {gateway}");

@@ -276,7 +276,11 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
     open.merge(guard(Role::Viewer, Reader::Browser).before(pages))
         .merge(guard(Role::Operator, Reader::Browser).before(buttons))
         .merge(guard(Role::Viewer, Reader::Program).before(viewer))
-        .merge(guard(Role::Viewer, Reader::Program).and_gateways().before(fetched))
+        .merge(
+            guard(Role::Viewer, Reader::Program)
+                .and_gateways()
+                .before(fetched),
+        )
         .merge(guard(Role::Operator, Reader::Program).before(operator))
         .merge(guard(Role::Releaser, Reader::Program).before(releaser))
         .merge(

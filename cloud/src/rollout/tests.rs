@@ -100,7 +100,9 @@ fn a_canary_that_fails_stops_it_and_nobody_further_is_offered_it() {
         assert!(!rollout.step(&fleet(20), at(100)));
         assert_eq!(offered(&rollout), 1);
         let canary = rollout.offers.keys().next().unwrap();
-        let choices = members.keys().map(|gateway| (gateway, rollout.choice(gateway)));
+        let choices = members
+            .keys()
+            .map(|gateway| (gateway, rollout.choice(gateway)));
         for (gateway, choice) in choices {
             assert_eq!(choice, (gateway == canary).then_some(Choice::New));
         }
@@ -245,9 +247,15 @@ fn what_a_plan_may_not_say_is_refused() {
         serde_json::from_str::<Plan>(&text)
     };
     let all = r#"{"percent":100}"#;
-    let good = read(&format!(r#"{{"gateways":["gw-1"]}},{{"count":3}},{all}"#), "");
+    let good = read(
+        &format!(r#"{{"gateways":["gw-1"]}},{{"count":3}},{all}"#),
+        "",
+    );
     let good = good.unwrap();
-    assert_eq!((good.waves[0].success_percent, good.waves[0].error_percent), (100, 1));
+    assert_eq!(
+        (good.waves[0].success_percent, good.waves[0].error_percent),
+        (100, 1)
+    );
     let text = serde_json::to_string(&good).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), good);
     let same = format!(r#","revert":"{deployment}""#);

@@ -11,6 +11,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tidegate_cloud::access::{Person, Role, Secret, Token};
 use tidegate_cloud::blobs::Blobs;
 use tidegate_cloud::http::{App, Listening, serve};
@@ -100,6 +101,14 @@ impl Centre {
 
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("centre.db")
+    }
+
+    /// Changes the database behind the centre's back.
+    pub(crate) async fn damage(&self, statement: &'static str) {
+        let options = SqliteConnectOptions::new().filename(self.database());
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+        pool.close().await;
     }
 
     /// Lets the centre know a gateway's device keys.

@@ -12,7 +12,7 @@ use crate::samples::{START_NS, lag, request};
 
 /// Seconds since the start of the samples.
 #[derive(Debug, Default)]
-struct Turned(AtomicU64);
+pub(crate) struct Turned(pub(crate) AtomicU64);
 
 impl Clock for Turned {
     fn wall_time(&self) -> WallTime {

@@ -10,12 +10,14 @@
 mod access;
 mod audit;
 mod client;
+mod deployments;
 mod import;
 mod lag;
 mod page;
 mod process;
 mod read;
 mod releases;
+mod rollouts;
 mod samples;
 mod sync;
 mod tokens;

@@ -157,6 +157,12 @@ impl UnverifiedBundle {
         Ok(release)
     }
 
+    /// The release document as it stands in the bundle.
+    #[must_use]
+    pub fn unverified_document(&self) -> &[u8] {
+        body(&self.bytes, &self.release)
+    }
+
     /// Bytes that stand in the bundle under a digest, whether or not they have it.
     #[must_use]
     pub fn unverified_artifact(&self, digest: Digest) -> Option<&[u8]> {

@@ -220,9 +220,7 @@ fn read_facts(item: Item) -> Result<Facts, Error> {
         engine: fields.required("engine")?.checked_text(text::check_line)?,
         compiler: fields.required("compiler")?.boolean()?,
         memory_bytes: fields.required("memory_bytes")?.positive()?,
-        field: fields
-            .required("field")?
-            .checked_texts(text::check_name)?,
+        field: fields.required("field")?.checked_texts(text::check_name)?,
     };
     fields.end()?;
     Ok(facts)

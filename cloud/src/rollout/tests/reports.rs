@@ -24,8 +24,7 @@ fn deployment() -> Deployment {
         streams: Vec::new(),
     };
     let mut off = module("off");
-    off.flags
-        .insert("enabled".to_owned(), Flag::Switch(false));
+    off.flags.insert("enabled".to_owned(), Flag::Switch(false));
     Deployment {
         fleet_id: "plant".to_owned(),
         target: Target::GroupId("pumps".to_owned()),
@@ -137,7 +136,10 @@ fn a_report_says_how_far_a_deployment_has_come() {
             Outcome::Refused("not-permitted".to_owned()),
         ),
         // What was refused once and taken later.
-        (Some(refusing(status(2, 7), "root-too-old")), Outcome::Trying),
+        (
+            Some(refusing(status(2, 7), "root-too-old")),
+            Outcome::Trying,
+        ),
         (Some(refusing(status(2, 7), "denied")), Outcome::RolledBack),
         (Some(status(2, 8)), Outcome::Superseded),
         (Some(status(3, 1)), Outcome::Superseded),
@@ -193,9 +195,21 @@ fn a_deployment_is_held_against_what_a_machine_is() {
     assert_eq!(fit(true, Some(&facts(false, enough, "plant"))), "Fits");
     assert_eq!(fit(false, Some(&facts(true, enough, "plant"))), "Fits");
     for (precompiled, facts, words) in [
-        (false, facts(false, enough, "plant"), "no code for armv7 with engine pulley"),
-        (true, facts(true, enough - 1, "plant"), "16 MiB of memory, and the gateway has 15 MiB"),
-        (true, facts(true, enough, "other"), "needs plant, and the gateway has no broker"),
+        (
+            false,
+            facts(false, enough, "plant"),
+            "no code for armv7 with engine pulley",
+        ),
+        (
+            true,
+            facts(true, enough - 1, "plant"),
+            "16 MiB of memory, and the gateway has 15 MiB",
+        ),
+        (
+            true,
+            facts(true, enough, "other"),
+            "needs plant, and the gateway has no broker",
+        ),
     ] {
         let found = fit(precompiled, Some(&facts));
         assert!(found.contains(words), "{found}");

@@ -43,21 +43,63 @@ fn every_reason_has_its_words() {
     failed.step(&members, at(1));
     let reason = Outcome::Refused("not-permitted".to_owned());
     for (found, words) in [
-        (said(&other, Some(&rollout), &waiting, &["site=north"]), "is not in group pumps, which has the gateways with site=north"),
-        (said(&other, None, &waiting, &[]), "no rollout offers it to group pumps"),
-        (said(&other, Some(&rollout), &waiting, &[]), "it is in wave 1 of 3, which 0 of 1 gateways have confirmed"),
-        (said(&other, Some(&paused), &waiting, &[]), "rollout 3 is paused in wave 1 of 3"),
-        (said(&other, Some(&aborted), &waiting, &[]), "rollout 3 was aborted before it reached"),
-        (said(&other, Some(&failed), &waiting, &[]), "rollout 3 was stopped, because it failed on 1 of 1 gateways of wave 1 before it reached"),
+        (
+            said(&other, Some(&rollout), &waiting, &["site=north"]),
+            "is not in group pumps, which has the gateways with site=north",
+        ),
+        (
+            said(&other, None, &waiting, &[]),
+            "no rollout offers it to group pumps",
+        ),
+        (
+            said(&other, Some(&rollout), &waiting, &[]),
+            "it is in wave 1 of 3, which 0 of 1 gateways have confirmed",
+        ),
+        (
+            said(&other, Some(&paused), &waiting, &[]),
+            "rollout 3 is paused in wave 1 of 3",
+        ),
+        (
+            said(&other, Some(&aborted), &waiting, &[]),
+            "rollout 3 was aborted before it reached",
+        ),
+        (
+            said(&other, Some(&failed), &waiting, &[]),
+            "rollout 3 was stopped, because it failed on 1 of 1 gateways of wave 1 before it reached",
+        ),
         (said(&other, Some(&rollout), &unfit, &[]), "it does not fit"),
-        (said(&canary, Some(&rollout), &waiting, &[]), "rollout 3 offers it in wave 1"),
-        (said(&canary, Some(&rollout), &silent, &[]), "It was last heard of 2 h ago. What its machine is, it has not said."),
-        (said(&canary, Some(&aborted), &waiting, &[]), "was taken back in time"),
-        (said(&canary, Some(&rollout), &member(Outcome::Trying), &[]), "has it on trial"),
-        (said(&canary, Some(&rollout), &member(Outcome::Confirmed), &[]), "runs it"),
-        (said(&canary, Some(&rollout), &member(Outcome::RolledBack), &[]), "returned to what ran before"),
-        (said(&canary, Some(&rollout), &member(reason), &[]), "refuses it: reason code not-permitted"),
-        (said(&canary, Some(&rollout), &member(Outcome::Superseded), &[]), "a higher number"),
+        (
+            said(&canary, Some(&rollout), &waiting, &[]),
+            "rollout 3 offers it in wave 1",
+        ),
+        (
+            said(&canary, Some(&rollout), &silent, &[]),
+            "It was last heard of 2 h ago. What its machine is, it has not said.",
+        ),
+        (
+            said(&canary, Some(&aborted), &waiting, &[]),
+            "was taken back in time",
+        ),
+        (
+            said(&canary, Some(&rollout), &member(Outcome::Trying), &[]),
+            "has it on trial",
+        ),
+        (
+            said(&canary, Some(&rollout), &member(Outcome::Confirmed), &[]),
+            "runs it",
+        ),
+        (
+            said(&canary, Some(&rollout), &member(Outcome::RolledBack), &[]),
+            "returned to what ran before",
+        ),
+        (
+            said(&canary, Some(&rollout), &member(reason), &[]),
+            "refuses it: reason code not-permitted",
+        ),
+        (
+            said(&canary, Some(&rollout), &member(Outcome::Superseded), &[]),
+            "a higher number",
+        ),
     ] {
         assert!(found.contains(words), "{words:?} is not in {found:?}");
         assert!(found.ends_with('.') && !found.contains(".."), "{found}");

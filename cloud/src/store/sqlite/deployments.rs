@@ -15,7 +15,8 @@ use crate::checked::COUNT_MAX;
 const PUT_ROOT: &str = "INSERT INTO roots (tenant, version, document, received, who) VALUES (?1, ?2, ?3, ?4, ?5) \
     ON CONFLICT DO NOTHING";
 
-const ROOTS: &str = "SELECT document FROM roots WHERE tenant = ?1 AND version >= ?2 ORDER BY version LIMIT ?3";
+const ROOTS: &str =
+    "SELECT document FROM roots WHERE tenant = ?1 AND version >= ?2 ORDER BY version LIMIT ?3";
 
 const SAME_NUMBER: &str =
     "SELECT digest FROM deployments WHERE tenant = ?1 AND epoch = ?2 AND seq = ?3";
@@ -35,10 +36,10 @@ const OWN: &str = "SELECT * FROM deployments AS one WHERE tenant = ?1 AND kind =
     (SELECT 1 FROM deployments AS other WHERE other.tenant = ?1 AND other.kind = 0 AND other.target = one.target \
     AND (other.epoch > one.epoch OR (other.epoch = one.epoch AND other.seq > one.seq)))";
 
-const DOCUMENT: &str =
-    "SELECT document FROM release_documents WHERE tenant = ?1 AND identity = ?2";
+const DOCUMENT: &str = "SELECT document FROM release_documents WHERE tenant = ?1 AND identity = ?2";
 
-const ARTIFACT: &str = "SELECT blob, start, length FROM artifacts WHERE tenant = ?1 AND digest = ?2";
+const ARTIFACT: &str =
+    "SELECT blob, start, length FROM artifacts WHERE tenant = ?1 AND digest = ?2";
 
 const PUT_DOCUMENT: &str = "INSERT INTO release_documents (tenant, identity, document) VALUES (?1, ?2, ?3) \
     ON CONFLICT DO NOTHING";

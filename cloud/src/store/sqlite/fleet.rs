@@ -18,7 +18,8 @@ const SET: &str = "INSERT INTO labels (tenant, gateway, label, value) VALUES (?1
 
 const UNSET: &str = "DELETE FROM labels WHERE tenant = ?1 AND gateway = ?2 AND label = ?3";
 
-const LABELS: &str = "SELECT gateway, label, value FROM labels WHERE tenant = ?1 AND (?2 = '' OR gateway = ?2)";
+const LABELS: &str =
+    "SELECT gateway, label, value FROM labels WHERE tenant = ?1 AND (?2 = '' OR gateway = ?2)";
 
 const PUT_GROUP: &str = "INSERT INTO fleet_groups (tenant, name, labels) VALUES (?1, ?2, ?3) \
     ON CONFLICT DO UPDATE SET labels = excluded.labels";

@@ -132,8 +132,7 @@ fn body(rollout: &Rollout) -> Result<String, Error> {
 }
 
 fn kept(row: &SqliteRow) -> Result<KeptRollout, Error> {
-    let rollout =
-        serde_json::from_str(get(row, "body")?).map_err(|_| Error::Damaged("rollout"))?;
+    let rollout = serde_json::from_str(get(row, "body")?).map_err(|_| Error::Damaged("rollout"))?;
     Ok(KeptRollout {
         number: number(row, "number")?,
         revision: number(row, "revision")?,
