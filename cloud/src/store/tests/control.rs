@@ -105,8 +105,9 @@ pub(super) async fn labels_are_set_taken_away_and_bounded(place: &impl Place) {
     let known = store.known(&id("gw-1")).await.unwrap().unwrap();
     assert_eq!((&known.labels, known.seen), (&south, None));
     let tenant = Tenant::default();
-    let group = store.put_group(&tenant, &name("south"), &south, &event(), WallTime(1));
-    assert!(group.await.unwrap());
+    let (group, event) = (name("south"), event());
+    let put = store.put_group(&tenant, &group, &south, &event, WallTime(1));
+    assert!(put.await.unwrap());
     let groups = store.groups(&tenant).await.unwrap();
     assert!(known.is_in(&groups[&name("south")]));
 }
@@ -174,7 +175,8 @@ pub(super) async fn a_group_has_one_rollout_at_a_time_and_of_two_writers_one_not
     let store = place.open().await;
     let tenant = Tenant::default();
     let start = async || {
-        let start = store.start_rollout(&tenant, &rollout(), &event());
+        let (new, event) = (rollout(), event());
+        let start = store.start_rollout(&tenant, &new, &event);
         start.await.unwrap()
     };
     assert_eq!(start().await, Some(1));
@@ -183,7 +185,8 @@ pub(super) async fn a_group_has_one_rollout_at_a_time_and_of_two_writers_one_not
     assert_eq!(kept.of, rollout());
     kept.of.rollout.command(Command::Abort);
     let save = async || {
-        let save = store.save_rollout(&tenant, &kept, Some(&event()), WallTime(8));
+        let event = event();
+        let save = store.save_rollout(&tenant, &kept, Some(&event), WallTime(8));
         save.await.unwrap()
     };
     assert!(save().await);
