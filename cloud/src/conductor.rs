@@ -35,7 +35,7 @@ pub const ANSWER_LIFE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
 
 /// And at most so often, however many gateways report.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Times that a rollout is changed anew because another process changed it meanwhile.
 const TRIES: u32 = 5;
@@ -44,6 +44,8 @@ const TRIES: u32 = 5;
 #[derive(Debug, Default)]
 pub struct Conductor {
     answers: Mutex<Answers>,
+    /// One works answers out at a time.
+    turn: tokio::sync::Mutex<()>,
     /// One change of rollouts at a time.
     baton: tokio::sync::Mutex<()>,
     woken: Notify,
@@ -111,18 +113,29 @@ pub async fn desired<S: Store>(
     of: &GatewayId,
 ) -> Result<Option<Arc<Desired>>, Error> {
     let now = app.clock.boot_time();
-    let (changes, known) = app.conductor.known(&of.tenant, now);
-    let fleet = match known {
+    let fleet = match app.conductor.known(&of.tenant, now).1 {
         Some(fleet) => fleet,
-        None => {
-            let picture = Picture::load(&app.store, &of.tenant, app.clock.wall_time()).await?;
-            let desired = picture.all_desired();
-            let fleet = Arc::new(FleetAnswer { at: now, desired });
-            app.conductor.keep(&of.tenant, changes, fleet.clone());
-            fleet
-        }
+        None => work_out(app, &of.tenant, now).await?,
     };
     Ok(fleet.desired.get(&of.gateway).cloned())
+}
+
+/// Works the answers of a fleet out, once for all who wait for them.
+async fn work_out<S: Store>(
+    app: &App<S>,
+    tenant: &Tenant,
+    now: BootTime,
+) -> Result<Arc<FleetAnswer>, Error> {
+    let _turn = app.conductor.turn.lock().await;
+    let (changes, known) = app.conductor.known(tenant, now);
+    if let Some(fleet) = known {
+        return Ok(fleet);
+    }
+    let picture = Picture::load(&app.store, tenant, app.clock.wall_time()).await?;
+    let desired = picture.all_desired();
+    let fleet = Arc::new(FleetAnswer { at: now, desired });
+    app.conductor.keep(tenant, changes, fleet.clone());
+    Ok(fleet)
 }
 
 /// Takes rollouts on until it is dropped.
@@ -162,7 +175,7 @@ pub async fn advance<S: Store>(app: &App<S>) -> Result<(), Error> {
             let event = told(&kept, &next.of.rollout);
             let save = app.store.save_rollout(&tenant, &next, event.as_ref(), now);
             // Where another process was before, the next step is taken from what that has left.
-            changed |= save.await?;
+            changed |= save.await? && decides(&kept.of.rollout, &next.of.rollout);
         }
     }
     if changed {
@@ -200,6 +213,11 @@ pub async fn command<S: Store>(
     }
     let kept = app.store.rollout(tenant, number).await?;
     Ok(kept.map(|kept| (kept, false)))
+}
+
+/// Whether a step changes what anybody is to run. What gateways have reported alone does not.
+fn decides(before: &Rollout, after: &Rollout) -> bool {
+    before.state != after.state || before.offers.len() != after.offers.len()
 }
 
 /// What of a step is worth a row of the audit log.

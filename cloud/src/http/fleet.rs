@@ -17,7 +17,7 @@ use tidegate_bundle::{Digest, Release, Target};
 use tidegate_wire::Name;
 
 use super::guard::{Deed, Noted};
-use super::read::{Answer, bad, query};
+use super::read::{Answer, bad, names_page, query};
 use super::sync::read_body;
 use super::{App, Code, Refusal, rfc3339};
 use crate::access::Person;
@@ -145,14 +145,25 @@ pub(super) async fn groups<S: Store>(State(app): State<Arc<App<S>>>, person: Per
     Ok(Json(json!({ "groups": groups.collect::<Vec<_>>() })).into_response())
 }
 
-/// `GET /v1/fleet`: every gateway, what it is to run, and how far it is with that.
-pub(super) async fn fleet<S: Store>(State(app): State<Arc<App<S>>>, person: Person) -> Answer {
+/// `GET /v1/fleet`: gateways by name, what each is to run, and how far it is with that.
+pub(super) async fn fleet<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    person: Person,
+    uri: Uri,
+) -> Answer {
+    let (after, count_max) = names_page(&uri)?;
+    let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
     let picture = picture(&app, &person.tenant).await?;
-    let gateways = picture.fleet.iter();
+    let rest = picture.fleet.iter();
+    let mut rest = rest.filter(|(name, _)| after.as_ref().is_none_or(|after| *name > after));
+    let page: Vec<_> = rest.by_ref().take(count_max).collect();
+    let next = rest.next().and(page.last());
+    let next = next.map(|(name, _)| name.as_str());
+    let gateways = page.iter();
     let gateways: Vec<_> = gateways
         .map(|(name, known)| gateway_json(&picture, name, known))
         .collect();
-    Ok(Json(json!({ "gateways": gateways })).into_response())
+    Ok(Json(json!({ "gateways": gateways, "next": next })).into_response())
 }
 
 /// `GET /v1/fleet/{gateway}`: the same of one, and what it reports.

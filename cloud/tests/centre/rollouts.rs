@@ -24,6 +24,20 @@ async fn a_good_release_reaches_the_group_by_waves_and_those_that_join_later() {
     let release = centre.released(1).await;
     let digest = centre.deployed(&deployment(group(), 5, &release)).await;
     assert_eq!(centre.seqs_desired(&gateways).await, [0; 6]);
+    let page = centre.client.get("/v1/fleet?limit=4").await.json();
+    assert_eq!(
+        (&page["gateways"][3]["name"], &page["next"]),
+        (&json!("gw-3"), &json!("gw-3"))
+    );
+    let rest = centre
+        .client
+        .get("/v1/fleet?limit=4&after=gw-3")
+        .await
+        .json();
+    assert_eq!(
+        (&rest["gateways"][1]["name"], &rest["next"]),
+        (&json!("gw-5"), &Value::Null)
+    );
     assert!(
         centre
             .why("gw-0")

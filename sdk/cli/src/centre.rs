@@ -166,23 +166,30 @@ impl Centre {
         }
     }
 
+    /// Gets a whole list, page by page: the items under this name.
+    pub(crate) fn list(&self, path: &str, name: &str) -> Result<Vec<Value>, Error> {
+        let mut items = Vec::new();
+        let mut page = path.to_owned();
+        loop {
+            let mut answer = self.get(&page)?;
+            let found = answer.get_mut(name).and_then(Value::as_array_mut);
+            items.append(found.unwrap_or(&mut Vec::new()));
+            match answer.get("next").and_then(Value::as_str) {
+                Some(next) => page = format!("{path}?after={next}"),
+                None => return Ok(items),
+            }
+        }
+    }
+
     /// Where the file of the release with this identity is, if it is there.
     pub(crate) fn blob_of(&self, identity: Digest) -> Result<Option<String>, Error> {
         let identity = identity.to_string();
-        let mut path = "/v1/releases".to_owned();
-        loop {
-            let answer = self.get(&path)?;
-            let text = |value: &Value, name| value.get(name)?.as_str().map(str::to_owned);
-            let all = answer.get("releases").and_then(Value::as_array);
-            let found = all.into_iter().flatten();
-            let found = found
-                .filter(|release| text(release, "identity").as_ref() == Some(&identity))
-                .find_map(|release| text(release, "blob"));
-            match (found, text(&answer, "next")) {
-                (None, Some(next)) => path = format!("/v1/releases?after={next}"),
-                (found, _) => return Ok(found),
-            }
-        }
+        let text = |value: &Value, name| value.get(name)?.as_str().map(str::to_owned);
+        let releases = self.list("/v1/releases", "releases")?;
+        let found = releases
+            .iter()
+            .find(|release| text(release, "identity").as_ref() == Some(&identity));
+        Ok(found.and_then(|release| text(release, "blob")))
     }
 
     fn ask(

@@ -13,7 +13,6 @@ use serde_json::{Map, Value, json};
 use tidegate_bundle::{DEPLOYMENT_TYPE, ROOT_TYPE, Release, UnverifiedBundle, VerifiedRoot};
 
 use super::push::{BUNDLE_CONTENT_TYPE, read_deployment};
-use super::rollout::list;
 use crate::centre::{Access, Centre};
 use crate::error::Error;
 use crate::files;
@@ -211,8 +210,7 @@ fn fleet(path: &Path, centre: &Centre) -> Result<Vec<Change>, Error> {
         problem: error.to_string().trim_end().to_owned(),
     })?;
     let mut changes = Vec::new();
-    let answer = centre.get("/v1/groups")?;
-    let groups = labels_by_name(list(&answer, "groups"));
+    let groups = labels_by_name(&centre.list("/v1/groups", "groups")?);
     for (name, labels) in &wanted.groups {
         if groups.get(name) != Some(labels) {
             let says = format!("~ group {name}: {}", words(labels));
@@ -220,8 +218,7 @@ fn fleet(path: &Path, centre: &Centre) -> Result<Vec<Change>, Error> {
             changes.push(Change::of_json(says, "/v1/groups".to_owned(), &body));
         }
     }
-    let answer = centre.get("/v1/fleet")?;
-    let gateways = labels_by_name(list(&answer, "gateways"));
+    let gateways = labels_by_name(&centre.list("/v1/fleet", "gateways")?);
     for (name, labels) in &wanted.gateways {
         let none = BTreeMap::new();
         let has = gateways.get(name).unwrap_or(&none);

@@ -89,7 +89,7 @@ pub(crate) struct Group {
 
 impl All {
     fn run(&self) -> Result<Report, Error> {
-        let answer = self.access.prepare()?.get("/v1/fleet")?;
+        let gateways = self.access.prepare()?.list("/v1/fleet", "gateways")?;
         let line = |gateway: &Value| {
             format!(
                 "{:<24} {:<12} desired {:<6} accepted {:<6} {}",
@@ -102,8 +102,8 @@ impl All {
                 groups(gateway)
             )
         };
-        let lines: Vec<_> = list(&answer, "gateways").iter().map(line).collect();
-        let mut report = Report::new(answer);
+        let lines: Vec<_> = gateways.iter().map(line).collect();
+        let mut report = Report::new(json!({ "gateways": gateways }));
         if lines.is_empty() {
             report = report.line("no gateway is known yet");
         }
