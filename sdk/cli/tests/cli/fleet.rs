@@ -33,6 +33,9 @@ fn a_root_that_was_rotated_follows_the_old_one() {
     }
     rotate(&["--key", "root.key", "--key", "root-2.key", "--raise-epoch"])
         .check(0, &["version       2", "epoch         2"]);
+    let verify = |file| workshop.tide(&["verify", file, "--root", "root.json"]);
+    verify("next.json").check(0, &["is root 2 of fleet plant, and follows root 1"]);
+    verify("root.json").check(3, &["reason code root-version"]);
     let next = fs::read(workshop.path("next.json")).unwrap();
     let next = old.next(&next).unwrap();
     let (before, after) = (old.root(), next.root());
@@ -59,6 +62,10 @@ fn asked(workshop: &Workshop, arguments: &[&str]) -> Ran {
 fn what_is_asked_wrongly_is_told_before_anything_is_sent() {
     let workshop = workshop();
     deploy(&workshop, &[]).check(0, &[]);
+    let verify = ["verify", "deployment.json", "--root", "root.json"];
+    workshop
+        .tide(&verify)
+        .check(0, &["is genuine for fleet plant", "epoch 1, seq 12"]);
     let start = ["rollout", "start", "deployment.json", "--waves"];
     for (arguments, words) in [
         (
