@@ -62,6 +62,37 @@ impl Access {
     }
 }
 
+/// The same for a command that can do without a centre.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct MaybeAccess {
+    /// A centre that has what is not given: https://…
+    #[arg(long, value_name = "URL")]
+    centre: Option<String>,
+    /// Certificate authorities to trust instead of the system's (PEM).
+    #[arg(long, value_name = "FILE", requires = "centre")]
+    ca: Option<PathBuf>,
+    /// File with your token at the centre; otherwise it is taken from TIDEGATE_TOKEN.
+    #[arg(long, value_name = "FILE", requires = "centre")]
+    token_file: Option<PathBuf>,
+}
+
+impl MaybeAccess {
+    /// As [`Access::prepare`], if a centre is named.
+    pub(crate) fn prepare(&self) -> Result<Option<Centre>, crate::error::Error> {
+        let Self {
+            centre,
+            ca,
+            token_file,
+        } = self.clone();
+        let access = centre.map(|centre| Access {
+            centre,
+            ca,
+            token_file,
+        });
+        access.as_ref().map(Access::prepare).transpose()
+    }
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection to a centre, made when needed and kept while used.

@@ -11,7 +11,7 @@ use tidegate_bundle::{
     VerifiedBundle, VerifiedDeployment, VerifiedRoot,
 };
 
-use crate::centre::{Access, Centre};
+use crate::centre::{Centre, MaybeAccess};
 use crate::clock;
 use crate::commands::deploy::{number, release_words, target};
 use crate::commands::verify::read_verified;
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long)]
     to: PathBuf,
     #[command(flatten)]
-    access: Option<Access>,
+    access: MaybeAccess,
 }
 
 /// A document, and the file that it is in.
@@ -47,7 +47,7 @@ struct Document {
 
 impl Args {
     pub(crate) fn run(&self) -> Result<Report, Error> {
-        let centre = self.access.as_ref().map(Access::prepare).transpose()?;
+        let centre = self.access.prepare()?;
         let roots = self.roots(centre.as_ref())?;
         let mut trust = trust(&roots)?;
         let deployment = read(&self.deployment)?;
