@@ -13,6 +13,8 @@
 //! - [`blobs`]: files of releases, by their digest.
 //! - [`checked`]: a request whose shape is sound; the only kind that a store takes.
 //! - [`store`]: what is kept, behind one trait; SQLite.
+//! - [`rollout`]: how a deployment reaches a group; pure.
+//! - [`conductor`]: lets rollouts go on, and knows what each gateway is to run.
 //! - [`lag`]: how far the centre is behind with each stream.
 //! - `faults`: checks left out on purpose, for negative controls.
 //! - [`http`]: connections, the sync endpoint, the read API, live events.
@@ -23,12 +25,14 @@ pub mod access;
 pub mod audit;
 pub mod blobs;
 pub mod checked;
+pub mod conductor;
 pub mod config;
 mod faults;
 pub mod gateways;
 pub mod http;
 pub mod lag;
 pub mod page;
+pub mod rollout;
 mod run;
 pub mod store;
 pub mod tokens;

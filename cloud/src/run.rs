@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
-use tidegate_bundle::{DOCUMENT_BYTES_MAX, VerifiedRoot};
+use tidegate_bundle::DOCUMENT_BYTES_MAX;
 use tidegate_record::{Clock as _, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::audit;
 use crate::blobs::Blobs;
 use crate::config::{self, Channel, Settings};
-use crate::http::{self, App, Listening, TlsError};
+use crate::http::{self, App, Listening, Rooted, TlsError};
 use crate::store::{self, SqliteStore, Store};
 use crate::tokens;
 
@@ -49,9 +49,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let app = App::new(store.clone(), clock).with_pace(settings.pace);
     let app = app.with_device_keys(settings.device_keys.clone());
     let blobs = Blobs::beside(&settings.database).map_err(Error::Blobs)?;
-    let (root, document) = root.unzip();
     let app = app.with_releases(blobs, root);
-    let app = app.with_root_document(document);
     let app = app.opened(settings.open);
     if settings.open {
         tracing::warn!(
@@ -81,8 +79,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// The root document and its bytes, which the centre believes because its operator has put it there.
-fn read_root(file: &Path) -> Result<(VerifiedRoot, Vec<u8>), Error> {
+/// The root document, which the centre believes because its operator has put it there.
+fn read_root(file: &Path) -> Result<Rooted, Error> {
     let unreadable = |source| Error::ReadRoot {
         file: file.to_owned(),
         source,
@@ -92,11 +90,10 @@ fn read_root(file: &Path) -> Result<(VerifiedRoot, Vec<u8>), Error> {
     File::open(file)
         .and_then(|opened| opened.take(limit + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
-    let root = VerifiedRoot::open(&bytes).map_err(|source| Error::Root {
+    Rooted::open(bytes).map_err(|source| Error::Root {
         file: file.to_owned(),
         source,
-    })?;
-    Ok((root, bytes))
+    })
 }
 
 /// Why the centre did not start.

@@ -1,4 +1,4 @@
-//! `GET /v1/blobs/sha256/{digest}`: the file of a release, whole or in part.
+//! `GET /v1/blobs/sha256/{digest}`: the file of a release, or one of its artifacts, whole or in part.
 //!
 //! A file never changes under its digest: it can be kept for ever, mirrored, and gone on with where it was cut off. Its
 //! bytes need no trust in this centre: who asks knows their digest, and the bundle is signed.
@@ -15,9 +15,9 @@ use tidegate_bundle::Digest;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
+use super::guard::Whose;
 use super::releases::BUNDLE_CONTENT_TYPE;
 use super::{App, Code, Refusal};
-use crate::access::Person;
 use crate::store::Store;
 
 /// Of a file that never changes, for the one who asked.
@@ -28,16 +28,23 @@ const PIECE_BYTES: usize = 64 << 10;
 
 pub(super) async fn blob<S: Store>(
     State(app): State<Arc<App<S>>>,
-    person: Person,
+    Whose(tenant): Whose,
     Path(digest): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let unknown = || Refusal::new(Code::NotFound, "no release has a file with this digest");
     let digest = Digest::parse(&digest).map_err(|_| unknown())?;
     let blobs = app.blobs.as_ref().ok_or_else(unknown)?;
-    if !app.store.has_blob(&person.tenant, digest).await? {
-        return Err(unknown());
-    }
+    let artifact = match app.store.has_blob(&tenant, digest).await? {
+        true => None,
+        false => Some(
+            app.store
+                .artifact(&tenant, digest)
+                .await?
+                .ok_or_else(unknown)?,
+        ),
+    };
+    let blob = artifact.map_or(digest, |part| part.blob);
     let unreadable = |error: std::io::Error| {
         tracing::error!(%digest, %error, "cannot read a file of a release");
         Refusal::new(
@@ -45,14 +52,19 @@ pub(super) async fn blob<S: Store>(
             "the centre's storage failed, try again later",
         )
     };
-    let mut file = File::open(blobs.path(digest)).await.map_err(unreadable)?;
-    let length = file.metadata().await.map_err(unreadable)?.len();
+    let mut file = File::open(blobs.path(blob)).await.map_err(unreadable)?;
+    let whole = file.metadata().await.map_err(unreadable)?.len();
+    let (start, length) = artifact.map_or((0, whole), |part| (part.start, part.length));
+    let content_type = match artifact {
+        None => BUNDLE_CONTENT_TYPE,
+        Some(_) => "application/octet-stream",
+    };
     let tag = format!("\"{digest}\"");
     let lasting = [
         (header::ETAG, tag.clone()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::CACHE_CONTROL, LASTING.to_owned()),
-        (header::CONTENT_TYPE, BUNDLE_CONTENT_TYPE.to_owned()),
+        (header::CONTENT_TYPE, content_type.to_owned()),
     ];
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if text(header::IF_NONE_MATCH).is_some_and(|known| matches(known, &tag)) {
@@ -69,7 +81,7 @@ pub(super) async fn blob<S: Store>(
             return Ok((range(format!("bytes */{length}")), refusal).into_response());
         }
     };
-    file.seek(SeekFrom::Start(first))
+    file.seek(SeekFrom::Start(start.saturating_add(first)))
         .await
         .map_err(unreadable)?;
     let count = last.saturating_add(1).saturating_sub(first).min(length);
@@ -85,7 +97,7 @@ pub(super) async fn blob<S: Store>(
 }
 
 /// Whether one of the tags that a client knows is this one.
-fn matches(known: &str, tag: &str) -> bool {
+pub(super) fn matches(known: &str, tag: &str) -> bool {
     let weak = |one: &str| one.trim().trim_start_matches("W/") == tag;
     known.trim() == "*" || known.split(',').any(weak)
 }

@@ -98,11 +98,17 @@ impl Claimed {
 }
 
 impl Signed {
+    /// Whether the request names the gateway that has signed it.
+    pub(super) fn is(&self, gateway: &Name) -> Result<(), Refusal> {
+        match *gateway == self.of.gateway {
+            true => Ok(()),
+            false => Err(elsewhere(gateway.as_str())),
+        }
+    }
+
     /// Whether the body says what the header says.
     pub(super) fn check_body(&self, gateway: &Name, epoch: Epoch) -> Result<(), Refusal> {
-        if *gateway != self.of.gateway {
-            return Err(elsewhere(gateway.as_str()));
-        }
+        self.is(gateway)?;
         match epoch == self.epoch {
             true => Ok(()),
             false => Err(Refusal::new(

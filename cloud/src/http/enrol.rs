@@ -112,7 +112,8 @@ pub(super) async fn enrol<S: Store>(
         Enrolled::Done(of) => of,
         refused => return Err(refuse(&app, &applicant, refused).await),
     };
-    let root = app.root_document.as_ref().map(|root| BASE64.encode(root));
+    let root = app.root.as_ref();
+    let root = root.map(|root| BASE64.encode(&root.document));
     let answer = json!({
         "tenant": of.tenant.as_str(), "gateway": of.gateway.as_str(), "root": root,
     });

@@ -3,24 +3,26 @@
 //! A program shows its token in `Authorization: Bearer`, a browser its session in a cookie that no script can read and that
 //! is not sent along from other sites. A session may change something only from a page of this centre, as the browser's
 //! `Origin` says. Whoever is refused, and whoever changes something, is in the audit log: by the handler, in the transaction
-//! that changes it, or else by the guard. The guarded handlers learn the tenant from [`Person`] alone, which only this
-//! module hands out: a route that is not guarded has none, and so no data.
+//! that changes it, or else by the guard. The guarded handlers learn the tenant from [`Person`] or [`Whose`] alone, which
+//! only this module hands out: a route that is not guarded has none, and so no data. Some routes are for gateways, too.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::Method;
 use axum::http::request::Parts;
+use axum::http::{Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
+use tidegate_wire::Name;
 
+use super::device::{Claimed, believed};
 use super::shown::{Shown, forget_session, from_this_centre};
 use super::{App, Code, REQUEST_TIMEOUT, Refusal, in_time};
 use crate::access::{Person, Role};
 use crate::store::audit::Event;
-use crate::store::{Store, Tenant};
+use crate::store::{GatewayId, Store, Tenant};
 
 /// Who looks at the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub(super) struct Guard<S> {
     reader: Reader,
     /// For each request.
     time: Duration,
+    /// Whether gateways get in as well.
+    gateways: bool,
 }
 
 impl<S> Clone for Guard<S> {
@@ -57,6 +61,15 @@ impl<S: Store> Guard<S> {
             role,
             reader,
             time: REQUEST_TIMEOUT,
+            gateways: false,
+        }
+    }
+
+    /// Lets gateways in as well.
+    pub(super) fn and_gateways(self) -> Self {
+        Self {
+            gateways: true,
+            ..self
         }
     }
 
@@ -77,6 +90,19 @@ async fn admit<S: Store>(
     next: Next,
 ) -> Response {
     let shown = Shown::read(request.headers());
+    if let (true, None, Some(name)) = (guard.gateways, &shown, named(request.uri())) {
+        let asked = match name {
+            Ok(name) => asks(&guard.app, &Claimed::read(&request), name, &[]).await,
+            Err(refusal) => Err(refusal),
+        };
+        return match asked {
+            Ok(of) => {
+                request.extensions_mut().insert(Whose(of.tenant));
+                in_time(request, next, guard.time).await
+            }
+            Err(refusal) => refusal.into_response(),
+        };
+    }
     let action = action(&request);
     let person = match person(&guard.app, shown.as_ref(), &action).await {
         Ok(person) => person,
@@ -90,6 +116,8 @@ async fn admit<S: Store>(
     let response = match may(&guard, &deed.person, shown.as_ref(), &request) {
         Err(refusal) => refusal.into_response(),
         Ok(()) => {
+            let whose = Whose(deed.person.tenant.clone());
+            request.extensions_mut().insert(whose);
             request.extensions_mut().insert(deed.person.clone());
             request.extensions_mut().insert(deed.clone());
             let response = in_time(request, next, guard.time).await;
@@ -121,7 +149,7 @@ fn action(request: &Request) -> String {
 
 /// What someone is about to do.
 #[derive(Debug, Clone)]
-pub(super) struct Deed {
+pub(crate) struct Deed {
     /// Who.
     pub(super) person: Person,
     action: String,
@@ -136,7 +164,7 @@ impl Deed {
 
 /// On a response: what it tells of is in the audit log.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Noted;
+pub(crate) struct Noted;
 
 /// Whom the request is from.
 pub(crate) async fn person<S: Store>(
@@ -227,6 +255,53 @@ fn to_sign_in(request: &Request, shown: Option<&Shown>) -> Response {
         forget_session(response.headers_mut());
     }
     response
+}
+
+/// Which gateway a request says that it is from, by `?gateway=NAME`; none if it does not say.
+fn named(uri: &Uri) -> Option<Result<Name, Refusal>> {
+    let pairs = uri.query()?.split('&');
+    let name = pairs
+        .filter_map(|pair| pair.split_once('='))
+        .find_map(|(key, name)| (key == "gateway").then_some(name))?;
+    let bad = |error| Refusal::new(Code::BadQuery, format!("gateway: {error}"));
+    Some(Name::new(name).map_err(bad))
+}
+
+/// The gateway that has signed a request with this body, which a gateway alone can send.
+pub(super) async fn gateway_of<S: Store>(
+    app: &App<S>,
+    claimed: &Claimed,
+    uri: &Uri,
+    body: &[u8],
+) -> Result<GatewayId, Refusal> {
+    let unsaid = || Refusal::new(Code::BadQuery, "this is for gateways: ?gateway=NAME");
+    let name = named(uri).ok_or_else(unsaid)??;
+    asks(app, claimed, name, body).await
+}
+
+/// By its signature, or by its word where the centre is open and nobody was enrolled by that name.
+async fn asks<S: Store>(
+    app: &App<S>,
+    claimed: &Claimed,
+    name: Name,
+    body: &[u8],
+) -> Result<GatewayId, Refusal> {
+    match claimed.signed(app, body).await? {
+        Some(signed) => signed.is(&name).map(|()| signed.of),
+        None => believed(app, name).await,
+    }
+}
+
+/// Whose fleet a person or gateway is of.
+#[derive(Debug, Clone)]
+pub(super) struct Whose(pub(super) Tenant);
+
+impl<T: Sync> FromRequestParts<T> for Whose {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &T) -> Result<Self, Refusal> {
+        guard_put(parts)
+    }
 }
 
 /// Of a guarded route: the guard put it there.

@@ -114,7 +114,10 @@ fn verify(
 }
 
 /// The keys of this gateway's devices: one, unless the machine was replaced.
-fn device_keys(gateway: &Name, folder: Option<&Path>) -> Result<Vec<PublicKey>, Refusal> {
+pub(super) fn device_keys(
+    gateway: &Name,
+    folder: Option<&Path>,
+) -> Result<Vec<PublicKey>, Refusal> {
     let unknown = || {
         Refusal::new(
             Code::UnknownDevice,

@@ -15,6 +15,10 @@
 //! - `audit`: who did what.
 //! - `releases`: `POST /v1/releases` and what was brought so.
 //! - `blobs`: the files of releases.
+//! - `roots`, `deployments`: what may be believed, and what is to run where.
+//! - `rollouts`: how a deployment reaches a group.
+//! - `fleet`: labels, groups, and what is to run and does.
+//! - `desired`: what gateways ask and say of updates.
 //! - `sync`: `POST /v1/sync`.
 //! - `import`: `POST /v1/gateways/{gateway}/import`: rows that came in a file.
 //! - `pace`: how fast gateways may send what has piled up.
@@ -30,9 +34,12 @@ mod attempts;
 mod audit;
 mod blobs;
 mod content;
+mod deployments;
+mod desired;
 mod device;
 mod enrol;
 mod events;
+mod fleet;
 pub(crate) mod guard;
 mod import;
 mod json;
@@ -42,6 +49,8 @@ mod pace;
 mod read;
 pub mod refusal;
 mod releases;
+pub(crate) mod rollouts;
+mod roots;
 mod serve;
 pub(crate) mod shown;
 mod sync;
@@ -58,12 +67,12 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use tidegate_bundle::VerifiedRoot;
 use tidegate_record::{BootTime, Clock};
 use tokio::sync::Semaphore;
 
 use crate::access::Role;
 use crate::blobs::Blobs;
+use crate::conductor::Conductor;
 use crate::page;
 use crate::store::Store;
 use attempts::Attempts;
@@ -73,6 +82,7 @@ pub(crate) use json::rfc3339;
 pub(crate) use lag::by_stream;
 use pace::Pacer;
 pub use refusal::{Code, Counters, Refusal};
+pub use roots::Rooted;
 pub use serve::{Listening, serve};
 pub use tls::{TlsError, read_tls};
 
@@ -106,14 +116,15 @@ pub struct App<S> {
     pub events: Events,
     /// What was done and refused.
     pub counters: Counters,
+    /// What is to run where.
+    pub conductor: Conductor,
     started: BootTime,
     pacer: Pacer,
     device_keys: Option<PathBuf>,
     secure: bool,
     attempts: Attempts,
     open: bool,
-    root: Option<Arc<VerifiedRoot>>,
-    root_document: Option<Vec<u8>>,
+    root: Option<Arc<Rooted>>,
     blobs: Option<Arc<Blobs>>,
     uploads: Semaphore,
     requests: Semaphore,
@@ -129,6 +140,7 @@ impl<S: Store> App<S> {
             clock,
             events: Events::new(),
             counters: Counters::new(),
+            conductor: Conductor::default(),
             started,
             pacer: Pacer::default(),
             device_keys: None,
@@ -136,7 +148,6 @@ impl<S: Store> App<S> {
             attempts: Attempts::new(started),
             open: false,
             root: None,
-            root_document: None,
             blobs: None,
             uploads: Semaphore::new(UPLOADS_MAX),
             requests: Semaphore::new(REQUESTS_MAX),
@@ -167,21 +178,13 @@ impl<S: Store> App<S> {
         self.clock.boot_time().since(self.started)
     }
 
-    /// Keeps the files of releases in this folder, and takes those that this root vouches for; without one, none.
+    /// Keeps the files of releases in this folder, and takes those that this root vouches for; without one, none. Machines that
+    /// become gateways are given it.
     #[must_use]
-    pub fn with_releases(self, blobs: Blobs, root: Option<VerifiedRoot>) -> Self {
+    pub fn with_releases(self, blobs: Blobs, root: Option<Rooted>) -> Self {
         Self {
             blobs: Some(Arc::new(blobs)),
             root: root.map(Arc::new),
-            ..self
-        }
-    }
-
-    /// Gives this root document to machines that become gateways.
-    #[must_use]
-    pub fn with_root_document(self, document: Option<Vec<u8>>) -> Self {
-        Self {
-            root_document: document,
             ..self
         }
     }
@@ -210,6 +213,8 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/v1/sync", post(sync::sync))
         .route("/v1/enrol", post(enrol::enrol))
         .route("/v1/device-keys", post(enrol::follow))
+        .route("/v1/desired", get(desired::desired))
+        .route("/v1/status", post(desired::status))
         .route("/healthz", get(async || "ok\n"))
         .route(
             "/sign-in",
@@ -222,13 +227,25 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
     let pages = Router::new()
         .route("/", get(page::overview))
         .route("/gateways/{gateway}", get(page::gateway))
+        .route("/fleet", get(page::fleet::fleet))
         .route("/releases", get(page::releases::releases));
+    let buttons = Router::new().route(
+        "/fleet/rollouts/{number}/{command}",
+        post(page::fleet::press),
+    );
     let viewer = Router::new()
         .route("/sign-out", post(page::sign_in::leave))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/events", get(events::events))
-        .route("/v1/blobs/sha256/{digest}", get(blobs::blob))
         .route("/v1/releases", get(releases::releases))
+        .route("/v1/deployments", get(deployments::deployments))
+        .route("/v1/deployments/{digest}", get(deployments::deployment))
+        .route("/v1/groups", get(fleet::groups))
+        .route("/v1/fleet", get(fleet::fleet))
+        .route("/v1/fleet/{gateway}", get(fleet::gateway))
+        .route("/v1/fleet/{gateway}/why", get(fleet::why))
+        .route("/v1/rollouts", get(rollouts::rollouts))
+        .route("/v1/rollouts/{number}", get(rollouts::rollout))
         .route("/v1/stats", get(read::stats))
         .route("/v1/gateways", get(read::gateways))
         .route("/v1/gateways/{gateway}/lag", get(lag::lag))
@@ -246,17 +263,35 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
             "/v1/gateways/{gateway}/streams/{stream}/count",
             get(read::count),
         );
+    let fetched = Router::new()
+        .route("/v1/blobs/sha256/{digest}", get(blobs::blob))
+        .route("/v1/releases/{digest}", get(releases::document))
+        .route("/v1/roots/{version}", get(roots::root));
     let operator = Router::new()
+        .route("/v1/gateways/{gateway}/labels", post(fleet::labels))
+        .route("/v1/groups", post(fleet::put_group))
+        .route("/v1/rollouts", post(rollouts::start))
+        .route("/v1/rollouts/{number}/{command}", post(rollouts::command))
         .route("/v1/audit", get(audit::audit))
         .route("/v1/enrolments", post(enrol::give))
         .route("/v1/gateways/{gateway}/revoke", post(enrol::revoke))
         .route("/v1/gateways/{gateway}/alarm", delete(enrol::dismiss))
         .route("/v1/gateways/{gateway}/import", post(import::import));
+    let releaser = Router::new()
+        .route("/v1/roots", post(roots::put))
+        .route("/v1/deployments", post(deployments::put));
     let push = Router::new().route("/v1/releases", post(releases::push));
     let guard = |role, reader| Guard::new(&app, role, reader);
     open.merge(guard(Role::Viewer, Reader::Browser).before(pages))
+        .merge(guard(Role::Operator, Reader::Browser).before(buttons))
         .merge(guard(Role::Viewer, Reader::Program).before(viewer))
+        .merge(
+            guard(Role::Viewer, Reader::Program)
+                .and_gateways()
+                .before(fetched),
+        )
         .merge(guard(Role::Operator, Reader::Program).before(operator))
+        .merge(guard(Role::Releaser, Reader::Program).before(releaser))
         .merge(
             guard(Role::Releaser, Reader::Program)
                 .patient(PUSH_TIMEOUT)

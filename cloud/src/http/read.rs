@@ -260,7 +260,7 @@ async fn known_stream<S: Store>(
     Ok(StreamId { of, stream })
 }
 
-fn names_page(uri: &Uri) -> Result<(Option<Name>, u32), Refusal> {
+pub(super) fn names_page(uri: &Uri) -> Result<(Option<Name>, u32), Refusal> {
     let query: NamesQuery = query(uri)?;
     let after = query
         .after

@@ -58,6 +58,12 @@ pub enum Code {
     BundleRefused,
     /// A release that is not newer than one that is here.
     StaleCounter,
+    /// A document that no gateway would take; its reason code says why.
+    DocumentRefused,
+    /// A deployment whose number is not higher than one that is here.
+    StaleSequence,
+    /// Not possible as things are now.
+    WrongState,
     /// Releases cannot be verified here.
     NoRoot,
     /// Bytes beyond the end of a file.
@@ -78,7 +84,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::Malformed,
         Self::WrongVersion,
         Self::TooLarge,
@@ -101,6 +107,9 @@ impl Code {
         Self::Conflict,
         Self::BundleRefused,
         Self::StaleCounter,
+        Self::DocumentRefused,
+        Self::StaleSequence,
+        Self::WrongState,
         Self::NoRoot,
         Self::BadRange,
         Self::BadQuery,
@@ -136,6 +145,9 @@ impl Code {
             Self::Conflict => "conflict",
             Self::BundleRefused => "bundle-refused",
             Self::StaleCounter => "stale-counter",
+            Self::DocumentRefused => "document-refused",
+            Self::StaleSequence => "stale-sequence",
+            Self::WrongState => "wrong-state",
             Self::NoRoot => "no-root",
             Self::BadRange => "bad-range",
             Self::BadQuery => "bad-query",
@@ -166,10 +178,12 @@ impl Code {
             | Self::WrongGateway => StatusCode::FORBIDDEN,
             Self::Conflict
             | Self::StaleCounter
+            | Self::StaleSequence
+            | Self::WrongState
             | Self::Replayed
             | Self::NameTaken
             | Self::KeyInUse => StatusCode::CONFLICT,
-            Self::BundleRefused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BundleRefused | Self::DocumentRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoRoot => StatusCode::NOT_IMPLEMENTED,
             Self::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -194,7 +208,7 @@ impl Code {
 pub struct Refusal {
     code: Code,
     message: String,
-    /// Of a bundle.
+    /// Of a bundle or document.
     reason: Option<&'static str>,
 }
 
@@ -208,7 +222,14 @@ impl Refusal {
         }
     }
 
-    /// With the reason code of a bundle.
+    /// Of a signed file, with what is wrong with it.
+    pub fn of_file(code: Code, error: &tidegate_bundle::Error) -> Self {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+        let message = format!("{error}{}", cause.unwrap_or_default());
+        Self::new(code, message).with_reason(error.reason())
+    }
+
+    /// With the reason code of a bundle or document.
     #[must_use]
     pub fn with_reason(self, reason: &'static str) -> Self {
         Self {
@@ -236,7 +257,7 @@ impl Refusal {
     }
 }
 
-/// `{"error":{"code":"…","message":"…"}}`, of a bundle with its `reason`; the code rides along for the counter.
+/// `{"error":{"code":"…","message":"…"}}`, of a signed file with its `reason`; the code rides along for the counter.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut error = json!({ "code": self.code.as_str(), "message": self.message });

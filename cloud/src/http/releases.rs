@@ -6,27 +6,30 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tidegate_bundle::{BUNDLE_BYTES_MAX, Digest, UnverifiedBundle, VerifiedRoot};
+use tidegate_bundle::{BUNDLE_BYTES_MAX, Digest, RELEASE_TYPE, UnverifiedBundle, VerifiedRoot};
 use tidegate_wire::{Name, WallTime};
 use tokio::io::AsyncWriteExt as _;
 
-use super::guard::{Deed, Noted};
+use super::guard::{Deed, Noted, Whose};
 use super::read::{Answer, NAMES_MAX, bad, limit, query};
+use super::roots::{current, no_root};
 use super::{App, Code, Refusal, rfc3339};
 use crate::access::Person;
 use crate::checked::COUNT_MAX;
 use crate::store::Store;
-use crate::store::releases::{KeptRelease, Put, ReleasePosition};
+use crate::store::deployments::Part;
+use crate::store::releases::{KeptRelease, Parts, Put, ReleasePosition};
 
 /// What a bundle is sent as.
 pub(super) const BUNDLE_CONTENT_TYPE: &str = "application/vnd.tidegate.bundle";
@@ -45,13 +48,8 @@ pub(super) async fn push<S: Store>(
     deed: Deed,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (root, blobs) = match (&app.root, &app.blobs) {
-        (Some(root), Some(blobs)) => (root.clone(), blobs.clone()),
-        _ => {
-            let message = "this centre was started without --root: it cannot verify a release";
-            return Err(Refusal::new(Code::NoRoot, message));
-        }
-    };
+    let blobs = app.blobs.clone().ok_or_else(no_root)?;
+    let root = current(&app, &deed.person.tenant).await?.verified;
     check_head(&request)?;
     let Ok(_place) = app.uploads.try_acquire() else {
         return Err(Refusal::new(Code::Busy, "other bundles are coming in"));
@@ -60,13 +58,14 @@ pub(super) async fn push<S: Store>(
     let file = receive(request.into_body(), file).await?;
     let (by, now) = (deed.person.name.to_string(), app.clock.wall_time());
     let verified = tokio::task::spawn_blocking(move || verify(file, &root, by, now)).await;
-    let release = verified.map_err(|_| unusable())??;
+    let (release, parts) = verified.map_err(|_| unusable())??;
     let (tenant, digest) = (&deed.person.tenant, digest(&release)?);
     let mut put = app.store.would_put(tenant, &release).await?;
-    let mut noted = None;
     if put == Put::Kept {
         let kept = tokio::task::spawn_blocking(move || blobs.keep(upload, digest)).await;
         kept.map_err(|_| unusable())?.map_err(unwritable)?;
+    }
+    if !matches!(put, Put::Stale(_)) {
         let KeptRelease {
             module,
             version,
@@ -74,9 +73,10 @@ pub(super) async fn push<S: Store>(
             ..
         } = &release;
         let event = deed.done(&format!("{module} {version}, counter {counter}"));
-        put = app.store.put_release(tenant, &release, &event).await?;
-        noted = (put == Put::Kept).then_some(Extension(Noted));
+        let store = &app.store;
+        put = store.put_release(tenant, &release, &parts, &event).await?;
     }
+    let noted = (put == Put::Kept).then_some(Extension(Noted));
     let status = match put {
         Put::Kept => StatusCode::CREATED,
         Put::Known => StatusCode::OK,
@@ -127,18 +127,14 @@ fn verify(
     root: &VerifiedRoot,
     by: String,
     received: WallTime,
-) -> Result<KeptRelease, Refusal> {
+) -> Result<(KeptRelease, Parts), Refusal> {
     let mut bytes = Vec::new();
     file.rewind()
         .and_then(|()| file.read_to_end(&mut bytes))
         .map_err(unwritable)?;
     let (blob, length) = (Digest::of(&bytes), bytes.len());
     let bundle = UnverifiedBundle::open(bytes).and_then(|bundle| bundle.verify(root));
-    let bundle = bundle.map_err(|error| {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-        let message = format!("{error}{}", cause.unwrap_or_default());
-        Refusal::new(Code::BundleRefused, message).with_reason(error.reason())
-    })?;
+    let bundle = bundle.map_err(|error| Refusal::of_file(Code::BundleRefused, &error))?;
     let release = bundle.release();
     let module = Name::new(&release.module)
         .map_err(|error| Refusal::new(Code::Malformed, format!("module: {error}")))?;
@@ -146,7 +142,14 @@ fn verify(
         let message = format!("counter {} is over {COUNT_MAX}", release.counter);
         return Err(Refusal::new(Code::Malformed, message));
     }
-    Ok(KeptRelease {
+    let parts = Parts {
+        document: bundle.document().to_vec(),
+        artifacts: bundle
+            .places()
+            .map(|(digest, place)| (digest, part(blob, &place)))
+            .collect(),
+    };
+    let release = KeptRelease {
         module,
         counter: release.counter,
         version: release.version.to_string(),
@@ -155,7 +158,17 @@ fn verify(
         bytes: u64::try_from(length).unwrap_or(u64::MAX),
         received,
         by,
-    })
+    };
+    Ok((release, parts))
+}
+
+fn part(blob: Digest, place: &Range<usize>) -> Part {
+    let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    Part {
+        blob,
+        start: number(place.start),
+        length: number(place.len()),
+    }
 }
 
 fn digest(release: &KeptRelease) -> Result<Digest, Refusal> {
@@ -180,6 +193,19 @@ fn unwritable(error: std::io::Error) -> Refusal {
         Code::Storage,
         "the centre's storage failed, try again later",
     )
+}
+
+/// `GET /v1/releases/{digest}`: the release document whose signed body has this digest.
+pub(super) async fn document<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    Whose(tenant): Whose,
+    Path(digest): Path<String>,
+) -> Answer {
+    let unknown = || Refusal::new(Code::NotFound, "no release has this digest");
+    let digest = Digest::parse(&digest).map_err(|_| unknown())?;
+    let document = app.store.release_document(&tenant, digest).await?;
+    let headers = [(header::CONTENT_TYPE, RELEASE_TYPE)];
+    Ok((headers, document.ok_or_else(unknown)?).into_response())
 }
 
 /// `GET /v1/releases`: by module, the highest counter first.

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::{App, router};
+use crate::conductor::conduct;
 use crate::store::Store;
 
 /// Connections at once. Beyond it a new one waits in the kernel's queue.
@@ -52,6 +53,9 @@ pub async fn serve<S: Store>(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    // Ends when it is dropped, which is with this function.
+    let mut conducting = JoinSet::new();
+    conducting.spawn(conduct(app.clone()));
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {

@@ -6,6 +6,7 @@
 //!
 //! # Layout
 //! - `releases`: what may be rolled out.
+//! - `fleet`: what is to run where and does, and the rollouts that bring it.
 //! - `sign_in`: the way in and out.
 //! - `view`: what is stored into what is shown; pure.
 //! - `lag`: how far the centre is behind into what is shown; pure.
@@ -13,6 +14,7 @@
 //! - `text`: numbers, lengths and text from outside as short words.
 //! - `templates/`: the pages. `assets/`: style, script, and uPlot (MIT, `uPlot.LICENSE`).
 
+pub(crate) mod fleet;
 mod lag;
 mod ledger;
 pub(crate) mod releases;

@@ -76,6 +76,11 @@ impl Event {
         Self::new(("", ""), action, object, outcome)
     }
 
+    /// Of the centre itself. No token has such a name.
+    pub fn of_centre(action: &str, object: &str, outcome: &str) -> Self {
+        Self::new(("the centre", ""), action, object, outcome)
+    }
+
     /// On the centre's own machine. No token has such a name.
     pub fn of_owner(action: &str, object: &str) -> Self {
         let role = Role::Releaser.as_str();

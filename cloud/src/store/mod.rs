@@ -15,12 +15,18 @@
 //! - [`credentials`]: tokens of people and sessions of browsers.
 //! - [`devices`]: who a gateway is.
 //! - [`releases`]: what may be rolled out.
+//! - [`deployments`]: what is to run where, and who may say so.
+//! - [`fleet`]: labels and groups of gateways, and what they report.
+//! - [`rollouts`]: how deployments reach groups.
 //! - `verdict`: what becomes of the rows of one stream, given its mark; pure.
 
 pub mod audit;
 pub mod credentials;
+pub mod deployments;
 pub mod devices;
+pub mod fleet;
 pub mod releases;
+pub mod rollouts;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -39,15 +45,30 @@ use crate::Checked;
 use crate::lag::{Sample, Step};
 pub use audit::Audit;
 pub use credentials::Credentials;
+pub use deployments::Deployments;
 pub use devices::Devices;
+pub use fleet::Fleet;
 pub use releases::Releases;
+pub use rollouts::Rollouts;
 pub use sqlite::SqliteStore;
 
 /// Most bytes of content in one answer: documents can be large, and an answer is built in memory.
 pub const CONTENT_BYTES_MAX: usize = 8 << 20;
 
 /// Where gateways, streams and rows are kept.
-pub trait Store: Audit + Credentials + Devices + Releases + Clone + Send + Sync + 'static {
+pub trait Store:
+    Audit
+    + Credentials
+    + Deployments
+    + Devices
+    + Fleet
+    + Releases
+    + Rollouts
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
     /// Keeps what is new of a request and, unless it came in a file, the gateway's status, in one transaction, and
     /// returns after its fsync.
     ///

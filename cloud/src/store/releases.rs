@@ -6,6 +6,7 @@ use tidegate_bundle::Digest;
 use tidegate_wire::{Name, WallTime};
 
 use super::audit::Event;
+use super::deployments::Part;
 use super::{Error, Page, Tenant};
 
 /// Where releases are kept.
@@ -13,11 +14,13 @@ use super::{Error, Page, Tenant};
 /// - Of a module the counter only grows: what gateways would refuse is not kept.
 /// - The same file again changes nothing.
 pub trait Releases {
-    /// Keeps a release whose file is on disk, with a row of the audit log in the same transaction.
+    /// Keeps a release whose file is on disk, and where its parts are, with a row of the audit log in the same
+    /// transaction. Of one that is here the parts are kept as well: an older centre did not.
     fn put_release(
         &self,
         tenant: &Tenant,
         release: &KeptRelease,
+        parts: &Parts,
         event: &Event,
     ) -> impl Future<Output = Result<Put, Error>> + Send;
 
@@ -63,6 +66,15 @@ pub struct KeptRelease {
     pub received: WallTime,
     /// Name of the token that brought it.
     pub by: String,
+}
+
+/// What gateways fetch of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// Its release document, as it was signed.
+    pub document: Vec<u8>,
+    /// Where in the file each artifact stands, by its digest.
+    pub artifacts: Vec<(Digest, Part)>,
 }
 
 /// A place in the order of releases.

@@ -77,6 +77,38 @@ const ROUTES: &[(Method, &str, Option<Role>)] = &[
     (Method::GET, "/v1/releases", Some(Role::Viewer)),
     (Method::GET, "/v1/blobs/sha256/{digest}", Some(Role::Viewer)),
     (Method::POST, "/v1/releases", Some(Role::Releaser)),
+    (Method::GET, "/v1/desired", None),
+    (Method::POST, "/v1/status", None),
+    (Method::GET, "/fleet", Some(Role::Viewer)),
+    (
+        Method::POST,
+        "/fleet/rollouts/{number}/{command}",
+        Some(Role::Operator),
+    ),
+    (Method::GET, "/v1/releases/{digest}", Some(Role::Viewer)),
+    (Method::GET, "/v1/roots/{version}", Some(Role::Viewer)),
+    (Method::POST, "/v1/roots", Some(Role::Releaser)),
+    (Method::GET, "/v1/deployments", Some(Role::Viewer)),
+    (Method::GET, "/v1/deployments/{digest}", Some(Role::Viewer)),
+    (Method::POST, "/v1/deployments", Some(Role::Releaser)),
+    (Method::GET, "/v1/groups", Some(Role::Viewer)),
+    (Method::POST, "/v1/groups", Some(Role::Operator)),
+    (
+        Method::POST,
+        "/v1/gateways/{gateway}/labels",
+        Some(Role::Operator),
+    ),
+    (Method::GET, "/v1/fleet", Some(Role::Viewer)),
+    (Method::GET, "/v1/fleet/{gateway}", Some(Role::Viewer)),
+    (Method::GET, "/v1/fleet/{gateway}/why", Some(Role::Viewer)),
+    (Method::GET, "/v1/rollouts", Some(Role::Viewer)),
+    (Method::GET, "/v1/rollouts/{number}", Some(Role::Viewer)),
+    (Method::POST, "/v1/rollouts", Some(Role::Operator)),
+    (
+        Method::POST,
+        "/v1/rollouts/{number}/{command}",
+        Some(Role::Operator),
+    ),
 ];
 
 fn address(route: &str) -> String {
@@ -85,6 +117,9 @@ fn address(route: &str) -> String {
         .replace("{stream}", "a")
         .replace("{file}", "centre.css")
         .replace("{digest}", &"0".repeat(64))
+        .replace("{version}", "9")
+        .replace("{number}", "1")
+        .replace("{command}", "pause")
 }
 
 async fn code(caller: &Caller, method: &Method, route: &str) -> (u16, String) {
@@ -128,7 +163,13 @@ async fn every_route_is_for_its_role_and_those_above_it() {
     }
     for (method, route, needed) in ROUTES {
         let found = code(&nobody, method, route).await;
-        let page = matches!(*route, "/" | "/gateways/{gateway}" | "/releases");
+        let page = matches!(
+            *route,
+            "/" | "/gateways/{gateway}"
+                | "/releases"
+                | "/fleet"
+                | "/fleet/rollouts/{number}/{command}"
+        );
         match needed {
             None => assert_ne!(found.0, 401, "{route} needs no token"),
             Some(_) if page => {
@@ -152,7 +193,10 @@ async fn every_route_is_for_its_role_and_those_above_it() {
     }
     let refused = centre.client.get("/v1/stats").await.json()["refused"].clone();
     assert!(refused["no-token"].as_u64().unwrap() > 10, "{refused}");
-    assert_eq!(refused["wrong-role"], 7, "{refused}");
+    let above = |role: &Role| Role::ALL.iter().filter(|other| *other < role).count();
+    let needed = ROUTES.iter().filter_map(|(_, _, needed)| needed.as_ref());
+    let below: usize = needed.map(above).sum();
+    assert_eq!(refused["wrong-role"], below, "{refused}");
 }
 
 #[tokio::test]

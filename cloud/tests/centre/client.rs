@@ -11,6 +11,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tidegate_cloud::access::{Person, Role, Secret, Token};
 use tidegate_cloud::blobs::Blobs;
 use tidegate_cloud::http::{App, Listening, serve};
@@ -22,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::releases::{root, root_document};
+use crate::releases::root;
 use crate::samples::name;
 
 /// A centre inside the test's own process.
@@ -58,7 +59,7 @@ impl Centre {
         std::fs::create_dir(&device_keys).unwrap();
         let blobs = Blobs::beside(&folder.path().join("centre.db")).unwrap();
         let app = App::new(store.clone(), clock).with_device_keys(Some(device_keys));
-        let app = app.opened(open).with_root_document(Some(root_document()));
+        let app = app.opened(open);
         let app = Arc::new(app.with_releases(blobs, Some(root())));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -111,6 +112,14 @@ impl Centre {
 
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("centre.db")
+    }
+
+    /// Changes the database behind the centre's back.
+    pub(crate) async fn damage(&self, statement: &'static str) {
+        let options = SqliteConnectOptions::new().filename(self.database());
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+        pool.close().await;
     }
 
     /// Lets the centre know a gateway's device keys.

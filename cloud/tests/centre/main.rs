@@ -10,6 +10,7 @@
 mod access;
 mod audit;
 mod client;
+mod deployments;
 mod identity;
 mod import;
 mod lag;
@@ -17,6 +18,7 @@ mod page;
 mod process;
 mod read;
 mod releases;
+mod rollouts;
 mod samples;
 mod sync;
 mod tokens;

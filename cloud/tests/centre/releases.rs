@@ -4,9 +4,10 @@ use axum::http::{Method, StatusCode, header};
 use serde_json::Value;
 use tidegate_bundle::{
     Artifact, ArtifactKind, BUNDLE_BYTES_MAX, Capabilities, Digest, Limits, Release, ReleaseRole,
-    Role as KeyRole, Roles, Root, SigningKey, VerifiedRoot, WORLD, seal,
+    Role as KeyRole, Roles, Root, SigningKey, WORLD, seal,
 };
 use tidegate_cloud::access::Role;
+use tidegate_cloud::http::Rooted;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -18,36 +19,47 @@ fn publisher() -> SigningKey {
     SigningKey::from_seed(&[3; 32])
 }
 
-/// The root that vouches for the publisher.
-pub(crate) fn root() -> VerifiedRoot {
-    VerifiedRoot::open(&root_document()).unwrap()
+pub(crate) fn owner() -> SigningKey {
+    SigningKey::from_seed(&[1; 32])
 }
 
-pub(crate) fn root_document() -> Vec<u8> {
-    let (owner, publisher) = (SigningKey::from_seed(&[1; 32]), publisher());
+pub(crate) fn deployer() -> SigningKey {
+    SigningKey::from_seed(&[5; 32])
+}
+
+/// The first root of the fleet: it vouches for the publisher and the deployer.
+pub(crate) fn plant() -> Root {
+    let (owner, publisher, deployer) = (owner(), publisher(), deployer());
     let key = |key: &SigningKey| (key.public_key().id(), key.public_key());
     let role = |key: &SigningKey| KeyRole {
         key_ids: vec![key.public_key().id()],
         threshold: 1,
     };
-    let root = Root {
+    Root {
         fleet_id: "plant".into(),
         version: 1,
         epoch: 1,
-        keys: [key(&owner), key(&publisher)].into(),
+        keys: [key(&owner), key(&publisher), key(&deployer)].into(),
         roles: Roles {
             root: role(&owner),
             release: ReleaseRole {
                 role: role(&publisher),
                 modules: [(publisher.public_key().id(), vec!["*".into()])].into(),
             },
-            deploy: None,
+            deploy: Some(role(&deployer)),
             time: None,
         },
         min_runtime_version: "0.1.0".parse().unwrap(),
         expires: None,
-    };
-    root.sign(&[&owner]).unwrap()
+    }
+}
+
+pub(crate) fn root() -> Rooted {
+    Rooted::open(root_document()).unwrap()
+}
+
+pub(crate) fn root_document() -> Vec<u8> {
+    plant().sign(&[&owner()]).unwrap()
 }
 
 fn bundle_of(module: &str, counter: u64, component: &[u8], key: &SigningKey) -> Vec<u8> {
@@ -71,12 +83,12 @@ fn bundle_of(module: &str, counter: u64, component: &[u8], key: &SigningKey) -> 
     seal(&release, &[component], &[key]).unwrap()
 }
 
-fn bundle(module: &str, counter: u64) -> Vec<u8> {
+pub(crate) fn bundle(module: &str, counter: u64) -> Vec<u8> {
     bundle_of(module, counter, b"\0asm", &publisher())
 }
 
 impl Centre {
-    async fn push(&self, bundle: Vec<u8>) -> Answer {
+    pub(crate) async fn push(&self, bundle: Vec<u8>) -> Answer {
         let post = Method::POST;
         self.client.call(post, "/v1/releases", BUNDLE, bundle).await
     }

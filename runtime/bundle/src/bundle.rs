@@ -5,6 +5,7 @@
 //! of a file that may have changed.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::release::{self, ARTIFACTS_MAX, Artifact, ArtifactKind, Release};
 use crate::tar::{self, Entry};
@@ -156,6 +157,12 @@ impl UnverifiedBundle {
         Ok(release)
     }
 
+    /// The release document as it stands in the bundle.
+    #[must_use]
+    pub fn unverified_document(&self) -> &[u8] {
+        body(&self.bytes, &self.release)
+    }
+
     /// Bytes that stand in the bundle under a digest, whether or not they have it.
     #[must_use]
     pub fn unverified_artifact(&self, digest: Digest) -> Option<&[u8]> {
@@ -212,6 +219,13 @@ impl VerifiedBundle {
             .iter()
             .position(fits)
             .map(|index| self.artifact(index))
+    }
+
+    /// Where the bytes of each artifact stand in the file, by their digest.
+    pub fn places(&self) -> impl Iterator<Item = (Digest, Range<usize>)> {
+        let places = self.artifacts.iter().map(|entry| entry.body.clone());
+        let digests = self.release.artifacts.iter();
+        digests.map(|artifact| artifact.sha256).zip(places)
     }
 
     fn artifact(&self, index: usize) -> &[u8] {

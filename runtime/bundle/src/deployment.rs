@@ -287,6 +287,18 @@ impl Deployment {
         Ok(())
     }
 
+    /// Reads a deployment without a look at its signatures: to show it, or because its digest is already trusted.
+    ///
+    /// # Errors
+    ///
+    /// Any reason of the document's form.
+    pub fn unverified(bytes: &[u8]) -> Result<(Self, Digest), Error> {
+        let envelope = Envelope::read(DOCUMENT, bytes)?;
+        envelope.check_type(DEPLOYMENT_TYPE)?;
+        let payload = envelope.unverified_payload();
+        Ok((read(payload)?, Digest::of(payload)))
+    }
+
     /// The digests of all releases that it names.
     #[must_use]
     pub fn releases(&self) -> BTreeSet<Digest> {

@@ -97,7 +97,7 @@ pub use release::{
 pub use root::{ROOT_TYPE, ReleaseRole, Role, Roles, Root, VerifiedRoot};
 pub use sealed::{ContentKey, OpeningKey, PREFACE_BYTES, SEAL_BYTES, SealingKey, recipient};
 pub use status::{
-    ClockQuality, InstalledModule, Phase, RefusedDocument, STATUS_TYPE, Status, StoreEpoch,
+    ClockQuality, Facts, InstalledModule, Phase, RefusedDocument, STATUS_TYPE, Status, StoreEpoch,
     VerifiedStatus,
 };
 pub use stick::{STICK_BLOCK_BYTES, STICK_BYTES_MAX, STICK_ENTRIES_MAX, Stick, StickEntry};

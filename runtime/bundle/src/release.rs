@@ -124,6 +124,15 @@ pub enum Class {
 }
 
 impl Release {
+    /// Reads a release document without a look at its signatures: the release, and the digest of its signed body.
+    ///
+    /// # Errors
+    ///
+    /// Any reason of the document's form.
+    pub fn unverified(bytes: &[u8]) -> Result<(Self, Digest), Error> {
+        read_unverified(bytes)
+    }
+
     /// The digest under which a deployment names the release document in these bytes. Nobody has checked who signed it.
     ///
     /// # Errors

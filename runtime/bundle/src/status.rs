@@ -37,6 +37,27 @@ pub struct Status {
     pub clock: ClockQuality,
     /// Layers of protection that its machine does not give, one line each.
     pub missing_protection: Vec<String>,
+    /// Digest of the deployment that has proven itself here; none before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<Digest>,
+    /// What its machine is; none if it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Facts>,
+}
+
+/// What the machine of a gateway is, as far as it decides what can run there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// Its target triple.
+    pub target: String,
+    /// Engine and settings of its runtime: precompiled code of these loads there.
+    pub engine: String,
+    /// Whether it can compile a component itself.
+    pub compiler: bool,
+    /// Memory that all its modules may have together, in bytes.
+    pub memory_bytes: u64,
+    /// Names of its brokers and sensors.
+    pub field: Vec<String>,
 }
 
 /// One opening of a gateway's database.
@@ -125,6 +146,17 @@ impl Status {
         read(&payload)?;
         Envelope::sign(DOCUMENT, STATUS_TYPE, payload, &[device]).write()
     }
+
+    /// Reads a report without a look at its signature. Nobody has checked who says it.
+    ///
+    /// # Errors
+    ///
+    /// Any reason of the envelope or of the document's form.
+    pub fn unverified(bytes: &[u8]) -> Result<Self, Error> {
+        let envelope = Envelope::read(DOCUMENT, bytes)?;
+        envelope.check_type(STATUS_TYPE)?;
+        read(envelope.unverified_payload())
+    }
 }
 
 /// A report that the device of a gateway has signed.
@@ -171,9 +203,27 @@ fn read(payload: &[u8]) -> Result<Status, Error> {
         missing_protection: fields
             .required("missing_protection")?
             .checked_texts(text::check_line)?,
+        confirmed: fields
+            .optional("confirmed")
+            .map(|item| item.parsed(Digest::parse))
+            .transpose()?,
+        facts: fields.optional("facts").map(read_facts).transpose()?,
     };
     fields.end()?;
     Ok(status)
+}
+
+fn read_facts(item: Item) -> Result<Facts, Error> {
+    let mut fields = item.fields()?;
+    let facts = Facts {
+        target: fields.required("target")?.checked_text(text::check_line)?,
+        engine: fields.required("engine")?.checked_text(text::check_line)?,
+        compiler: fields.required("compiler")?.boolean()?,
+        memory_bytes: fields.required("memory_bytes")?.positive()?,
+        field: fields.required("field")?.checked_texts(text::check_name)?,
+    };
+    fields.end()?;
+    Ok(facts)
 }
 
 fn read_list<T>(item: Item, read: fn(Item) -> Result<T, Error>) -> Result<Vec<T>, Error> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -19,14 +19,15 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
+use tidegate_bundle::{BUNDLE_BYTES_MAX, Digest};
 
 use crate::files;
 
-/// Largest answer that is read.
+/// Largest answer to what is sent; a file may be as large as a bundle.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// One request, from connecting to the last byte of the answer, ...
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// ... and a second more for so many bytes that are sent.
+/// ... and a second more for so many bytes that are sent, or may be.
 const BYTES_PER_SECOND_MIN: usize = 64 << 10;
 /// Times that a centre which is busy is asked again.
 const BUSY_RETRIES: u32 = 10;
@@ -61,6 +62,37 @@ impl Access {
     }
 }
 
+/// The same for a command that can do without a centre.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct MaybeAccess {
+    /// A centre that has what is not given: https://…
+    #[arg(long, value_name = "URL")]
+    centre: Option<String>,
+    /// Certificate authorities to trust instead of the system's (PEM).
+    #[arg(long, value_name = "FILE", requires = "centre")]
+    ca: Option<PathBuf>,
+    /// File with your token at the centre; otherwise it is taken from TIDEGATE_TOKEN.
+    #[arg(long, value_name = "FILE", requires = "centre")]
+    token_file: Option<PathBuf>,
+}
+
+impl MaybeAccess {
+    /// As [`Access::prepare`], if a centre is named.
+    pub(crate) fn prepare(&self) -> Result<Option<Centre>, crate::error::Error> {
+        let Self {
+            centre,
+            ca,
+            token_file,
+        } = self.clone();
+        let access = centre.map(|centre| Access {
+            centre,
+            ca,
+            token_file,
+        });
+        access.as_ref().map(Access::prepare).transpose()
+    }
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection to a centre, made when needed and kept while used.
@@ -89,7 +121,7 @@ pub(crate) enum Error {
     Refused {
         code: String,
         message: String,
-        /// The reason code of a bundle.
+        /// The reason code of a signed file.
         reason: Option<String>,
     },
 }
@@ -137,16 +169,77 @@ impl Centre {
         content_type: &'static str,
         body: Vec<u8>,
     ) -> Result<Value, Error> {
-        let body = Bytes::from(body);
+        let (status, answer) = self.ask(Method::POST, path, content_type, body.into())?;
+        read(status, &answer)
+    }
+
+    /// Posts JSON.
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        self.post(path, "application/json", body.to_string().into_bytes())
+    }
+
+    /// Gets the JSON of an API path such as `/v1/fleet`.
+    pub(crate) fn get(&self, path: &str) -> Result<Value, Error> {
+        let (status, answer) = self.ask(Method::GET, path, "", Bytes::new())?;
+        read(status, &answer)
+    }
+
+    /// Gets a file; none if there is none.
+    pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        let (status, answer) = self.ask(Method::GET, path, "", Bytes::new())?;
+        match status {
+            StatusCode::NOT_FOUND | StatusCode::NO_CONTENT => Ok(None),
+            status if status.is_success() => Ok(Some(answer.into())),
+            status => Err(refused(
+                status,
+                serde_json::from_slice(&answer).ok().as_ref(),
+            )),
+        }
+    }
+
+    /// Gets a whole list, page by page: the items under this name.
+    pub(crate) fn list(&self, path: &str, name: &str) -> Result<Vec<Value>, Error> {
+        let mut items = Vec::new();
+        let mut page = path.to_owned();
+        loop {
+            let mut answer = self.get(&page)?;
+            let found = answer.get_mut(name).and_then(Value::as_array_mut);
+            items.append(found.unwrap_or(&mut Vec::new()));
+            match answer.get("next").and_then(Value::as_str) {
+                Some(next) => page = format!("{path}?after={next}"),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// Where the file of the release with this identity is, if it is there.
+    pub(crate) fn blob_of(&self, identity: Digest) -> Result<Option<String>, Error> {
+        let identity = identity.to_string();
+        let text = |value: &Value, name| value.get(name)?.as_str().map(str::to_owned);
+        let releases = self.list("/v1/releases", "releases")?;
+        let found = releases
+            .iter()
+            .find(|release| text(release, "identity").as_ref() == Some(&identity));
+        Ok(found.and_then(|release| text(release, "blob")))
+    }
+
+    fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &'static str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Error> {
         self.runtime.block_on(async {
             let mut tries = 0;
             loop {
-                let (status, wait, answer) = self.once(path, content_type, body.clone()).await?;
+                let once = self.once(method.clone(), path, content_type, body.clone());
+                let (status, wait, answer) = once.await?;
                 if status == StatusCode::SERVICE_UNAVAILABLE && tries < BUSY_RETRIES {
                     tries += 1;
                     tokio::time::sleep(wait.min(BUSY_WAIT_MAX)).await;
                 } else {
-                    return read(status, &answer);
+                    return Ok((status, answer));
                 }
             }
         })
@@ -154,17 +247,24 @@ impl Centre {
 
     async fn once(
         &self,
+        method: Method,
         path: &str,
         content_type: &'static str,
         body: Bytes,
     ) -> Result<(StatusCode, Duration, Bytes), Error> {
-        let seconds = u64::try_from(body.len() / BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
+        let (answer_max, travelling) = match method {
+            Method::GET => (BUNDLE_BYTES_MAX, BUNDLE_BYTES_MAX),
+            _ => (ANSWER_BYTES_MAX, body.len()),
+        };
+        let seconds = u64::try_from(travelling / BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
         let limit = TIMEOUT.saturating_add(Duration::from_secs(seconds));
         let reach = |source: BoxError| Error::Reach {
             url: self.url.to_string(),
             source,
         };
-        let request = Request::post(self.endpoint(path).map_err(|error| reach(error.into()))?)
+        let request = Request::builder()
+            .method(method)
+            .uri(self.endpoint(path).map_err(|error| reach(error.into()))?)
             .header(CONTENT_TYPE, content_type)
             .header(AUTHORIZATION, self.authorization.clone())
             .body(Full::new(body))
@@ -172,7 +272,7 @@ impl Centre {
         let exchange = async {
             let response = self.http.request(request).await?;
             let (status, wait) = (response.status(), retry_after(&response));
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+            let body = Limited::new(response.into_body(), answer_max);
             Ok((status, wait, body.collect().await?.to_bytes()))
         };
         match tokio::time::timeout(limit, exchange).await {
@@ -205,17 +305,19 @@ fn read(status: StatusCode, answer: &[u8]) -> Result<Value, Error> {
     let json: Option<Value> = serde_json::from_slice(answer).ok();
     match json {
         Some(json) if status.is_success() => Ok(json),
-        json => {
-            let text = |pointer| {
-                let text = json.as_ref()?.pointer(pointer)?.as_str()?;
-                Some(text.escape_debug().to_string())
-            };
-            Err(Error::Refused {
-                code: text("/error/code").unwrap_or_else(|| status.to_string()),
-                message: text("/error/message").unwrap_or_else(|| "without a reason".to_owned()),
-                reason: text("/error/reason"),
-            })
-        }
+        json => Err(refused(status, json.as_ref())),
+    }
+}
+
+fn refused(status: StatusCode, json: Option<&Value>) -> Error {
+    let text = |pointer| {
+        let text = json?.pointer(pointer)?.as_str()?;
+        Some(text.escape_debug().to_string())
+    };
+    Error::Refused {
+        code: text("/error/code").unwrap_or_else(|| status.to_string()),
+        message: text("/error/message").unwrap_or_else(|| "without a reason".to_owned()),
+        reason: text("/error/reason"),
     }
 }
 

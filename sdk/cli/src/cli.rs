@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    build, bundle_usb, deploy, import, inspect, keygen, new, push, root, sign, test, verify,
+    build, bundle_usb, deploy, desired, fleet, import, inspect, keygen, new, push, rollout, root,
+    sign, test, verify,
 };
 use crate::error::Error;
 use crate::report::Report;
@@ -48,7 +49,13 @@ pub(crate) enum Command {
     Inspect(inspect::Args),
     Push(push::Args),
     Deploy(deploy::Args),
+    #[command(subcommand)]
+    Rollout(rollout::Command),
+    #[command(subcommand)]
+    Fleet(fleet::Command),
     BundleUsb(bundle_usb::Args),
+    Plan(desired::Plan),
+    Apply(desired::Apply),
     Import(import::Args),
 }
 
@@ -59,13 +66,17 @@ impl Command {
             Self::Build(args) => args.run(),
             Self::Test(args) => args.run(),
             Self::Keygen(args) => args.run(),
-            Self::Root(root::Command::Init(args)) => args.run(),
+            Self::Root(command) => command.run(),
             Self::Sign(args) => args.run(),
             Self::Verify(args) => args.run(),
             Self::Inspect(args) => args.run(),
             Self::Push(args) => args.run(),
             Self::Deploy(args) => args.run(),
+            Self::Rollout(command) => command.run(),
+            Self::Fleet(command) => command.run(),
             Self::BundleUsb(args) => args.run(),
+            Self::Plan(args) => args.run(),
+            Self::Apply(args) => args.run(),
             Self::Import(args) => args.run(),
         }
     }

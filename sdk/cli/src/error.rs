@@ -57,6 +57,11 @@ pub(crate) enum Error {
     Stick(#[source] tidegate_bundle::Error),
     #[error("{} names nobody who signs deployments: make the root with --deploy-key", path.display())]
     NobodyDeploys { path: PathBuf },
+    /// Desired state, as a person has written it.
+    #[error("{}: {problem}", path.display())]
+    Written { path: PathBuf, problem: String },
+    #[error("release {0} is neither given nor at the centre")]
+    NoRelease(tidegate_bundle::Digest),
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
     #[error(transparent)]
@@ -152,13 +157,14 @@ impl Error {
             | Self::Root(_)
             | Self::Stick(_)
             | Self::NobodyDeploys { .. }
+            | Self::Written { .. }
             | Self::Manifest(_)
             | Self::DeploymentFile(_)
             | Self::Component { .. }
             | Self::UnknownFile { .. }
             | Self::Project { .. }
             | Self::Recording { .. } => 65,
-            Self::Read { .. } => 66,
+            Self::Read { .. } | Self::NoRelease(_) => 66,
         }
     }
 

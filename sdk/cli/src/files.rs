@@ -43,6 +43,11 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Error> {
     })
 }
 
+/// A signed document, within the bound of documents.
+pub(crate) fn read_document(path: &Path) -> Result<Vec<u8>, Error> {
+    read(path, DOCUMENT_BYTES_MAX as u64)
+}
+
 /// A bundle or component, within the bound of bundles.
 pub(crate) fn read_bundle(path: &Path) -> Result<Vec<u8>, Error> {
     read(path, BUNDLE_BYTES_MAX as u64)
@@ -132,7 +137,7 @@ pub(crate) fn read_public_key(path: &Path) -> Result<PublicKey, Error> {
 
 /// The root that the user trusts.
 pub(crate) fn read_root(path: &Path) -> Result<VerifiedRoot, Error> {
-    let bytes = read(path, DOCUMENT_BYTES_MAX as u64)?;
+    let bytes = read_document(path)?;
     VerifiedRoot::open(&bytes).map_err(|source| Error::Document {
         path: path.to_owned(),
         source,

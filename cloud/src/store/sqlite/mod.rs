@@ -12,16 +12,20 @@
 //! - `devices`: who a gateway is.
 //! - `audit`: who did what.
 //! - `releases`: what may be rolled out.
+//! - `deployments`, `fleet`, `rollouts`: what is to run where, and what does.
 //! - `schema`: the tables, step by step.
 
 mod audit;
 mod columns;
 mod commit;
 mod credentials;
+mod deployments;
 mod devices;
+mod fleet;
 mod lag;
 mod read;
 mod releases;
+mod rollouts;
 mod schema;
 
 use std::path::Path;

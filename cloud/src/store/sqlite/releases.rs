@@ -6,9 +6,10 @@ use tidegate_bundle::Digest;
 use tidegate_wire::WallTime;
 
 use super::super::audit::Event;
-use super::super::releases::{KeptRelease, Put, ReleasePosition};
+use super::super::releases::{KeptRelease, Parts, Put, ReleasePosition};
 use super::super::{Error, Page, Releases, Tenant};
 use super::columns::{get, name, number, signed, unsigned};
+use super::deployments::put_parts;
 use super::{SqliteStore, audit};
 
 const HELD: &str = "SELECT max(counter) AS highest, max(blob = ?3) AS known FROM releases \
@@ -27,12 +28,26 @@ impl Releases for SqliteStore {
         &self,
         tenant: &Tenant,
         release: &KeptRelease,
+        parts: &Parts,
         event: &Event,
     ) -> Result<Put, Error> {
         let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
         let mut transaction = begun.map_err(failed)?;
         let put = judged(&mut *transaction, tenant, release).await?;
-        if put != Put::Kept {
+        if let Put::Stale(_) = put {
+            return Ok(put);
+        }
+        let (document, artifacts) = (&parts.document, &parts.artifacts);
+        put_parts(
+            &mut transaction,
+            tenant,
+            &release.identity,
+            document,
+            artifacts,
+        )
+        .await?;
+        if put == Put::Known {
+            transaction.commit().await.map_err(failed)?;
             return Ok(put);
         }
         let insert = sqlx::query(PUT)

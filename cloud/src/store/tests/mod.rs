@@ -3,6 +3,7 @@
 //! A store joins by a [`Place`] that opens it, and one line of [`hold!`] for it.
 
 mod commit;
+mod control;
 mod cover;
 mod lag;
 mod people;
@@ -93,6 +94,10 @@ mod sqlite {
         people::a_token_is_known_by_its_digest_until_it_expires,
         people::a_session_ends_in_time_and_a_further_one_ends_the_oldest,
         people::several_processes_write_one_chain,
+        control::of_a_target_the_number_only_grows_and_a_number_is_given_once,
+        control::labels_are_set_taken_away_and_bounded,
+        control::only_a_newer_report_takes_the_place_of_one,
+        control::a_group_has_one_rollout_at_a_time_and_of_two_writers_one_notices,
     );
 }
 

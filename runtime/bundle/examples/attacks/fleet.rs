@@ -312,5 +312,7 @@ pub(crate) fn status(release: Digest) -> Status {
         }],
         clock: ClockQuality::Synced,
         missing_protection: vec!["no Landlock in this kernel".to_owned()],
+        confirmed: None,
+        facts: None,
     }
 }

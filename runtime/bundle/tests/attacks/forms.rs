@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_bundle::{
-    ClockQuality, ConfigValue, Deployment, Digest, Envelope, InstalledModule, Nonce, Phase,
+    ClockQuality, ConfigValue, Deployment, Digest, Envelope, Facts, InstalledModule, Nonce, Phase,
     RefusedDocument, STATUS_TYPE, SecretRef, SigningKey, Status, StoreEpoch, TIME_TYPE,
     VerifiedStatus,
 };
@@ -341,6 +341,8 @@ pub(crate) fn status() -> Status {
         }],
         clock: ClockQuality::HeldOver,
         missing_protection: vec!["seccomp: the kernel lacks it".to_owned()],
+        confirmed: None,
+        facts: None,
     }
 }
 
@@ -417,6 +419,34 @@ fn a_report_has_every_field_and_no_other() {
         &|body| body["missing_protection"] = json!(["a\u{1b}[2J"]),
         "malformed",
     );
+}
+
+#[test]
+fn a_report_may_say_what_its_machine_is_and_then_says_all_of_it() {
+    let device = SigningKey::from_seed(&[20; 32]);
+    let facts = Facts {
+        target: "aarch64-unknown-linux-gnu".to_owned(),
+        engine: "wasmtime-48".to_owned(),
+        compiler: false,
+        memory_bytes: 64 << 20,
+        field: vec!["plant".to_owned(), "hwmon".to_owned()],
+    };
+    let told = Status {
+        confirmed: Some(Digest::of(b"deployment")),
+        facts: Some(facts),
+        ..status()
+    };
+    let bytes = told.sign(&device).unwrap();
+    assert_eq!(Status::unverified(&bytes).unwrap(), told);
+    let body = serde_json::to_value(&told).unwrap();
+    for field in body["facts"].as_object().unwrap().keys() {
+        let mut body = body.clone();
+        body["facts"].as_object_mut().unwrap().remove(field);
+        let body = body.to_string().into_bytes();
+        let envelope = Envelope::sign("status", STATUS_TYPE, body, &[&device]);
+        let refused = Status::unverified(&envelope.write().unwrap());
+        assert_eq!(refused.unwrap_err().reason(), "malformed", "{field}");
+    }
 }
 
 #[test]

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use tidegate_bundle::{
-    DOCUMENT_BYTES_MAX, Deployment, Gateway, Now, Stick, Target, Trust, VerifiedBundle,
-    VerifiedDeployment,
+    DOCUMENT_BYTES_MAX, Deployment, Gateway, Now, Stick, Target, Trust, UnverifiedBundle,
+    VerifiedBundle, VerifiedDeployment, VerifiedRoot,
 };
 
+use crate::centre::{Centre, MaybeAccess};
 use crate::clock;
 use crate::commands::deploy::{number, release_words, target};
 use crate::commands::verify::read_verified;
@@ -21,18 +22,21 @@ use crate::report::{Report, size};
 /// Write a stick: one file with all that a gateway needs for an update.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Root document of the fleet. Repeat it for all that gateways may lack, in whatever order.
+    /// Root document of the fleet. Repeat it for all that gateways may lack, in whatever order; a centre has those that
+    /// follow.
     #[arg(long, required = true)]
     root: Vec<PathBuf>,
     /// What `tide deploy` wrote.
     #[arg(long)]
     deployment: PathBuf,
-    /// What `tide sign` wrote; repeat it for each release that the deployment names.
+    /// What `tide sign` wrote; repeat it for each release that the deployment names and a centre does not have.
     #[arg(long)]
     bundle: Vec<PathBuf>,
     /// Where to write the stick; replaced, if it is there.
     #[arg(long)]
     to: PathBuf,
+    #[command(flatten)]
+    access: MaybeAccess,
 }
 
 /// A document, and the file that it is in.
@@ -43,12 +47,16 @@ struct Document {
 
 impl Args {
     pub(crate) fn run(&self) -> Result<Report, Error> {
-        let roots = self.roots()?;
+        let centre = self.access.prepare()?;
+        let roots = self.roots(centre.as_ref())?;
         let mut trust = trust(&roots)?;
         let deployment = read(&self.deployment)?;
         let bundles = self.bundle.iter();
         let bundles = bundles.map(|path| read_verified(path, trust.root()));
-        let bundles = bundles.collect::<Result<Vec<_>, _>>()?;
+        let mut bundles = bundles.collect::<Result<Vec<_>, _>>()?;
+        if let Some(centre) = &centre {
+            fetch(centre, trust.root(), &deployment, &mut bundles)?;
+        }
         let accepted = accept(&mut trust, &deployment, &bundles)?;
 
         let roots: Vec<_> = roots.iter().map(|root| root.bytes.as_slice()).collect();
@@ -66,13 +74,23 @@ impl Args {
     }
 
     /// The roots by version. Each must be one; that they follow each other is held next.
-    fn roots(&self) -> Result<Vec<Document>, Error> {
+    fn roots(&self, centre: Option<&Centre>) -> Result<Vec<Document>, Error> {
         let mut roots = Vec::new();
         for path in &self.root {
             let version = files::read_root(path)?.root().version;
             roots.push((version, read(path)?));
         }
         roots.sort_by_key(|(version, _)| *version);
+        let newest = roots.last().map_or(0, |(version, _)| *version);
+        for version in (newest..).skip(1) {
+            let path = format!("/v1/roots/{version}");
+            let found = centre.map(|centre| centre.file(&path)).transpose()?;
+            let Some(bytes) = found.flatten() else {
+                break;
+            };
+            let path = PathBuf::from(path);
+            roots.push((version, Document { path, bytes }));
+        }
         Ok(roots.into_iter().map(|(_, root)| root).collect())
     }
 
@@ -106,6 +124,31 @@ fn trust(roots: &[Document]) -> Result<Trust, Error> {
         accepted.map_err(|source| root.refused(source))?;
     }
     Ok(trust)
+}
+
+/// Adds the releases that the deployment names and nobody has given.
+fn fetch(
+    centre: &Centre,
+    root: &VerifiedRoot,
+    document: &Document,
+    bundles: &mut Vec<VerifiedBundle>,
+) -> Result<(), Error> {
+    let refused = |source| document.refused(source);
+    let (deployment, _) = Deployment::verify(&document.bytes, root).map_err(refused)?;
+    let mut missing = deployment.releases();
+    for bundle in &*bundles {
+        missing.remove(&bundle.digest());
+    }
+    for digest in missing {
+        let path = centre.blob_of(digest)?.ok_or(Error::NoRelease(digest))?;
+        let bytes = centre.file(&path)?.ok_or(Error::NoRelease(digest))?;
+        let bundle = UnverifiedBundle::open(bytes).and_then(|bundle| bundle.verify(root));
+        bundles.push(bundle.map_err(|source| Error::Refused {
+            path: PathBuf::from(path),
+            source,
+        })?);
+    }
+    Ok(())
 }
 
 /// What the gateway that it is for would say to the deployment with these releases.

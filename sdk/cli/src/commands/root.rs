@@ -8,14 +8,25 @@ use tidegate_bundle::{
     KeyId, PublicKey, ReleaseRole, Role, Roles, Root, SigningKey, VerifiedRoot, text,
 };
 
+use crate::commands::rotate;
 use crate::error::Error;
 use crate::files;
 use crate::report::Report;
 
-/// Make the root document of a fleet.
+/// Make the root document of a fleet, and the ones that follow.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Init(Args),
+    Rotate(rotate::Args),
+}
+
+impl Command {
+    pub(crate) fn run(&self) -> Result<Report, Error> {
+        match self {
+            Self::Init(args) => args.run(),
+            Self::Rotate(args) => args.run(),
+        }
+    }
 }
 
 /// Make the first root document of a fleet, signed by all its root keys.
@@ -117,26 +128,26 @@ impl Args {
 
 /// The keys of all roles.
 #[derive(Default)]
-struct Keys(BTreeMap<KeyId, PublicKey>);
+pub(super) struct Keys(pub(super) BTreeMap<KeyId, PublicKey>);
 
 impl Keys {
-    fn add(&mut self, key: PublicKey) -> KeyId {
+    pub(super) fn add(&mut self, key: PublicKey) -> KeyId {
         let id = key.id();
         self.0.insert(id, key);
         id
     }
 
-    fn add_file(&mut self, path: &Path) -> Result<KeyId, Error> {
+    pub(super) fn add_file(&mut self, path: &Path) -> Result<KeyId, Error> {
         Ok(self.add(files::read_public_key(path)?))
     }
 
-    fn add_files(&mut self, paths: &[PathBuf]) -> Result<Vec<KeyId>, Error> {
+    pub(super) fn add_files(&mut self, paths: &[PathBuf]) -> Result<Vec<KeyId>, Error> {
         paths.iter().map(|path| self.add_file(path)).collect()
     }
 }
 
 /// `FILE`, or `FILE=PATTERN,PATTERN`.
-fn publisher(argument: &str) -> Result<(&str, Vec<String>), Error> {
+pub(super) fn publisher(argument: &str) -> Result<(&str, Vec<String>), Error> {
     let Some((file, patterns)) = argument.rsplit_once('=') else {
         return Ok((argument, vec!["*".to_owned()]));
     };

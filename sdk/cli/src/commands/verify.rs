@@ -1,20 +1,21 @@
-//! `tide verify`: what a gateway with this root would say to a bundle.
+//! `tide verify`: what a gateway with this root would say to a bundle, a deployment or a root.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tidegate_bundle::{UnverifiedBundle, VerifiedBundle, VerifiedRoot};
+use tidegate_bundle::{Deployment, UnverifiedBundle, VerifiedBundle, VerifiedRoot};
 
+use crate::commands::deploy::{number, target};
 use crate::commands::inspect::release_facts;
 use crate::component::Component;
 use crate::error::Error;
 use crate::files;
 use crate::report::Report;
 
-/// Check a bundle as a gateway would.
+/// Check a bundle, a deployment or a root as a gateway would.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The bundle.
+    /// The file.
     file: PathBuf,
     /// The root document that is trusted.
     #[arg(long)]
@@ -24,6 +25,10 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self) -> Result<Report, Error> {
         let root = files::read_root(&self.root)?;
+        let bytes = files::read_bundle(&self.file)?;
+        if bytes.first() == Some(&b'{') {
+            return self.document(&bytes, &root);
+        }
         let bundle = read_verified(&self.file, &root)?;
         let release = bundle.release();
         let facts = json!({
@@ -37,6 +42,37 @@ impl Args {
             ))
             .fact("identity", bundle.digest())
             .facts(release_facts(release)))
+    }
+
+    /// Which releases and numbers a gateway has had, only it knows.
+    fn document(&self, bytes: &[u8], root: &VerifiedRoot) -> Result<Report, Error> {
+        let refused = |source| Error::Refused {
+            path: self.file.clone(),
+            source,
+        };
+        let (file, fleet) = (self.file.display(), &root.root().fleet_id);
+        match Deployment::verify(bytes, root) {
+            Ok((deployment, digest)) => {
+                Deployment::verify_downgrades(bytes, root).map_err(refused)?;
+                let facts = json!({"file": self.file, "fleet": fleet, "sha256": digest, "document": deployment});
+                Ok(Report::new(facts)
+                    .line(format!("{file} is genuine for fleet {fleet}"))
+                    .fact("sha256", digest)
+                    .fact("for", target(&deployment))
+                    .fact("number", number(&deployment)))
+            }
+            Err(tidegate_bundle::Error::WrongType { .. }) => {
+                let next = root.next(bytes).map_err(refused)?;
+                let (version, before) = (next.root().version, root.root().version);
+                let facts = json!({"file": self.file, "fleet": fleet, "sha256": next.digest(), "version": version});
+                Ok(Report::new(facts)
+                    .line(format!(
+                        "{file} is root {version} of fleet {fleet}, and follows root {before}"
+                    ))
+                    .fact("sha256", next.digest()))
+            }
+            Err(error) => Err(refused(error)),
+        }
     }
 }
 

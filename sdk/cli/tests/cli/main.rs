@@ -11,6 +11,7 @@
 mod bundle_usb;
 mod deploy;
 mod fixture;
+mod fleet;
 mod module;
 mod signing;
 mod usage;
