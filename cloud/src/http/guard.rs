@@ -90,11 +90,8 @@ async fn admit<S: Store>(
     next: Next,
 ) -> Response {
     let shown = Shown::read(request.headers());
-    if let (true, None, Some(name)) = (guard.gateways, &shown, named(request.uri())) {
-        let asked = match name {
-            Ok(name) => asks(&guard.app, &Claimed::read(&request), name, &[]).await,
-            Err(refusal) => Err(refusal),
-        };
+    if let (true, None, Some(Ok(name))) = (guard.gateways, &shown, named(request.uri())) {
+        let asked = asks(&guard.app, &Claimed::read(&request), name, &[]).await;
         return match asked {
             Ok(of) => {
                 request.extensions_mut().insert(Whose(of.tenant));
