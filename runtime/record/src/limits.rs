@@ -73,6 +73,13 @@ pub struct Limits {
     pub sync_pace_min: u32,
     /// One request to the centre, from connecting to the last byte of the reply.
     pub sync_timeout: Duration,
+    /// Longest wait for the next bytes of a blob. A link that has died without a word is given up then.
+    pub fetch_silence_max: Duration,
+    /// Bytes a second that a blob must come at, over [`Limits::fetch_rate_window`]: a sender that trickles does not hold a
+    /// gateway up. What has come is kept, so that a link that is slower than this still brings a blob in several goes.
+    pub fetch_rate_min: u64,
+    /// See [`Limits::fetch_rate_min`].
+    pub fetch_rate_window: Duration,
     /// First wait after a failed connection; doubled, with full jitter, up to [`Limits::backoff_max`].
     pub backoff_min: Duration,
     /// Longest wait after a failed connection.
@@ -115,6 +122,9 @@ impl Limits {
         sync_poll_max: Duration::from_secs(3600),
         sync_pace_min: 100,
         sync_timeout: Duration::from_secs(30),
+        fetch_silence_max: Duration::from_secs(20),
+        fetch_rate_min: 1000,
+        fetch_rate_window: Duration::from_secs(60),
         backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_secs(60),
         shutdown_grace: Duration::from_secs(10),
