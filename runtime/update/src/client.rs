@@ -16,8 +16,10 @@
 //! again.
 
 mod code;
+mod deliver;
 mod frozen;
 mod open;
+mod report;
 mod take;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::state::{State, StateFile};
 use crate::store::{self, Store};
 
 pub use code::Generation;
+pub use deliver::{Piece, Wants};
 pub use frozen::FrozenClient;
 pub use open::{Found, Site};
 pub use take::Taken;

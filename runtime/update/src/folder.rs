@@ -107,6 +107,13 @@ impl Folder {
 
     /// Opens a file to append to; makes it where there is none.
     pub(crate) fn append(&self, name: &str) -> io::Result<File> {
+        let file = self.extend(name)?;
+        self.sync()?;
+        Ok(file)
+    }
+
+    /// The same; that its name is on disk is not waited for.
+    pub(crate) fn extend(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::WRONLY
             | OFlags::CREATE
             | OFlags::APPEND
@@ -114,7 +121,6 @@ impl Folder {
             | OFlags::CLOEXEC
             | OFlags::NONBLOCK;
         let fd = rustix::fs::openat(&self.fd, plain(name)?, flags, PRIVATE_FILE)?;
-        self.sync()?;
         Ok(File::from(fd))
     }
 

@@ -1,12 +1,12 @@
 //! The update client: what the gateway should run; from documents and blobs to confirmed or rolled back.
 //!
 //! ```text
-//! source (stick, later the centre) -> bundle::Trust -> policy -> store -> machine -> commands for the gateway
-//!                                          +-- state, audit --+             ^-- what became of them
+//! source (stick, parcel of the centre) -> bundle::Trust -> policy -> store -> machine -> commands for the gateway
+//!                                           +-- state, audit --+             ^-- what became of them
 //! ```
 //!
 //! It runs no module and knows no other stage: it says what is to be tried and activated, loads that, and is told how it
-//! went. Everything here is behind one thread of its own, because it waits for disks and links and hashes megabytes.
+//! went. Everything here is behind one thread of its own, because it waits for disks and hashes megabytes. It never waits for a link.
 //!
 //! # Invariants
 //!
@@ -17,15 +17,16 @@
 //! - Code is hashed each time it is loaded, in memory that nothing else can change.
 //!
 //! # Layout
-//! - `source`: where documents and blobs come from
+//! - `source`: where documents and blobs come from; `parcel`: one of documents that were fetched already
 //! - `stick`: a stick as a source; its format is `bundle`'s, so that `tide` can write one
 //! - `client`: drives everything below
-//!   - `open`: what the folder holds; `take`: what a source has; `code`: what can be run; `frozen`: when nothing is taken
+//!   - `open`: what the folder holds; `take`: what a source has; `deliver`: what a courier brings; `code`: what can be run;
+//!     `report`: what is said of it; `frozen`: when nothing is taken
 //! - `machine`: the update machine, pure
 //!   - `event`: what it hears and says; `candidate`: a deployment on its way; `set`: what a deployment is made of
 //! - `policy`: what the site permits, and how permissions differ; `read`: the policy file
 //! - `state`: what lasts, in two generations
-//! - `store`: blobs by their digest
+//! - `store`: blobs by their digest; `unfinished`: those that come in pieces
 //! - `audit`: the hash-chained log
 //! - `folder`: files in one folder, whole or not at all
 //! - `error`: every reason
@@ -37,6 +38,7 @@ mod error;
 mod fixture;
 mod folder;
 mod machine;
+mod parcel;
 mod policy;
 mod source;
 pub mod state;
@@ -44,9 +46,10 @@ pub mod stick;
 pub mod store;
 
 pub use audit::Audit;
-pub use client::{Client, Found, FrozenClient, Generation, Site, Taken};
+pub use client::{Client, Found, FrozenClient, Generation, Piece, Site, Taken, Wants};
 pub use error::Error;
 pub use machine::{Command, Event, GivenUp, Machine, Module, Set, Trial, Why};
+pub use parcel::Parcel;
 pub use policy::{Change, Denial, Permission, Policy, changes, permissions};
 pub use source::Source;
 pub use store::{Blob, STORE_BYTES_DEFAULT};

@@ -8,11 +8,14 @@
 //!
 //! - No bytes leave the store under a digest that they do not have.
 //! - All blobs together take no more than the bound given at opening.
-//! - A crash leaves a blob or none, and at most an unfinished file, which the next opening removes.
+//! - A crash leaves a blob or none, and at most an unfinished file: the next opening removes it, unless it is one that
+//!   comes in pieces, which goes on ([`unfinished`]).
 //!
 //! # Failure
 //!
 //! A blob that is missing or damaged is a [`Error::Missing`] or [`Error::Damaged`] of that blob alone.
+
+mod unfinished;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -89,6 +92,16 @@ pub enum Error {
         /// Its length in bytes.
         expected: u64,
     },
+    /// A piece does not follow what has come.
+    #[error("a piece of blob {blob} begins at byte {at}, and {there} bytes have come")]
+    Gap {
+        /// Its digest.
+        blob: Digest,
+        /// Where the piece begins.
+        at: u64,
+        /// Bytes that have come.
+        there: u64,
+    },
     /// No blob is so large.
     #[error("blob {blob} has {length} bytes, limit is {BLOB_BYTES_MAX}")]
     TooLarge {
@@ -139,6 +152,7 @@ impl Error {
             Self::Mismatch { .. } => "digest-mismatch",
             Self::Short { .. } => "truncated",
             Self::Long { .. } => "trailing-data",
+            Self::Gap { .. } => "gap",
             Self::TooLarge { .. } => "too-large",
             Self::Full { .. } => "store-full",
             Self::Fetch { .. } => "source-failed",
@@ -184,18 +198,13 @@ impl Store {
     /// # Errors
     /// When there is no room, the source ends too early or too late, or what it gives has another digest.
     pub fn put(&self, blob: Blob, source: &mut dyn Read) -> Result<(), Error> {
-        if blob.length > BLOB_BYTES_MAX {
-            return Err(Error::TooLarge {
-                blob: blob.sha256,
-                length: blob.length,
-            });
-        }
         match self.load(blob) {
             Ok(_) => return Ok(()),
             Err(Error::Missing(_) | Error::Damaged(_)) => {}
             Err(error) => return Err(error),
         }
-        self.check_room(blob)?;
+        self.forget(blob)?;
+        self.check(blob, 0)?;
         let name = name(blob.sha256);
         let file = self.folder.begin(&name).map_err(disk("begin a blob"))?;
         let written = receive(blob, source, &file).and_then(|()| {
@@ -234,21 +243,23 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read or written.
     pub fn keep_only(&self, named: &BTreeSet<Digest>) -> Result<(), Error> {
-        let digests = self.digests()?;
-        let unnamed = digests.difference(named);
-        let mut removed = unnamed.map(|digest| self.folder.remove(&name(*digest)));
-        let removed = removed.try_for_each(|removed| removed);
+        let (whole, begun) = (self.digests()?, self.all_begun()?);
+        let whole = whole.difference(named).map(|digest| name(*digest));
+        let begun = begun.difference(named);
+        let mut unnamed = whole.chain(begun.map(|digest| unfinished::begun(*digest)));
+        let removed = unnamed.try_for_each(|name| self.folder.remove(&name));
         removed.map_err(disk("remove a blob that is not needed"))
     }
 
-    /// Bytes of all blobs.
+    /// Bytes of all blobs, and of what has come of further ones.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub fn used(&self) -> Result<u64, Error> {
         let mut used = 0_u64;
-        for digest in self.digests()? {
-            let found = self.folder.length(&name(digest));
+        let begun = self.all_begun()?.into_iter().map(unfinished::begun);
+        for name in self.digests()?.into_iter().map(name).chain(begun) {
+            let found = self.folder.length(&name);
             let length = found.map_err(disk("look at a blob"))?;
             used = used.saturating_add(length.unwrap_or(0));
         }
@@ -261,9 +272,16 @@ impl Store {
         Ok(digests.collect())
     }
 
-    fn check_room(&self, blob: Blob) -> Result<(), Error> {
+    /// Whether a blob may come, of which so many bytes are there.
+    fn check(&self, blob: Blob, there: u64) -> Result<(), Error> {
+        if blob.length > BLOB_BYTES_MAX {
+            return Err(Error::TooLarge {
+                blob: blob.sha256,
+                length: blob.length,
+            });
+        }
         let used = self.used()?;
-        match used.checked_add(blob.length) {
+        match used.checked_add(blob.length.saturating_sub(there)) {
             Some(needed) if needed <= self.bytes_max => Ok(()),
             _ => Err(Error::Full {
                 blob: blob.sha256,

@@ -85,7 +85,7 @@ impl Client {
     }
 
     /// Takes the roots that follow ours, one by one. Those before a bad one are good.
-    fn follow_roots(&mut self, source: &mut dyn Source) -> Result<(), Error> {
+    pub(super) fn follow_roots(&mut self, source: &mut dyn Source) -> Result<(), Error> {
         let mut trust = self.state.trust.clone();
         let before = trust.root().root().version;
         let followed = (0..ROOTS_MAX).try_for_each(|_| {

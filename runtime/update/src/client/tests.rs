@@ -7,6 +7,7 @@ use super::*;
 use crate::fixture::{Fleet, Module, Toxic, clock, component, fleet, policy, site};
 use crate::{Blob, Policy};
 
+mod deliver;
 mod frozen;
 mod hostile;
 

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-fn store() -> (tempfile::TempDir, Store) {
+pub(super) fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), 1 << 20).unwrap();
     (folder, store)
@@ -13,7 +13,7 @@ fn path(folder: &tempfile::TempDir, blob: Blob) -> PathBuf {
     folder.path().join("sha256").join(name(blob.sha256))
 }
 
-fn files(folder: &tempfile::TempDir) -> usize {
+pub(super) fn files(folder: &tempfile::TempDir) -> usize {
     let folder = std::fs::read_dir(folder.path().join("sha256")).unwrap();
     folder.count()
 }
