@@ -30,7 +30,7 @@ use crate::scrape::Scrape;
 use crate::skips::Skips;
 use crate::stages::{Field, Path, Running};
 use crate::status::Status;
-use crate::updates::{self, Begun, Fleet};
+use crate::updates::{self, Begun, Fleet, Reporter};
 use crate::uplink::{Provisions, Way};
 
 /// Why the stages ended.
@@ -105,10 +105,13 @@ async fn once(settings: &Settings, stop: &mut Stop) -> Result<Ended, Error> {
         seats,
     } = path.start(installed, &applied);
     let (again, begins_again) = watch::channel(false);
-    let updates = updates::start(fleet, sandbox, seats, again)?;
+    let way = Way::new(settings, &limits, &clock)?;
+    let road = way.as_ref().map(|way| way.road(settings, &limits));
+    let road = road.transpose()?.flatten();
+    let reporter = Reporter::new(settings, clock.clone(), handle.epoch());
+    let updates = updates::start(fleet, sandbox, seats, again, (reporter, road))?;
     let streams = &settings.streams;
     let lags = Lags::new(handle.clone(), clock.clone(), streams, standing);
-    let way = Way::new(settings, &limits, &clock)?;
     let status = Arc::new(Status {
         gateway: settings.name.clone(),
         started: clock.boot_time(),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tidegate_buffer::{BufferHandle, Destination, Second};
 use tidegate_record::{BootTime, Clock, Limits, Name, RequestSigner};
 use tidegate_uplink::budget::{Meter, Report};
+use tidegate_uplink::fetch::Fetcher;
 use tidegate_uplink::{Config, Endpoint, Failover, Role, Uplink, UplinkCounters};
 use tidegate_wire::{GatewayStatus, UplinkStatus};
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::identity::Signer;
+use crate::updates::Road;
 
 /// The ways to the centres, not yet taken.
 pub(crate) struct Way {
@@ -96,6 +98,38 @@ impl Way {
 
     pub(crate) fn told(&self) -> Arc<Told> {
         self.told.clone()
+    }
+
+    /// The way to updates: from the first centre, and from one that stands in for it. None where rows go to brokers.
+    ///
+    /// # Errors
+    /// As [`Way::new`].
+    pub(crate) fn road(
+        &self,
+        settings: &Settings,
+        limits: &Arc<Limits>,
+    ) -> Result<Option<Road>, Error> {
+        let Some(uplink) = &settings.uplink else {
+            return Ok(None);
+        };
+        let stand_in = uplink.second.as_ref();
+        let stand_in = stand_in.filter(|second| second.when == Second::Failover);
+        let configs = [Some(&uplink.first), stand_in.map(|second| &second.config)];
+        let meter = &self.told.meter;
+        let traffic = meter.as_ref().map(|meter| meter.traffic());
+        let traffic = traffic.unwrap_or_default();
+        let mut fetchers = Vec::new();
+        for config in configs.into_iter().flatten() {
+            if let Config::Centre(centre) = config {
+                let fetcher = Fetcher::new(centre, limits, traffic.clone(), meter.clone());
+                fetchers.push(fetcher?);
+            }
+        }
+        Ok((!fetchers.is_empty()).then(|| Road {
+            fetchers,
+            gateway: settings.name.clone(),
+            interval: settings.updates_interval,
+        }))
     }
 
     pub(crate) fn start(self, with: &Provisions, tasks: &mut JoinSet<()>) {

@@ -6,6 +6,7 @@ mod broker;
 mod buffer;
 mod metrics;
 mod stream;
+mod updates;
 mod uplink;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) metrics: Option<SocketAddr>,
     /// The way to the centre.
     pub(crate) uplink: Option<UplinkSettings>,
+    /// From one question for updates to the next.
+    pub(crate) updates_interval: Duration,
     /// Brokers.
     pub(crate) brokers: Vec<BrokerConfig>,
     /// Sensors.
@@ -162,6 +165,7 @@ impl File<'_> {
         let uplink = top
             .section("uplink")
             .and_then(|section| self.uplink(section));
+        let updates_interval = top.section("updates").and_then(updates::read);
         let name = gateway.as_ref().map(|(name, ..)| name.clone());
         let brokers = top
             .sections("broker")
@@ -192,6 +196,7 @@ impl File<'_> {
             streams,
             metrics,
             uplink,
+            updates_interval: updates_interval.unwrap_or(updates::INTERVAL),
             brokers,
             sensors,
             modules,

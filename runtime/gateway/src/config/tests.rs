@@ -286,3 +286,21 @@ fn what_a_stream_cannot_have_is_refused_with_the_reason() {
         ["line 8: lag: there is no [uplink], and so no centre to be behind"]
     );
 }
+
+#[test]
+fn the_centre_is_asked_every_minute_unless_said_otherwise_and_never_all_the_time() {
+    let read = |text: &str| Settings::parse(&format!("{MINIMAL}{text}"), Path::new("/"));
+    let interval = |text: &str| read(text).unwrap().updates_interval;
+    assert_eq!(interval(""), Duration::from_secs(60));
+    assert_eq!(
+        interval("[updates]\ninterval = \"12h\""),
+        Duration::from_secs(43_200)
+    );
+    for bad in ["0s", "999ms", "25h", "5"] {
+        let found = problems(&format!("{MINIMAL}[updates]\ninterval = \"{bad}\"\n"));
+        assert!(
+            found[0].starts_with("line 7: interval: "),
+            "{bad}: {found:?}"
+        );
+    }
+}

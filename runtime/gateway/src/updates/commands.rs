@@ -138,6 +138,9 @@ fn text(updates: &Value) -> String {
             text.push_str(&format!("{words}: {}\n", word(key)));
         }
     }
+    if let Some(error) = updates.pointer("/centre/error").and_then(Value::as_str) {
+        text.push_str(&format!("the centre was asked for updates: {error}\n"));
+    }
     if updates.get("fetching") == Some(&Value::Bool(true)) {
         text.push_str("blobs are missing\n");
     }

@@ -3,6 +3,8 @@
 //! ```text
 //!   thread (client, disk, compiler) ==deeds==> driver (a task) ==orders==> each module's task
 //!                                  <==words==                 <==reports==
+//!                                  <==deliveries== courier (a task) <==documents, blobs== centre
+//!                                                                   ==reports==>
 //! ```
 //!
 //! # Invariants
@@ -17,11 +19,15 @@
 //! - `begin`: what runs at the start.
 //! - `thread`: the client, where it may wait.
 //! - `driver`: between the client and the modules.
+//! - `courier`: between the client and the centre; `delivery`: what they say; `report`: what the centre is told.
 //! - `commands`: `tidegate update`.
 
 mod begin;
 pub(crate) mod commands;
+mod courier;
+mod delivery;
 mod driver;
+mod report;
 mod thread;
 
 use std::collections::BTreeMap;
@@ -33,13 +39,17 @@ use tidegate_buffer::Residency;
 use tidegate_record::{Name, TopicFilter};
 use tidegate_sandbox::{Module, Sandbox, Terms};
 use tidegate_update::{Event, Policy};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::error::Error;
 pub(crate) use begin::{Begun, Fleet, begin, open};
+pub(crate) use courier::Road;
+use courier::{CENTRE, Courier};
+use delivery::{Delivery, Post};
 use driver::Driver;
 pub(crate) use driver::Seats;
+pub(crate) use report::Reporter;
 
 /// Words and deeds that wait.
 const QUEUE_MAX: usize = 16;
@@ -53,6 +63,8 @@ enum Word {
     Import(PathBuf, oneshot::Sender<Result<String, String>>),
     /// An operator asks how it goes.
     Status(oneshot::Sender<Value>),
+    /// The courier is here.
+    Delivery(Delivery),
 }
 
 /// What the data path is to do.
@@ -109,7 +121,7 @@ impl Updates {
 pub(crate) struct Running {
     /// What the operator is told, and through what.
     pub(crate) told: Told,
-    parts: Option<(Driver, Thread)>,
+    parts: Option<(Driver, Option<Courier>, Thread)>,
 }
 
 /// The client's thread.
@@ -126,12 +138,13 @@ pub(crate) enum Told {
     Enrolled(Updates),
 }
 
-/// Starts the client for modules that run.
+/// Starts the client for modules that run, and its way to the centre if there is one.
 pub(crate) fn start(
     fleet: Fleet,
     sandbox: Arc<Sandbox>,
     seats: Seats,
     again: watch::Sender<bool>,
+    (reporter, road): (Reporter, Option<Road>),
 ) -> Result<Running, Error> {
     let enrolled = match fleet {
         Fleet::Enrolled(enrolled) => enrolled,
@@ -142,17 +155,25 @@ pub(crate) fn start(
     };
     let (words, told) = mpsc::channel(QUEUE_MAX);
     let (deeds, doing) = mpsc::channel(QUEUE_MAX);
+    let wake = Arc::<Notify>::default();
+    let post = Post {
+        reporter,
+        wake: wake.clone(),
+        from: CENTRE,
+        asked: None,
+    };
     let thread = std::thread::Builder::new()
         .name("updates".to_owned())
-        .spawn(move || thread::run(*enrolled, &sandbox, told, &deeds))
+        .spawn(move || thread::run(*enrolled, &sandbox, told, &deeds, post))
         .map_err(|source| Error::System {
             what: "start the thread for updates",
             source,
         })?;
     let driver = Driver::new(doing, words.downgrade(), seats, again);
+    let courier = road.map(|road| Courier::new(road, words.downgrade(), wake));
     Ok(Running {
         told: Told::Enrolled(Updates { words }),
-        parts: Some((driver, thread)),
+        parts: Some((driver, courier, thread)),
     })
 }
 
@@ -161,10 +182,13 @@ impl Running {
         Self { told, parts: None }
     }
 
-    /// Runs the driver among these tasks. Gives the thread, which ends after them.
+    /// Runs the driver and the courier among these tasks. Gives the thread, which ends after them.
     pub(crate) fn spawn(self, tasks: &mut JoinSet<()>) -> Option<Thread> {
-        let (driver, thread) = self.parts?;
+        let (driver, courier, thread) = self.parts?;
         tasks.spawn(driver.run());
+        if let Some(courier) = courier {
+            tasks.spawn(courier.run());
+        }
         Some(thread)
     }
 }

@@ -12,6 +12,7 @@ use tidegate_update::{Client, Command, Event, Generation, Policy, Set, Taken, Tr
 use tokio::sync::mpsc;
 
 use super::begin::Enrolled;
+use super::delivery::Post;
 use super::{Course, Deed, Word, read_policy};
 use crate::deployed;
 use crate::error::chain;
@@ -25,16 +26,19 @@ pub(super) fn run(
     sandbox: &Sandbox,
     mut words: mpsc::Receiver<Word>,
     deeds: &mpsc::Sender<Deed>,
+    post: Post,
 ) {
     let commands = std::mem::take(&mut fleet.commands);
     let mut desk = Desk {
         fleet,
         sandbox,
         deeds,
+        post,
         unheard: VecDeque::new(),
     };
     desk.follow(commands);
     while let Some(word) = words.blocking_recv() {
+        let turn = desk.fleet.client.turn();
         match word {
             Word::Event(event) => desk.hear(event),
             Word::Import(stick, answer) => {
@@ -42,18 +46,23 @@ pub(super) fn run(
                 let _heard = answer.send(desk.import(&stick));
             }
             Word::Status(answer) => {
-                let _heard = answer.send(status(&desk.fleet.client));
+                let _heard = answer.send(desk.status());
             }
+            Word::Delivery(delivery) => desk.deliver(delivery),
+        }
+        if desk.fleet.client.turn() != turn {
+            desk.post.wake.notify_one();
         }
     }
     desk.hear(Event::Stopping);
 }
 
 /// The client, and what it works with.
-struct Desk<'a> {
-    fleet: Enrolled,
+pub(super) struct Desk<'a> {
+    pub(super) fleet: Enrolled,
     sandbox: &'a Sandbox,
     deeds: &'a mpsc::Sender<Deed>,
+    pub(super) post: Post,
     /// What the client could not write down. It is told again with the next event, at the latest in a minute.
     unheard: VecDeque<Event>,
 }
@@ -79,7 +88,7 @@ impl Desk<'_> {
         }
     }
 
-    fn follow(&mut self, commands: Vec<Command>) {
+    pub(super) fn follow(&mut self, commands: Vec<Command>) {
         for command in commands {
             match command {
                 Command::Try(trial) => self.attempt(trial),
@@ -87,8 +96,7 @@ impl Desk<'_> {
                 Command::Activate => self.activate(),
                 Command::Return => self.go_back(),
                 Command::Retire => self.deed(Deed::Settle),
-                // Whatever brings the rest is asked by its own way.
-                Command::Fetch => {}
+                Command::Fetch => self.post.wake.notify_one(),
                 // The client has done it.
                 Command::Deny(_) | Command::Confirm(_) | Command::Collect => {}
             }
@@ -235,18 +243,27 @@ impl Desk<'_> {
             ));
         }
         if !missing.is_empty() {
+            self.post.wake.notify_one();
             text.push_str(&format!("{} blobs are still missing\n", missing.len()));
         }
         Ok(text)
     }
 
     /// The site's policy as it is now. Without one, nothing is permitted.
-    fn policy(&self) -> Result<Policy, String> {
+    pub(super) fn policy(&self) -> Result<Policy, String> {
         let policy = match &self.fleet.policy {
             Some(path) => read_policy(path),
             None => return Policy::parse("").map_err(|_| "there is no policy".to_owned()),
         };
         policy.map_err(|error| chain(&error))
+    }
+
+    fn status(&self) -> Value {
+        let mut status = status(&self.fleet.client);
+        if let Some(fields) = status.as_object_mut() {
+            fields.insert("centre".to_owned(), self.post.json());
+        }
+        status
     }
 }
 

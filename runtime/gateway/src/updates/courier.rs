@@ -1,0 +1,294 @@
+//! Goes between the centre and the client's thread: it waits for links, so that the thread need not.
+//!
+//! A round is a report, the roots that follow ours, the deployment that is wanted here, and blobs that are missing, piece by
+//! piece. One begins when the gateway starts, at every interval, and at once when something has changed or is missing. A
+//! round that fails is followed by another with back-off; of a blob, what has come stays. A round ends after a minute with
+//! what it has, so that what happens meanwhile is reported.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_bundle::{
+    DEPLOYMENT_TYPE, DOCUMENT_BYTES_MAX, Deployment, Digest, RELEASE_TYPE, ROOT_TYPE, STATUS_TYPE,
+};
+use tidegate_record::{Backoff, Name};
+use tidegate_update::{Blob, Parcel};
+use tidegate_uplink::fetch::{self, Fetcher, Found};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Word;
+use super::delivery::{Answer, Delivery};
+use crate::error::chain;
+
+/// Whom it asks, for the log.
+pub(super) const CENTRE: &str = "centre";
+/// From the beginning of a round to that of the next, at least.
+const APART: Duration = Duration::from_secs(1);
+/// How long blobs are fetched in one round.
+const SPELL: Duration = Duration::from_secs(60);
+/// By how much the interval grows while rounds fail.
+const BACKOFF_FACTOR: u32 = 16;
+/// How long a deployment that was refused is not fetched again: the site's policy may have been changed.
+const REFUSED_FOR: Duration = Duration::from_secs(900);
+/// Most roots that are followed in one round.
+const ROOTS_MAX: usize = 64;
+/// Most bytes of the releases of one deployment.
+const RELEASES_BYTES_MAX: usize = 4 << 20;
+
+/// The way to the centres.
+#[derive(Debug)]
+pub(crate) struct Road {
+    /// The first, and one that stands in for it.
+    pub(crate) fetchers: Vec<Fetcher>,
+    /// Who asks.
+    pub(crate) gateway: Name,
+    /// From one question to the next, about.
+    pub(crate) interval: Duration,
+}
+
+/// Goes between.
+#[derive(Debug)]
+pub(super) struct Courier {
+    road: Road,
+    words: mpsc::WeakSender<Word>,
+    wake: Arc<Notify>,
+    /// What was refused last.
+    refused: Option<(Digest, Instant)>,
+}
+
+/// Why a round ended early.
+enum Broken {
+    /// The client has gone.
+    Gone,
+    /// For this reason; another centre may do better.
+    Failed(String),
+    /// The client did not take what came, for this reason.
+    Refused(String),
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    Done,
+    /// Its time was over, and there is more to fetch.
+    More,
+}
+
+impl From<fetch::Error> for Broken {
+    fn from(error: fetch::Error) -> Self {
+        Self::Failed(chain(&error))
+    }
+}
+
+impl Courier {
+    pub(super) fn new(road: Road, words: mpsc::WeakSender<Word>, wake: Arc<Notify>) -> Self {
+        Self {
+            road,
+            words,
+            wake,
+            refused: None,
+        }
+    }
+
+    /// Runs until the client has gone, or it is dropped.
+    pub(super) async fn run(mut self) {
+        let interval = self.road.interval;
+        let longest = interval.saturating_mul(BACKOFF_FACTOR);
+        let mut backoff = Backoff::new(interval, longest);
+        loop {
+            let begun = Instant::now();
+            let wait = match self.round().await {
+                Ok(Round::More) => Duration::ZERO,
+                Ok(Round::Done) => {
+                    backoff = Backoff::new(interval, longest);
+                    // From a half to one and a half of it: gateways that began together do not stay so.
+                    let share = Backoff::new(interval, interval).jittered();
+                    interval.mul_f64(0.5).saturating_add(share)
+                }
+                Err(Broken::Failed(_) | Broken::Refused(_)) => backoff.jittered(),
+                Err(Broken::Gone) => return,
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.wake.notified() => {}
+            }
+            sleep_until(begun + APART).await;
+        }
+    }
+
+    /// Asks the first centre, and the second if that fails.
+    async fn round(&mut self) -> Result<Round, Broken> {
+        let mut fetchers = std::mem::take(&mut self.road.fetchers);
+        let mut ended = Ok(Round::Done);
+        for fetcher in &mut fetchers {
+            ended = self.round_with(fetcher).await;
+            if !matches!(ended, Err(Broken::Failed(_))) {
+                break;
+            }
+            fetcher.rest();
+        }
+        self.road.fetchers = fetchers;
+        let told = match &ended {
+            Ok(_) => Ok(()),
+            Err(Broken::Failed(reason) | Broken::Refused(reason)) => Err(reason.clone()),
+            Err(Broken::Gone) => return Err(Broken::Gone),
+        };
+        self.say(Delivery::Asked(told)).await?;
+        ended
+    }
+
+    async fn round_with(&mut self, fetcher: &mut Fetcher) -> Result<Round, Broken> {
+        let report = self.ask(Delivery::Report).await?;
+        let reported = fetcher
+            .report(&self.path("status"), STATUS_TYPE, report)
+            .await;
+        // A centre that does not take the report may still have an update that makes it better.
+        let reported = match reported {
+            Err(error @ fetch::Error::Refused { .. }) => Err(error),
+            reported => Ok(reported?),
+        };
+        self.roots(fetcher).await?;
+        self.desired(fetcher).await?;
+        let round = self.blobs(fetcher).await?;
+        reported?;
+        Ok(round)
+    }
+
+    async fn roots(&self, fetcher: &mut Fetcher) -> Result<(), Broken> {
+        let first = self.ask(Delivery::Wants).await?.root;
+        for version in (first..).take(ROOTS_MAX) {
+            let path = self.path(&format!("roots/{version}"));
+            let found = fetcher.document(&path, ROOT_TYPE, &[], DOCUMENT_BYTES_MAX);
+            let Found::Document(root) = found.await? else {
+                break;
+            };
+            let parcel = Parcel {
+                roots: [(version, root)].into(),
+                ..parcel()
+            };
+            self.ask(|answer| Delivery::Root(parcel, answer)).await?;
+        }
+        Ok(())
+    }
+
+    async fn desired(&mut self, fetcher: &mut Fetcher) -> Result<(), Broken> {
+        self.refused
+            .take_if(|(_, when)| when.elapsed() > REFUSED_FOR);
+        let refused = self.refused.map(|(digest, _)| digest);
+        let known = self.ask(Delivery::Wants).await?.known.into_iter();
+        let known: Vec<_> = known
+            .chain(refused)
+            .map(|digest| digest.to_string())
+            .collect();
+        let path = self.path("desired");
+        let found = fetcher.document(&path, DEPLOYMENT_TYPE, &known, DOCUMENT_BYTES_MAX);
+        let Found::Document(deployment) = found.await? else {
+            return Ok(());
+        };
+        let tag = Deployment::unverified(&deployment);
+        let taken = self.take(fetcher, deployment).await;
+        if let (Err(Broken::Refused(_)), Ok((_, digest))) = (&taken, tag) {
+            self.refused = Some((digest, Instant::now()));
+        }
+        taken
+    }
+
+    async fn take(&self, fetcher: &mut Fetcher, deployment: Vec<u8>) -> Result<(), Broken> {
+        let mut parcel = Parcel {
+            deployment: Some(deployment),
+            ..parcel()
+        };
+        let looked = parcel.clone();
+        let lacking = self.ask(|answer| Delivery::Look(looked, answer)).await?;
+        let mut bytes_left = RELEASES_BYTES_MAX;
+        for digest in lacking {
+            let path = self.path(&format!("releases/{digest}"));
+            let bytes_max = bytes_left.min(DOCUMENT_BYTES_MAX);
+            let found = fetcher.document(&path, RELEASE_TYPE, &[], bytes_max);
+            let Found::Document(release) = found.await? else {
+                return Err(Broken::Failed(format!(
+                    "the centre has no release {digest}"
+                )));
+            };
+            bytes_left = bytes_left.saturating_sub(release.len());
+            parcel.releases.insert(digest, release);
+        }
+        self.ask(|answer| Delivery::Take(parcel, answer)).await
+    }
+
+    async fn blobs(&self, fetcher: &mut Fetcher) -> Result<Round, Broken> {
+        let end = Instant::now() + SPELL;
+        let mut missing = None;
+        for (blob, begun) in self.ask(Delivery::Wants).await?.blobs {
+            let path = self.path(&format!("blobs/sha256/{}", blob.sha256));
+            match self.blob(fetcher, &path, (blob, begun), end).await? {
+                Some(Round::More) => return Ok(Round::More),
+                Some(Round::Done) => {}
+                None => missing = Some(blob.sha256),
+            }
+        }
+        match missing {
+            Some(digest) => Err(Broken::Failed(format!("the centre has no blob {digest}"))),
+            None => Ok(Round::Done),
+        }
+    }
+
+    /// Goes on with a blob where it broke off, for some time. None where the centre does not have it.
+    async fn blob(
+        &self,
+        fetcher: &mut Fetcher,
+        path: &str,
+        (blob, begun): (Blob, u64),
+        end: Instant,
+    ) -> Result<Option<Round>, Broken> {
+        let tag = blob.sha256.to_string();
+        let part = fetcher.part(path, &tag, begun, blob.length).await?;
+        let Some(mut part) = part else {
+            return Ok(None);
+        };
+        loop {
+            let at = part.at();
+            let Some(piece) = part.next().await? else {
+                return Ok(Some(Round::Done));
+            };
+            self.ask(|answer| Delivery::Piece(blob, at, piece, answer))
+                .await?;
+            if Instant::now() > end && part.at() < blob.length {
+                return Ok(Some(Round::More));
+            }
+        }
+    }
+
+    fn path(&self, what: &str) -> String {
+        format!("/v1/{what}?gateway={}", self.road.gateway)
+    }
+
+    /// Asks the client's thread.
+    fn ask<T>(
+        &self,
+        delivery: impl FnOnce(Answer<T>) -> Delivery,
+    ) -> impl Future<Output = Result<T, Broken>> {
+        let (sender, answer) = oneshot::channel();
+        let said = self.say(delivery(sender));
+        async move {
+            said.await?;
+            let answer = answer.await.map_err(|_| Broken::Gone)?;
+            answer.map_err(Broken::Refused)
+        }
+    }
+
+    async fn say(&self, delivery: Delivery) -> Result<(), Broken> {
+        let words = self.words.upgrade().ok_or(Broken::Gone)?;
+        let said = words.send(Word::Delivery(delivery)).await;
+        said.map_err(|_| Broken::Gone)
+    }
+}
+
+fn parcel() -> Parcel {
+    Parcel {
+        from: CENTRE.to_owned(),
+        ..Parcel::default()
+    }
+}

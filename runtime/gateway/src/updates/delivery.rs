@@ -1,0 +1,137 @@
+//! What the courier says to the client's thread, and what the thread answers. Each is done in the time that a disk takes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tidegate_bundle::Digest;
+use tidegate_update::{Blob, Error, Parcel, Piece, Wants};
+use tokio::sync::{Notify, oneshot};
+
+use super::report::Reporter;
+use super::thread::Desk;
+use crate::error::chain;
+
+/// The way back to the courier; in words where something is refused.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, String>>;
+
+/// What the courier says.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    /// What is to be told to the centre?
+    Report(Answer<Vec<u8>>),
+    /// What is wanted?
+    Wants(Answer<Wants>),
+    /// Here is the root that follows.
+    Root(Parcel, Answer<()>),
+    /// Here is a deployment: which of its releases are to be brought?
+    Look(Parcel, Answer<Vec<Digest>>),
+    /// Here it is with them.
+    Take(Parcel, Answer<()>),
+    /// Here is the piece of a blob that begins at this byte.
+    Piece(Blob, u64, Bytes, Answer<()>),
+    /// The centre was asked: this is how it went.
+    Asked(Result<(), String>),
+}
+
+/// Between the client's thread and the courier.
+#[derive(Debug)]
+pub(super) struct Post {
+    /// Makes what is told.
+    pub(super) reporter: Reporter,
+    /// Sends the courier at once.
+    pub(super) wake: Arc<Notify>,
+    /// Whom it asks, for the log.
+    pub(super) from: &'static str,
+    /// How it went when the centre was asked last; none before that, or where there is no centre.
+    pub(super) asked: Option<Result<(), String>>,
+}
+
+impl Post {
+    /// For the operator.
+    pub(super) fn json(&self) -> Value {
+        let told = |asked: &Result<(), String>| json!({"error": asked.as_ref().err()});
+        self.asked.as_ref().map(told).unwrap_or_default()
+    }
+}
+
+impl Desk<'_> {
+    pub(super) fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Report(answer) => give(answer, self.post.reporter.sign(&self.fleet.client)),
+            Delivery::Wants(answer) => give(answer, self.wants()),
+            Delivery::Root(mut parcel, answer) => {
+                let taken = self.fleet.client.take_root(&mut parcel);
+                give(answer, taken.map_err(|error| chain(&error)));
+            }
+            Delivery::Look(parcel, answer) => {
+                let lacking = self.fleet.client.lacking(&parcel);
+                give(
+                    answer,
+                    lacking.map_err(|error| self.refuse(&parcel, &error)),
+                );
+            }
+            Delivery::Take(parcel, answer) => give(answer, self.take(parcel)),
+            Delivery::Piece(blob, at, piece, answer) => give(answer, self.piece(blob, at, &piece)),
+            Delivery::Asked(asked) => {
+                if let Err(error) = &asked
+                    && self.post.asked.as_ref() != Some(&asked)
+                {
+                    tracing::warn!("the centre was asked for updates: {error}");
+                }
+                self.post.asked = Some(asked);
+            }
+        }
+    }
+
+    fn wants(&mut self) -> Result<Wants, String> {
+        let wants = self.fleet.client.wants().map_err(|error| chain(&error))?;
+        let is_fetching = self.fleet.client.machine().fetching().is_some();
+        if is_fetching && wants.blobs.is_empty() && wants.known.is_some() {
+            // All of it came, and that could not be written down.
+            let commands = self.fleet.client.complete();
+            self.follow(commands.map_err(|error| chain(&error))?);
+        }
+        Ok(wants)
+    }
+
+    fn take(&mut self, mut parcel: Parcel) -> Result<(), String> {
+        let policy = self.policy()?;
+        let taken = self.fleet.client.take(&mut parcel, &policy);
+        let taken = taken.map_err(|error| self.refuse(&parcel, &error))?;
+        self.follow(taken.commands);
+        match taken.problems.first() {
+            Some(problem) => Err(chain(problem)),
+            None => Ok(()),
+        }
+    }
+
+    fn piece(&mut self, blob: Blob, at: u64, piece: &[u8]) -> Result<(), String> {
+        let taken = self
+            .fleet
+            .client
+            .take_piece(self.post.from, blob, at, piece);
+        if let Piece::Whole(commands) = taken.map_err(|error| chain(&error))? {
+            self.follow(commands);
+        }
+        Ok(())
+    }
+
+    /// A refusal is reported; that a disk or source failed is none.
+    fn refuse(&mut self, parcel: &Parcel, error: &Error) -> String {
+        let reason = error.reason();
+        if let (Some(document), false) = (
+            &parcel.deployment,
+            matches!(reason, "disk-failed" | "source-failed"),
+        ) && self.post.reporter.refuse(document, reason)
+        {
+            self.post.wake.notify_one();
+        }
+        chain(error)
+    }
+}
+
+/// The courier may have gone.
+fn give<T>(answer: Answer<T>, told: Result<T, String>) {
+    let _heard = answer.send(told);
+}
