@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::bundles::Workshop;
+use crate::cloud::Cloud;
 use crate::gateway::Gateway;
 use crate::process::{Outcome, run};
 use crate::site::GATEWAY;
@@ -85,15 +86,32 @@ impl Fleet {
         self.seq + 1
     }
 
-    /// The next deployment of these modules, on a stick.
+    /// The root document.
+    pub fn root(&self) -> PathBuf {
+        self.workshop.root()
+    }
+
+    /// Brings a signed file to a centre; gives its answer.
+    ///
+    /// # Errors
+    /// When `tide` fails, or the centre does not take it.
+    pub fn push(&self, cloud: &Cloud, file: &Path) -> Result<Value> {
+        let access = cloud.access();
+        let arguments = ["push".as_ref(), file.as_os_str()].into_iter();
+        let arguments: Vec<_> = arguments.chain(access.iter().map(AsRef::as_ref)).collect();
+        self.workshop.tide(&arguments)
+    }
+
+    /// The next deployment of these modules.
     ///
     /// # Errors
     /// When `tide` fails.
-    pub fn stick(&mut self, terms: Terms, modules: &[Deployed]) -> Result<PathBuf> {
+    pub fn signed(&mut self, terms: Terms, modules: &[Deployed]) -> Result<PathBuf> {
         self.seq += 1;
-        let of = |name: &str, end: &str| self.folder.join(format!("{name}-{}.{end}", self.seq));
-        let (file, signed) = (of("deployment", "toml"), of("deployment", "json"));
-        let stick = of("update", "tidegate-stick");
+        let (file, signed) = (
+            self.file("deployment", "toml"),
+            self.file("deployment", "json"),
+        );
         fs::write(&file, self.text(terms, modules))?;
         let (key, root) = (self.workshop.key(), self.workshop.root());
         self.workshop.tide(&[
@@ -106,6 +124,16 @@ impl Fleet {
             "--to".as_ref(),
             signed.as_ref(),
         ])?;
+        Ok(signed)
+    }
+
+    /// The next deployment of these modules, on a stick.
+    ///
+    /// # Errors
+    /// When `tide` fails.
+    pub fn stick(&mut self, terms: Terms, modules: &[Deployed]) -> Result<PathBuf> {
+        let signed = self.signed(terms, modules)?;
+        let (root, stick) = (self.root(), self.file("update", "tidegate-stick"));
         let mut arguments = vec![
             "bundle-usb".as_ref(),
             "--root".as_ref(),
@@ -123,6 +151,10 @@ impl Fleet {
         }
         self.workshop.tide(&arguments)?;
         Ok(stick)
+    }
+
+    fn file(&self, name: &str, end: &str) -> PathBuf {
+        self.folder.join(format!("{name}-{}.{end}", self.seq))
     }
 
     fn text(&self, terms: Terms, modules: &[Deployed]) -> String {

@@ -24,6 +24,8 @@ struct Shared {
     closed: AtomicBool,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
+    /// Bytes that may come down before the link is cut.
+    bytes_down_max: AtomicU64,
     open: Mutex<Vec<Weak<TcpStream>>>,
     script: Mutex<Option<Script>>,
     memory: Mutex<Memory>,
@@ -52,6 +54,7 @@ impl Link {
             closed: AtomicBool::new(false),
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
+            bytes_down_max: AtomicU64::new(u64::MAX),
             open: Mutex::default(),
             script: Mutex::default(),
             memory: Mutex::default(),
@@ -76,8 +79,20 @@ impl Link {
         self.shared.close_all();
     }
 
+    /// Cuts the link when so many bytes more have come down.
+    pub fn cut_after(&self, bytes: u64) {
+        let max = self.bytes_down().saturating_add(bytes);
+        self.shared.bytes_down_max.store(max, Ordering::SeqCst);
+    }
+
+    /// Whether the link is cut.
+    pub fn is_cut(&self) -> bool {
+        self.shared.cut.load(Ordering::SeqCst)
+    }
+
     /// Mends the link.
     pub fn mend(&self) {
+        self.shared.bytes_down_max.store(u64::MAX, Ordering::SeqCst);
         self.shared.cut.store(false, Ordering::SeqCst);
     }
 
@@ -128,6 +143,18 @@ impl Shared {
         stream
     }
 
+    /// How many of these bytes may still come down. When not all may, the link is cut.
+    fn come_down(&self, length: usize) -> usize {
+        let max = self.bytes_down_max.load(Ordering::SeqCst);
+        let left = max.saturating_sub(self.bytes_down.load(Ordering::Relaxed));
+        let passed = usize::try_from(left).map_or(length, |left| left.min(length));
+        add(&self.bytes_down, passed);
+        if passed < length {
+            self.cut.store(true, Ordering::SeqCst);
+        }
+        passed
+    }
+
     fn next(&self) -> Option<Mischief> {
         locked(&self.script).as_mut().map(|script| script())
     }
@@ -154,9 +181,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             let far = shared.hold(far);
             let (up, down) = (shared.clone(), shared.clone());
             let (near_too, far_too) = (near.clone(), far.clone());
-            threads.push(std::thread::spawn(move || pump(&near, &far, &up.bytes_up)));
             threads.push(std::thread::spawn(move || {
-                pump(&far_too, &near_too, &down.bytes_down);
+                pump(&near, &far, |length| {
+                    add(&up.bytes_up, length);
+                    length
+                });
+            }));
+            threads.push(std::thread::spawn(move || {
+                pump(&far_too, &near_too, |length| down.come_down(length));
             }));
         }
         if shared.cut.load(Ordering::SeqCst) {
@@ -170,15 +202,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// Passes bytes on until either side ends, then ends both.
-fn pump(mut from: &TcpStream, mut to: &TcpStream, bytes: &AtomicU64) {
+/// Passes bytes on until either side ends or `passes` holds some back, then ends both.
+fn pump(mut from: &TcpStream, mut to: &TcpStream, passes: impl Fn(usize) -> usize) {
     let mut chunk = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut chunk) {
-        add(bytes, length);
-        if to
-            .write_all(chunk.get(..length).unwrap_or_default())
-            .is_err()
-        {
+        let passed = passes(length);
+        let written = to.write_all(chunk.get(..passed).unwrap_or_default());
+        if written.is_err() || passed < length {
             break;
         }
     }
@@ -257,6 +287,21 @@ mod tests {
             0,
             "an open connection must end"
         );
+        link.mend();
+        assert!(passes(link.address()));
+    }
+
+    #[test]
+    fn a_link_can_be_cut_at_a_byte() {
+        let link = Link::to(echo()).unwrap();
+        link.cut_after(6);
+        assert!(passes(link.address()) && !link.is_cut());
+        let mut stream = TcpStream::connect(link.address()).unwrap();
+        stream.write_all(b"ping").unwrap();
+        let mut came = Vec::new();
+        let _cut = stream.read_to_end(&mut came);
+        assert_eq!(came, b"pi");
+        assert!(link.is_cut() && !passes(link.address()));
         link.mend();
         assert!(passes(link.address()));
     }

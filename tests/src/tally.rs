@@ -1,6 +1,8 @@
 //! A gateway under a fleet, with the module `tally` on a live stream: what its rows say of messages that were lost or
 //! counted twice when one generation took over from another.
 
+mod online;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -68,6 +70,22 @@ impl Scene {
         per_second: f64,
         control: bool,
     ) -> Result<Self> {
+        let mut scene = Self::enrolled(binaries, directory, per_second, control, "")?;
+        scene.site.gateway.start()?;
+        let first = scene.deploy(Terms::QUICK, "")?;
+        scene.settled(&first)?;
+        scene.site.broker.wait_for_subscriber(GATEWAY)?;
+        Ok(scene)
+    }
+
+    /// Everything but the gateway runs, and that is under a fleet.
+    fn enrolled(
+        binaries: &Binaries,
+        directory: &Path,
+        per_second: f64,
+        control: bool,
+        sections: &str,
+    ) -> Result<Self> {
         let workshop = Workshop::open(binaries, directory)?;
         let bundle = workshop.bundle(&guest(TALLY))?;
         let plan = Plan {
@@ -77,7 +95,7 @@ impl Scene {
             modules: Vec::new(),
             // After a kill the broker repeats what was committed and not acknowledged yet.
             broker: MESSAGE_ID,
-            sections: "",
+            sections,
             tapped: false,
         };
         let site = Site::start(&plan, &workshop)?;
@@ -94,10 +112,6 @@ impl Scene {
             let gateway = &mut scene.site.gateway;
             gateway.set_variable("TIDEGATE_FAULT", "never-follow");
         }
-        scene.site.gateway.start()?;
-        let first = scene.deploy(Terms::QUICK, "")?;
-        scene.settled(&first)?;
-        scene.site.broker.wait_for_subscriber(GATEWAY)?;
         Ok(scene)
     }
 
@@ -118,8 +132,13 @@ impl Scene {
     /// # Errors
     /// When `tide` fails.
     pub fn stick(&mut self, terms: Terms, flaw: &str) -> Result<PathBuf> {
+        let module = self.module(flaw);
+        self.fleet.stick(terms, &[module])
+    }
+
+    fn module(&self, flaw: &str) -> Deployed {
         let (flaw, from) = flaw.split_once('@').unwrap_or((flaw, "0"));
-        let module = Deployed {
+        Deployed {
             name: TALLY,
             bundle: self.bundle.clone(),
             topic: TOPIC,
@@ -128,8 +147,7 @@ impl Scene {
                 "flaw = \"{flaw}\", from = \"{from}\", serial = \"{}\"",
                 self.fleet.next()
             ),
-        };
-        self.fleet.stick(terms, &[module])
+        }
     }
 
     /// The deployment that is on its way, or else the confirmed one, or the one that was given up last if that is newer.

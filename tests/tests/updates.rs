@@ -1,14 +1,19 @@
-//! One generation of a module after the other, on a live stream: signed deployments that come on a stick.
+//! One generation of a module after the other, on a live stream: signed deployments that come on a stick or from the centre.
 
 #![cfg(test)]
+
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate_tests::binaries::Binaries;
 use tidegate_tests::fleet::Terms;
+use tidegate_tests::site::GATEWAY;
 use tidegate_tests::tally::{Account, Scene};
 use tidegate_tests::tools::{Tool, available};
+use tidegate_tests::wait::wait_until;
 
 const PER_SECOND: f64 = 1000.0;
+const SOON: Duration = Duration::from_secs(60);
 
 fn scene(test: &str) -> Option<(TempDir, Scene)> {
     if !available(test, &[Tool::Mosquitto]).unwrap() {
@@ -19,6 +24,17 @@ fn scene(test: &str) -> Option<(TempDir, Scene)> {
     let mut scene = Scene::start(binaries, directory.path(), PER_SECOND, false).unwrap();
     scene.source.resume();
     scene.flow(500).unwrap();
+    Some((directory, scene))
+}
+
+/// One whose deployments come from the centre.
+fn online(test: &str) -> Option<(TempDir, Scene)> {
+    if !available(test, &[Tool::Mosquitto]).unwrap() {
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let binaries = Binaries::built().unwrap();
+    let scene = Scene::online(binaries, directory.path(), PER_SECOND).unwrap();
     Some((directory, scene))
 }
 
@@ -126,4 +142,60 @@ fn an_update_goes_on_where_a_kill_has_left_it() {
     scene.site.gateway.start().unwrap();
     scene.settled(&in_probation).unwrap();
     assert_holds(&scene.account().unwrap());
+}
+
+#[test]
+fn a_deployment_that_is_pushed_to_the_centre_reaches_the_gateway_and_the_centre_shows_what_became_of_it()
+ {
+    let Some((_directory, mut scene)) = online("a_deployment_that_is_pushed") else {
+        return;
+    };
+    let first = scene.push(Terms::QUICK, "").unwrap();
+    scene.shown(&first, "confirmed").unwrap();
+    scene.site.broker.wait_for_subscriber(GATEWAY).unwrap();
+    scene.source.resume();
+    scene.flow(500).unwrap();
+    let next = scene.push(Terms::QUICK, "").unwrap();
+    scene.shown(&next, "confirmed").unwrap();
+    scene.flow(300).unwrap();
+    // The flaw shows after the shadow, when it is active.
+    let from = scene.counted().unwrap() + 10_000;
+    let terms = Terms {
+        probation_minutes: 10,
+        ..Terms::QUICK
+    };
+    let failing = scene.push(terms, &format!("trap@{from}")).unwrap();
+    scene.shown(&failing, "rolled-back").unwrap();
+    scene.flow(300).unwrap();
+    // To one gap for the good one come two for the one that was taken back.
+    let account = scene.account().unwrap();
+    assert_holds(&account);
+    assert_eq!(account.gaps.len(), 3, "{account:?}");
+}
+
+#[test]
+fn a_blob_goes_on_where_the_link_was_cut_and_is_not_fetched_again_from_the_start() {
+    let Some((_directory, mut scene)) = online("a_blob_goes_on_where_the_link_was_cut") else {
+        return;
+    };
+    let (bytes, before) = (
+        scene.component_bytes().unwrap(),
+        scene.site.link.bytes_down(),
+    );
+    // Most of it, whatever else comes down as well.
+    scene.site.link.cut_after(bytes * 3 / 4);
+    let deployment = scene.push(Terms::QUICK, "").unwrap();
+    wait_until("the link to be cut", SOON, || Ok(scene.site.link.is_cut())).unwrap();
+    let much = || Ok(scene.begun()?.is_some_and(|begun| begun > bytes / 3));
+    wait_until("much of the blob to be there", SOON, much).unwrap();
+    scene.site.gateway.kill9().unwrap();
+    scene.site.link.mend();
+    scene.site.gateway.start().unwrap();
+    scene.settled(&deployment).unwrap();
+    scene.shown(&deployment, "confirmed").unwrap();
+    let came = scene.site.link.bytes_down() - before;
+    assert!(
+        came < bytes * 3 / 2,
+        "{came} bytes came down for a file of {bytes}"
+    );
 }
