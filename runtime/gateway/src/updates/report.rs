@@ -121,7 +121,8 @@ fn quality(clock: &dyn Clock) -> ClockQuality {
     use tidegate_record::ClockQuality as Quality;
     match clock.quality() {
         Quality::Unset => ClockQuality::Unset,
-        Quality::HeldOver => ClockQuality::HeldOver,
-        Quality::Synced | Quality::Device => ClockQuality::Synced,
+        Quality::Synced => ClockQuality::Synced,
+        // The others are of readings, and no clock's.
+        Quality::HeldOver | Quality::Device | Quality::Restamped => ClockQuality::HeldOver,
     }
 }
