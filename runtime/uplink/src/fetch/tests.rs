@@ -44,6 +44,7 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/plant", listener.local_addr().unwrap());
+    #[allow(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
