@@ -106,7 +106,9 @@ async fn once(settings: &Settings, stop: &mut Stop) -> Result<Ended, Error> {
     } = path.start(installed, &applied);
     let (again, begins_again) = watch::channel(false);
     let way = Way::new(settings, &limits, &clock)?;
-    let road = way.as_ref().map(|way| way.road(settings, &limits));
+    let road = way
+        .as_ref()
+        .map(|way| way.road(settings, &limits, handle.epoch()));
     let road = road.transpose()?.flatten();
     let reporter = Reporter::new(settings, clock.clone(), handle.epoch());
     let updates = updates::start(fleet, sandbox, seats, again, (reporter, road))?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tidegate_buffer::{BufferHandle, Destination, Second};
-use tidegate_record::{BootTime, Clock, Limits, Name, RequestSigner};
+use tidegate_record::{BootTime, Clock, Epoch, Limits, Name, RequestSigner};
 use tidegate_uplink::budget::{Meter, Report};
 use tidegate_uplink::fetch::Fetcher;
 use tidegate_uplink::{Config, Endpoint, Failover, Role, Uplink, UplinkCounters};
@@ -24,6 +24,8 @@ pub(crate) struct Way {
     first: Endpoint,
     second: Option<Endpoint>,
     told: Arc<Told>,
+    /// Of the requests that were signed, whatever they are for.
+    count: Arc<AtomicU64>,
 }
 
 /// What is told of them.
@@ -69,7 +71,7 @@ impl Way {
         });
         let traffic = meter.as_ref().map(|meter| meter.traffic());
         let traffic = traffic.unwrap_or_default();
-        let count = Arc::default();
+        let count = Arc::<AtomicU64>::default();
         let endpoint = |config: &Config| {
             let signer = signer(settings, config, &count);
             Endpoint::new(config, &settings.name, limits, traffic.clone(), signer)
@@ -93,6 +95,7 @@ impl Way {
             first,
             second: stand_in,
             told: Arc::new(told),
+            count,
         }))
     }
 
@@ -108,6 +111,7 @@ impl Way {
         &self,
         settings: &Settings,
         limits: &Arc<Limits>,
+        epoch: Epoch,
     ) -> Result<Option<Road>, Error> {
         let Some(uplink) = &settings.uplink else {
             return Ok(None);
@@ -122,7 +126,8 @@ impl Way {
         for config in configs.into_iter().flatten() {
             if let Config::Centre(centre) = config {
                 let fetcher = Fetcher::new(centre, limits, traffic.clone(), meter.clone());
-                fetchers.push(fetcher?);
+                let signer = signer(settings, config, &self.count);
+                fetchers.push(fetcher?.signed_by(signer, epoch));
             }
         }
         Ok((!fetchers.is_empty()).then(|| Road {

@@ -23,7 +23,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tidegate_record::Limits;
+use tidegate_record::{Epoch, Limits, RequestSigner, ToSign};
+use tidegate_wire::DEVICE_HEADER;
 use tokio::task::JoinSet;
 
 use crate::budget::{Grant, Meter};
@@ -49,6 +50,7 @@ pub struct Fetcher {
     limits: Arc<Limits>,
     traffic: Arc<Traffic>,
     meter: Option<Arc<Meter>>,
+    signer: Option<(Arc<dyn RequestSigner>, Epoch)>,
     connection: Option<Connection>,
 }
 
@@ -92,8 +94,18 @@ impl Fetcher {
             limits: limits.clone(),
             traffic,
             meter,
+            signer: None,
             connection: None,
         })
+    }
+
+    /// Each request is signed, as one of this epoch.
+    #[must_use]
+    pub fn signed_by(self, signer: Option<Arc<dyn RequestSigner>>, epoch: Epoch) -> Self {
+        Self {
+            signer: signer.map(|signer| (signer, epoch)),
+            ..self
+        }
     }
 
     /// Asks for a document of this type, of at most `bytes_max` bytes, at a path of the API such as `/v1/roots/2`. Those with
@@ -277,6 +289,17 @@ impl Fetcher {
         request = request.header(HOST, self.host.clone());
         for (name, value) in headers {
             request = request.header(name, value);
+        }
+        if let Some((signer, epoch)) = &self.signer {
+            let signed = signer.sign(&ToSign {
+                method: method.as_str(),
+                path,
+                epoch: *epoch,
+                body: &body,
+            });
+            if let Some(claim) = signed.map_err(Broken::Sign)? {
+                request = request.header(DEVICE_HEADER, claim);
+            }
         }
         Ok(request.body(Full::new(body)).map_err(Broken::Request)?)
     }
