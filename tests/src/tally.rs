@@ -152,10 +152,14 @@ impl Scene {
 
     /// The deployment that is on its way, or else the confirmed one, or the one that was given up last if that is newer.
     fn newest(&self) -> Result<Value> {
-        let status = fleet::status(&self.site.gateway)?;
-        let found = ["/candidate", "/confirmed"].map(|key| said(&status, key).clone());
-        let newest = found.into_iter().find(|digest| !digest.is_null());
-        newest.with_context(|| format!("no deployment in {status}"))
+        let mut newest = Value::Null;
+        self.until(|status| {
+            let found = ["/candidate", "/confirmed"].map(|key| said(status, key).clone());
+            let found = found.into_iter().find(|digest| !digest.is_null());
+            newest = found.unwrap_or_default();
+            Ok(!newest.is_null())
+        })?;
+        Ok(newest)
     }
 
     /// Waits until this deployment is confirmed.
