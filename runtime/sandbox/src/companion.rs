@@ -74,6 +74,11 @@ impl Companion {
         self.wake_at
     }
 
+    /// It is called now, whatever comes of that: it says again when it wants to be.
+    pub(crate) const fn woken(&mut self) {
+        self.wake_at = None;
+    }
+
     /// Gives what stands by the messages of a call; what of its state changes belongs to the same commit. A message that
     /// it fails at changes nothing, as it did when it was active.
     pub(crate) async fn follow(&mut self, called: &mut Called) -> Option<StandBy> {

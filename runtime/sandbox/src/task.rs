@@ -327,6 +327,10 @@ impl Feeder {
     /// Calls the module without messages, because it asked for it.
     async fn wake<I: Inbox>(&mut self, intake: &mut Intake<I>) -> Result<(), Closed> {
         self.wake_at = None;
+        // Else one that fails, or waits beside a parked module, would be due again at once, and for ever.
+        if let Some(companion) = &mut self.companion {
+            companion.woken();
+        }
         if self.counters.standing().state == ModuleState::Parked {
             return Ok(());
         }
