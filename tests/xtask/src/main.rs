@@ -7,6 +7,7 @@
 //! - [`demo`]: the whole path on real input, with kills and a cut link, and a table of what came out.
 //! - [`faults`]: hurts the product in many ways, many times, and looks for what was lost.
 //! - [`attacks`]: forged, old, foreign and changed documents, and how many got through.
+//! - [`fuzz`]: changed input for every parser, and what they are held against.
 //! - [`offline`]: a week without a link, in minutes.
 //! - [`bench`]: ours against a reference, both measured in one run.
 //! - [`steps`]: what the user sees meanwhile.
@@ -21,6 +22,7 @@ mod attacks;
 mod bench;
 mod demo;
 mod faults;
+mod fuzz;
 mod offline;
 mod setup;
 mod steps;
@@ -44,7 +46,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Installs what this machine lacks: broker, browser, tracer, and a compiler for modules
+    /// Installs what this machine lacks: broker, browser, tracer, fuzzer, and a compiler for modules
     Setup,
     /// Shows the whole path on real input, with a cut link and two kills, in one command
     Demo(demo::Arguments),
@@ -56,6 +58,8 @@ enum Command {
     Faults(faults::Arguments),
     /// Gives forged, old, foreign and changed documents to who verifies them, and counts what got through
     Attacks(attacks::Arguments),
+    /// Gives changed input to every parser that reads bytes of somebody else, and holds what comes of it against what is promised
+    Fuzz(fuzz::Arguments),
     /// Takes a week's records without a link, in minutes, and lets them leave when it is back
     Offline(offline::Arguments),
 }
@@ -63,12 +67,13 @@ enum Command {
 fn main() -> ExitCode {
     let steps = Steps::start();
     let result = match Arguments::parse().command {
-        Command::Setup => setup::run(&steps),
+        Command::Setup => setup::run(&steps).and_then(|()| fuzz::set_up(&steps)),
         Command::Demo(arguments) => demo::run(&steps, &arguments),
         Command::Bench(arguments) => bench::run(&steps, &arguments),
         Command::Test => test::run(&steps),
         Command::Faults(arguments) => faults::run(&steps, &arguments),
         Command::Attacks(arguments) => attacks::run(&steps, &arguments),
+        Command::Fuzz(arguments) => fuzz::run(&steps, &arguments),
         Command::Offline(arguments) => offline::run(&steps, &arguments),
     };
     if let Err(error) = &result {

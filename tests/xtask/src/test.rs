@@ -1,5 +1,5 @@
 //! All tests: formats and lints, guests natively and for both Wasm targets, the host workspace with the whole-product
-//! tests. Everything runs, whatever fails; the last line sums up.
+//! tests, fuzz targets for a moment. Everything runs, whatever fails; the last line sums up.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -9,14 +9,20 @@ use anyhow::{Context, Result, ensure};
 use tidegate_tests::binaries::{Binaries, repository};
 use tidegate_tests::tools::SKIPPED;
 
-use crate::setup;
 use crate::steps::Steps;
+use crate::{fuzz, setup};
 
 /// Workspaces whose crates are guests.
 const GUESTS: [&str; 2] = ["guest-examples", "tests/guests"];
 
 /// The targets for which every guest is built.
 const TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-unknown-unknown"];
+
+/// The fuzz targets' workspace.
+const FUZZ: &str = "tests/fuzz";
+
+/// How long each of them is run, in seconds.
+const FUZZ_SECONDS: u64 = 3;
 
 /// What was counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +62,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
     tally.add(guests(steps, binaries)?);
     steps.say("testing the host workspace and the whole product");
     tally.add(cargo_test(steps, repository())?);
+    tally.add(fuzzing(steps)?);
     steps.say("done");
     println!(
         "{} passed, {} failed, {} skipped",
@@ -67,7 +74,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
 
 fn formats_and_lints(steps: &Steps) -> Result<Tally> {
     let mut tally = Tally::default();
-    for folder in [".", GUESTS[0], GUESTS[1]] {
+    for folder in [".", GUESTS[0], GUESTS[1], FUZZ] {
         steps.say(&format!("format and lints of {folder}"));
         let folder = repository().join(folder);
         tally.add(check(&folder, "cargo", &["fmt", "--all", "--check"])?);
@@ -132,6 +139,40 @@ fn guest_folders() -> Result<Vec<PathBuf>> {
     found.sort();
     ensure!(!found.is_empty(), "no guests found");
     Ok(found)
+}
+
+/// Each fuzz target for a moment, with the same changes each time. Without what they are built with they are skipped, and
+/// counted.
+fn fuzzing(steps: &Steps) -> Result<Tally> {
+    let targets = fuzz::targets()?;
+    if let Err(missing) = fuzz::set_up(steps) {
+        ensure!(std::env::var_os("CI").is_none(), missing);
+        steps.say(&format!(
+            "{SKIPPED}{} fuzz targets: {missing:#}",
+            targets.len()
+        ));
+        return Ok(Tally {
+            skipped: count(targets.len()),
+            ..Tally::default()
+        });
+    }
+    let corpus = tempfile::tempdir().context("no room for inputs")?;
+    let mut tally = Tally::default();
+    match fuzz::fuzz(steps, &targets, FUZZ_SECONDS, 1, corpus.path()) {
+        Ok(lines) => {
+            for line in lines {
+                tally.add(Tally::of(line.holds()));
+                if !line.holds() {
+                    println!("FAILED fuzz target {}", fuzz::fault(&line));
+                }
+            }
+        }
+        Err(error) => {
+            println!("FAILED fuzz targets: {error:#}");
+            tally.add(Tally::of(false));
+        }
+    }
+    Ok(tally)
 }
 
 /// One command that must succeed; what it says is shown when it does not.

@@ -1,0 +1,5 @@
+//! The bundle.
+
+#![no_main]
+
+tidegate_fuzz::target!(tidegate_fuzz::archives::Bundle);

@@ -1,0 +1,5 @@
+//! Who asks a centre.
+
+#![no_main]
+
+tidegate_fuzz::target!(tidegate_fuzz::texts::DeviceClaim);

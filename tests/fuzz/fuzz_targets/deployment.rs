@@ -1,0 +1,5 @@
+//! The deployment document.
+
+#![no_main]
+
+tidegate_fuzz::target!(tidegate_fuzz::deployment::DeploymentDocument);

@@ -1,0 +1,5 @@
+//! The site's policy.
+
+#![no_main]
+
+tidegate_fuzz::target!(tidegate_fuzz::settings::SitePolicy);

@@ -1,0 +1,5 @@
+//! The root document.
+
+#![no_main]
+
+tidegate_fuzz::target!(tidegate_fuzz::documents::RootDocument);

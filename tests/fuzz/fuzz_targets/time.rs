@@ -1,0 +1,5 @@
+//! The time document.
+
+#![no_main]
+
+tidegate_fuzz::target!(tidegate_fuzz::documents::TimeDocument);
