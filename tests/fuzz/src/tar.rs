@@ -18,13 +18,16 @@ impl Entry {
     #[must_use]
     pub fn new(name: &str, body: &[u8]) -> Self {
         let mut header = vec![0; BLOCK];
-        let fields: [(usize, &[u8]); 4] = [
+        let fields: [(usize, &[u8]); 7] = [
             (0, name.as_bytes()),
-            (100, b"0000644\00000000\00000000"),
+            (100, b"0000644"),
+            (108, b"0000000"),
+            (116, b"0000000"),
             (136, b"00000000000"),
             (156, b"0"),
+            (257, b"ustar\x0000"),
         ];
-        for (at, bytes) in fields.into_iter().chain([(257, &b"ustar\x0000"[..])]) {
+        for (at, bytes) in fields {
             if let Some(place) = header.get_mut(at..at + bytes.len()) {
                 place.copy_from_slice(bytes);
             }
