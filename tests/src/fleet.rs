@@ -1,5 +1,6 @@
-//! A fleet of one gateway: deployments of a module, signed and put on sticks with `tide`.
+//! A fleet: deployments of modules, signed and put on sticks with `tide`, for one gateway or for a group.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -51,25 +52,36 @@ pub struct Deployed {
     pub config: String,
 }
 
+/// For whom a deployment is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The one gateway of a [site](crate::site).
+    Gateway,
+    /// The gateways of a group.
+    Group(&'static str),
+}
+
 /// Where deployments are signed.
 #[derive(Debug)]
 pub struct Fleet {
     workshop: Workshop,
     folder: PathBuf,
+    target: Target,
     seq: u64,
 }
 
 impl Fleet {
-    /// A fleet with the keys of a workshop.
+    /// A fleet with the keys of a workshop, whose deployments are for `target`.
     ///
     /// # Errors
     /// When a folder cannot be made.
-    pub fn new(workshop: Workshop, directory: &Path) -> Result<Self> {
+    pub fn new(workshop: Workshop, directory: &Path, target: Target) -> Result<Self> {
         let folder = directory.join("fleet");
         fs::create_dir_all(&folder)?;
         let fleet = Self {
             workshop,
             folder,
+            target,
             seq: 0,
         };
         fs::write(fleet.policy(), POLICY)?;
@@ -97,8 +109,16 @@ impl Fleet {
     /// When `tide` fails, or the centre does not take it.
     pub fn push(&self, cloud: &Cloud, file: &Path) -> Result<Value> {
         let access = cloud.access();
-        let arguments = ["push".as_ref(), file.as_os_str()].into_iter();
-        let arguments: Vec<_> = arguments.chain(access.iter().map(AsRef::as_ref)).collect();
+        self.at_centre(&access, &["push".as_ref(), file.as_os_str()])
+    }
+
+    /// Runs `tide` at a centre; gives its answer.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn at_centre(&self, access: &[String], arguments: &[&OsStr]) -> Result<Value> {
+        let access = access.iter().map(AsRef::as_ref);
+        let arguments: Vec<_> = arguments.iter().copied().chain(access).collect();
         self.workshop.tide(&arguments)
     }
 
@@ -158,8 +178,12 @@ impl Fleet {
     }
 
     fn text(&self, terms: Terms, modules: &[Deployed]) -> String {
+        let target = match self.target {
+            Target::Gateway => format!("gateway = \"{GATEWAY}\""),
+            Target::Group(group) => format!("group = \"{group}\""),
+        };
         let mut text = format!(
-            "gateway = \"{GATEWAY}\"\nseq = {}\n\n[rollout]\ncheck = \"equal\"\nshadow-messages = {}\n\
+            "{target}\nseq = {}\n\n[rollout]\ncheck = \"equal\"\nshadow-messages = {}\n\
              cpu-percent-max = {}\nlatency-percent-max = {}\nprobation-minutes = {}\nattempts = {}\n",
             self.seq,
             terms.shadow_messages,

@@ -12,9 +12,10 @@ use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::bundles::Workshop;
+use crate::cloud::Cloud;
 use crate::faults::scene::MESSAGE_ID;
 use crate::faults::source::{Source, TOPIC};
-use crate::fleet::{self, Deployed, Fleet, Terms, said};
+use crate::fleet::{self, Deployed, Fleet, Target, Terms, said};
 use crate::plant::guest;
 use crate::site::{GATEWAY, Plan, Site};
 use crate::wait::wait_until;
@@ -99,7 +100,7 @@ impl Scene {
             tapped: false,
         };
         let site = Site::start(&plan, &workshop)?;
-        let fleet = Fleet::new(workshop, directory)?;
+        let fleet = Fleet::new(workshop, directory, Target::Gateway)?;
         fleet::join(&site.gateway, &fleet)?;
         let source = Source::new(site.broker.port(), per_second)?;
         let mut scene = Self {
@@ -137,17 +138,7 @@ impl Scene {
     }
 
     fn module(&self, flaw: &str) -> Deployed {
-        let (flaw, from) = flaw.split_once('@').unwrap_or((flaw, "0"));
-        Deployed {
-            name: TALLY,
-            bundle: self.bundle.clone(),
-            topic: TOPIC,
-            // The serial makes each of them another configuration, and so another generation.
-            config: format!(
-                "flaw = \"{flaw}\", from = \"{from}\", serial = \"{}\"",
-                self.fleet.next()
-            ),
-        }
+        deployed(&self.bundle, flaw, self.fleet.next())
     }
 
     /// The deployment that is on its way, or else the confirmed one, or the one that was given up last if that is newer.
@@ -252,12 +243,34 @@ impl Scene {
             }
             Ok(rows >= messages || last.0.elapsed() > Duration::from_secs(15))
         })?;
+        Account::read(&self.site.cloud, GATEWAY, messages)
+    }
+}
+
+impl Account {
+    /// What the rows of a gateway at the centre say of so many messages.
+    ///
+    /// # Errors
+    /// When the centre does not answer, or has other rows.
+    pub fn read(cloud: &Cloud, gateway: &str, messages: u64) -> Result<Self> {
         let mut rows = Vec::new();
-        self.site.cloud.rows(GATEWAY, TALLY, |row| {
+        cloud.rows(gateway, TALLY, |row| {
             rows.push(Row::read(row).with_context(|| format!("not a row of {TALLY}: {row}"))?);
             Ok(())
         })?;
         Ok(account(messages, &rows))
+    }
+}
+
+/// The module in the deployment with this number, with a flaw as in [`Scene::deploy`].
+pub fn deployed(bundle: &Path, flaw: &str, number: u64) -> Deployed {
+    let (flaw, from) = flaw.split_once('@').unwrap_or((flaw, "0"));
+    Deployed {
+        name: TALLY,
+        bundle: bundle.to_owned(),
+        topic: TOPIC,
+        // The serial makes each of them another configuration, and so another generation.
+        config: format!("flaw = \"{flaw}\", from = \"{from}\", serial = \"{number}\""),
     }
 }
 

@@ -7,7 +7,7 @@
 //! - [`demo`]: the whole path on real input, with kills and a cut link, and a table of what came out.
 //! - [`faults`]: hurts the product in many ways, many times, and looks for what was lost.
 //! - [`attacks`]: forged, old, foreign and changed documents, and how many got through.
-//! - [`offline`]: a week without a link, in minutes.
+//! - [`offline`]: a week without a link, in minutes. [`rollout`]: a fleet at one centre. [`lines`]: what these promise.
 //! - [`bench`]: ours against a reference, both measured in one run.
 //! - [`steps`]: what the user sees meanwhile.
 
@@ -21,7 +21,9 @@ mod attacks;
 mod bench;
 mod demo;
 mod faults;
+mod lines;
 mod offline;
+mod rollout;
 mod setup;
 mod steps;
 mod test;
@@ -58,6 +60,8 @@ enum Command {
     Attacks(attacks::Arguments),
     /// Takes a week's records without a link, in minutes, and lets them leave when it is back
     Offline(offline::Arguments),
+    /// Rolls a good release and a bad one out to a fleet of gateways over HTTPS, and kills a third of them meanwhile
+    Rollout(rollout::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Faults(arguments) => faults::run(&steps, &arguments),
         Command::Attacks(arguments) => attacks::run(&steps, &arguments),
         Command::Offline(arguments) => offline::run(&steps, &arguments),
+        Command::Rollout(arguments) => rollout::run(&steps, &arguments),
     };
     if let Err(error) = &result {
         println!("error: {error:#}");
