@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::release::{self, ARTIFACTS_MAX, Artifact, ArtifactKind, Release};
 use crate::tar::{self, Entry};
-use crate::{Digest, Error, Refusal, SigningKey, VerifiedDeployment, VerifiedRoot};
+use crate::{Digest, Error, Refusal, Sign, VerifiedDeployment, VerifiedRoot};
 
 /// Largest bundle in bytes. It is held in memory whole; nothing in it is compressed, so nothing grows.
 pub const BUNDLE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -246,7 +246,7 @@ impl VerifiedBundle {
 pub fn seal(
     release: &Release,
     artifacts: &[&[u8]],
-    keys: &[&SigningKey],
+    keys: &[&impl Sign],
 ) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     tar::append(&mut bytes, RELEASE_NAME, &release::sign(release, keys)?);
