@@ -67,12 +67,22 @@ impl Desk {
         let secret = self.path(&format!("{name}.pem"));
         let public = format!("{name}.pub.pem");
         openssl(&["genpkey", "-algorithm", "ed25519", "-out", &secret]).unwrap();
-        openssl(&["pkey", "-in", &secret, "-pubout", "-out", &self.path(&public)]).unwrap();
+        openssl(&[
+            "pkey",
+            "-in",
+            &secret,
+            "-pubout",
+            "-out",
+            &self.path(&public),
+        ])
+        .unwrap();
         self.signer(name, &secret, &public);
     }
 
     fn signer(&self, name: &str, secret: &str, public: &str) {
-        let text = format!("command = [\"./sign-with-openssl\", \"{secret}\"]\npublic-key = \"{public}\"\n");
+        let text = format!(
+            "command = [\"./sign-with-openssl\", \"{secret}\"]\npublic-key = \"{public}\"\n"
+        );
         fs::write(self.path(&format!("{name}.toml")), text).unwrap();
     }
 
@@ -101,7 +111,10 @@ impl Desk {
     fn bundle(&self) -> String {
         let names = fs::read_dir(self.folder.path()).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.into_iter().find(|name| name.ends_with(".tidegate")).unwrap()
+        names
+            .into_iter()
+            .find(|name| name.ends_with(".tidegate"))
+            .unwrap()
     }
 }
 
@@ -135,7 +148,9 @@ fn keys_of_openssl_sign_from_their_files_and_by_a_command() {
         desk.tide("verify deployment.json --root root.json");
     }
     desk.key("next");
-    desk.tide("root rotate root.json root-2.json --key root.toml --key next.pem --root-key next.pub.pem");
+    desk.tide(
+        "root rotate root.json root-2.json --key root.toml --key next.pem --root-key next.pub.pem",
+    );
     desk.tide("verify root-2.json --root root.json");
 
     // The command signs with another key than the one whose public half is named.

@@ -243,11 +243,7 @@ impl VerifiedBundle {
 ///
 /// Whatever a reader would find wrong with the release or its artifacts; the signatures are the caller's to verify,
 /// since only a root can say whether they are enough.
-pub fn seal(
-    release: &Release,
-    artifacts: &[&[u8]],
-    keys: &[&impl Sign],
-) -> Result<Vec<u8>, Error> {
+pub fn seal(release: &Release, artifacts: &[&[u8]], keys: &[&impl Sign]) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     tar::append(&mut bytes, RELEASE_NAME, &release::sign(release, keys)?);
     let mut bodies = artifacts.iter();

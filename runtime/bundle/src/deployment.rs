@@ -14,8 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::{
-    Capabilities, Digest, Envelope, Error, Refusal, Release, Root, Sign, VerifiedRoot, json,
-    text,
+    Capabilities, Digest, Envelope, Error, Refusal, Release, Root, Sign, VerifiedRoot, json, text,
 };
 
 pub(crate) use read::{DOCUMENT, read};

@@ -252,7 +252,8 @@ fn read_signature(item: Item) -> Result<(KeyId, [u8; SIGNATURE_BYTES]), Error> {
     let item = fields.required("sig")?;
     fields.end()?;
     let wrong_length = item.refuse("must be 64 bytes long");
-    let signature = <[u8; SIGNATURE_BYTES]>::try_from(base64_of(item)?).map_err(|_| wrong_length)?;
+    let signature =
+        <[u8; SIGNATURE_BYTES]>::try_from(base64_of(item)?).map_err(|_| wrong_length)?;
     Ok((key_id, signature))
 }
 
@@ -281,7 +282,7 @@ mod tests {
             SigningKey::from_seed(&[2; 32]),
         );
         let body = b"{}".to_vec();
-        let mut envelope = Envelope::sign("note", "t", body, &[&one, &two]);
+        let mut envelope = Envelope::sign("note", "t", body, &[&one, &two]).unwrap();
         let keys = [&one, &two].map(SigningKey::public_key);
         let honest = Signers {
             keys: keys.iter().map(|key| (key.id(), key)).collect(),

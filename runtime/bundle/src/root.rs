@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::json::{self, Item};
-use crate::{Digest, Envelope, Error, KeyId, PublicKey, Signers, Sign, text};
+use crate::{Digest, Envelope, Error, KeyId, PublicKey, Sign, Signers, text};
 
 /// DSSE payload type of the root document.
 pub const ROOT_TYPE: &str = "application/vnd.tidegate.root.v1+json";

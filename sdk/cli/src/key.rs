@@ -23,7 +23,10 @@ impl Key {
     }
 
     fn read(path: &Path) -> Result<Self, Error> {
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             Signer::read(path).map(Self::Elsewhere)
         } else {
             files::read_secret_key(path).map(Self::Secret)

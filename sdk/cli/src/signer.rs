@@ -63,7 +63,9 @@ impl Signer {
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let text = files::read_text(path, FILE_BYTES_MAX)?;
         // A name alone would be looked for in PATH.
-        let folder = path.parent().filter(|folder| folder != &Path::new(""));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
         let read = parse(&text, folder.unwrap_or(Path::new(".")));
         let (program, arguments, public_key) =
             read.map_err(|problems| Problems::of(path, problems))?;
@@ -85,7 +87,10 @@ impl Signer {
         message: &[u8],
     ) -> Result<[u8; SIGNATURE_BYTES], tidegate_bundle::Error> {
         let key_id = self.public_key.id();
-        say(format!("{} signs with key {key_id}", self.program.display()));
+        say(format!(
+            "{} signs with key {key_id}",
+            self.program.display()
+        ));
         self.ask(message)
             .map_err(|failure| tidegate_bundle::Error::Signer {
                 key_id,
@@ -130,7 +135,7 @@ impl Signer {
                 let mut stdout = stdout.take(SIGNATURE_BYTES as u64 + 1);
                 stdout.read_to_end(&mut written).await?;
             }
-            Ok(written)
+            Ok::<_, io::Error>(written)
         };
         let ((), written) = tokio::join!(give, take);
         let program = || self.program.clone();
@@ -173,11 +178,16 @@ impl Signer {
 /// The program, its arguments, and the file with the public key.
 fn parse(text: &str, folder: &Path) -> Result<(PathBuf, Vec<String>, PathBuf), Vec<Problem>> {
     tidegate_settings::read(text, |top| {
-        let mut command = top.list_as("command", |text| Ok(text.to_owned())).into_iter();
+        let mut command = top
+            .list_as("command", |text| Ok(text.to_owned()))
+            .into_iter();
         let program = command.next().filter(|program| !program.is_empty());
         if program.is_none() {
             let offset = top.offset("command");
-            top.problem(offset, "command: a list is expected, of a program and its arguments");
+            top.problem(
+                offset,
+                "command: a list is expected, of a program and its arguments",
+            );
         }
         let public_key = top.required_as("public-key", |text| Ok(folder.join(text)));
         Some((folder.join(program?), command.collect(), public_key?))

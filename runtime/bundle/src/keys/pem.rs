@@ -51,7 +51,7 @@ impl SigningKey {
         SECRET.check(info.algorithm.oid)?;
         // Where the public half is given as well, it must be that of the secret half.
         let key = ed25519_dalek::SigningKey::try_from(info)
-            .map_err(|_| SECRET.refuse("has halves that do not belong together"))?;
+            .map_err(|_| SECRET.refuse("is damaged, or its halves do not belong together"))?;
         Ok(Self(key))
     }
 }
@@ -70,8 +70,7 @@ impl PublicKey {
         let info = SubjectPublicKeyInfoRef::try_from(document.as_bytes())
             .map_err(|error| PUBLIC.unreadable(&error))?;
         PUBLIC.check(info.algorithm.oid)?;
-        let bytes = PublicKeyBytes::try_from(info)
-            .map_err(|error| PUBLIC.unreadable(&error))?;
+        let bytes = PublicKeyBytes::try_from(info).map_err(|error| PUBLIC.unreadable(&error))?;
         Self::from_bytes(&bytes.0)
     }
 }
@@ -79,10 +78,9 @@ impl PublicKey {
 impl Half {
     /// The DER inside, if this half is what the label says.
     fn decode(&self, text: &str) -> Result<SecretDocument, Error> {
-        let label = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once("-----"));
-        let label = label.map_or("", |(label, _)| label);
+        let label = label(text).ok_or_else(|| self.unreadable(&"it has no label"))?;
         // An older kind of PEM says only in a header that it is encrypted.
-        if label.starts_with("ENCRYPTED") || text.contains("ENCRYPTED\n") {
+        if label.starts_with("ENCRYPTED") || text.contains("Proc-Type: 4,ENCRYPTED") {
             return Err(self.refuse(
                 "is encrypted, and nothing here asks for a passphrase: \
                  decrypt it with openssl pkey -in FILE -out NEW, or sign with a command (a signer file)",
@@ -91,7 +89,8 @@ impl Half {
         if label != self.label {
             return Err(self.refuse(format!("is a {label:?}, must be {}", self.wanted)));
         }
-        let (_, document) = SecretDocument::from_pem(text).map_err(|error| self.unreadable(&error))?;
+        let (_, document) =
+            SecretDocument::from_pem(text).map_err(|error| self.unreadable(&error))?;
         Ok(document)
     }
 
@@ -110,12 +109,23 @@ impl Half {
     }
 
     fn unreadable(&self, error: &impl Display) -> Error {
-        self.refuse(format!("cannot be read as PEM ({error}), must be {}", self.wanted))
+        self.refuse(format!(
+            "cannot be read as PEM ({error}), must be {}",
+            self.wanted
+        ))
     }
 
     fn refuse(&self, problem: impl Into<String>) -> Error {
         Error::malformed(self.name, problem)
     }
+}
+
+/// The label on the first line. Of anything else on that line nothing is told: it could be the secret.
+fn label(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once(BEGIN)?;
+    let label = rest.lines().next()?.strip_suffix("-----")?;
+    let is_label = |label: &&str| label.chars().all(|c| c.is_ascii_uppercase() || c == ' ');
+    Some(label).filter(is_label)
 }
 
 #[cfg(test)]

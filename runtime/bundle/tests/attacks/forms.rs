@@ -386,7 +386,8 @@ fn a_report_has_every_field_and_no_other() {
         let mut body = serde_json::to_value(status()).unwrap();
         edit(&mut body);
         let body = body.to_string().into_bytes();
-        let bytes = Envelope::sign("status", STATUS_TYPE, body, &[&device]).unwrap()
+        let bytes = Envelope::sign("status", STATUS_TYPE, body, &[&device])
+            .unwrap()
             .write()
             .unwrap();
         let opened = VerifiedStatus::open(&bytes, &device.public_key());
@@ -475,7 +476,8 @@ fn no_signed_nonsense_ends_in_anything_but_a_reason() {
         }
         let key = &site.fleet.deployer;
         let kind = tidegate_bundle::DEPLOYMENT_TYPE;
-        let bytes = Envelope::sign("deployment", kind, nonsense, &[key]).unwrap()
+        let bytes = Envelope::sign("deployment", kind, nonsense, &[key])
+            .unwrap()
             .write()
             .unwrap();
         match Deployment::verify(&bytes, site.trust.root()) {

@@ -90,7 +90,8 @@ fn a_document_is_never_taken_for_one_of_another_type() {
     // Signed as another type by a key of the role, then relabelled.
     let body = serde_json::to_vec(&deployment(1, &[&release])).unwrap();
     for signed_as in [TIME_TYPE, RELEASE_TYPE] {
-        let envelope = Envelope::sign("x", signed_as, body.clone(), &[&site.fleet.deployer]).unwrap();
+        let envelope =
+            Envelope::sign("x", signed_as, body.clone(), &[&site.fleet.deployer]).unwrap();
         let mut relabelled: Value = serde_json::from_slice(&envelope.write().unwrap()).unwrap();
         relabelled["payloadType"] = DEPLOYMENT_TYPE.into();
         let bytes = relabelled.to_string().into_bytes();

@@ -1,14 +1,21 @@
 use std::error::Error as _;
 use std::fs;
-use std::time::Instant;
+use std::process::Command;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate_bundle::{Envelope, Sign as _, SigningKey, signed_bytes};
+use tidegate_bundle::{Envelope, SigningKey, signed_bytes};
 
-use super::*;
+use super::{Path, Signer, TIMEOUT, parse};
+use crate::files::Problems;
 use crate::key::Key;
 
 const BODY: &[u8] = b"{}";
+
+/// Far more than anything here takes.
+const SOON: Duration = Duration::from_secs(30);
 
 /// A signer whose command is this script; `$1` is the folder, in which `signature` holds for `BODY`.
 fn signer(folder: &TempDir, script: &str) -> Signer {
@@ -42,7 +49,12 @@ fn a_command_gets_the_signed_bytes_and_its_signature_stands_in_the_document() {
     let folder = tempfile::tempdir().unwrap();
     let signer = signer(&folder, "cat > \"$1/message\"; cat \"$1/signature\"");
     let envelope = sign(signer).unwrap();
-    let here = Envelope::sign("note", "t", BODY.to_vec(), &[&SigningKey::from_seed(&[7; 32])]);
+    let here = Envelope::sign(
+        "note",
+        "t",
+        BODY.to_vec(),
+        &[&SigningKey::from_seed(&[7; 32])],
+    );
     assert_eq!(envelope.write().unwrap(), here.unwrap().write().unwrap());
     let message = fs::read(folder.path().join("message")).unwrap();
     assert_eq!(message, signed_bytes("t", BODY));
@@ -60,13 +72,19 @@ fn a_signature_that_does_not_hold_is_refused() {
     // Of something else.
     let mut envelope = Envelope::sign("note", "t", b"[]".to_vec(), &[] as &[&Key]).unwrap();
     let signer = Key::Elsewhere(signer(&folder, "cat \"$1/signature\""));
-    assert_eq!(envelope.cosign(&signer).unwrap_err().reason(), "bad-signature");
+    assert_eq!(
+        envelope.cosign(&signer).unwrap_err().reason(),
+        "bad-signature"
+    );
 }
 
 #[test]
 fn a_command_that_fails_gives_no_signature_whatever_it_wrote() {
     let said = failure("cat \"$1/signature\"; exit 3");
-    assert!(said.contains("/bin/sh failed with exit status: 3"), "{said}");
+    assert!(
+        said.contains("/bin/sh failed with exit status: 3"),
+        "{said}"
+    );
     let said = failure("kill -9 $$");
     assert!(said.contains("signal: 9"), "{said}");
 }
@@ -93,28 +111,29 @@ fn a_command_that_hangs_is_ended() {
         "exec sleep 1000",
         "cat \"$1/signature\"; exec >&-; exec sleep 1000",
         // Another process has the pipes as well, and is not waited for.
-        "sleep 60",
+        "sleep 100 9>&-",
     ];
     for script in hangs {
         let folder = tempfile::tempdir().unwrap();
-        let script = format!("echo $$ > \"$1/pid\"; {script}");
-        let mut signer = signer(&folder, &script);
-        signer.timeout = Duration::from_secs(2);
-        let begun = Instant::now();
-        let error = sign(signer).unwrap_err();
+        // Its other end is read up to the end of the command.
+        let alive = folder.path().join("alive");
+        let made = Command::new("mkfifo").arg(&alive).status();
+        assert!(made.unwrap().success());
+        let ended = in_background(move || fs::read(alive).unwrap());
+        let mut signer = signer(&folder, &format!("exec 9> \"$1/alive\"; {script}"));
+        signer.timeout = Duration::from_secs(3);
+        let error = in_background(move || sign(signer).unwrap_err());
+        let error = error.recv_timeout(SOON).unwrap();
         let said = error.source().unwrap().to_string();
-        assert!(said.contains("had not signed within 2s"), "{said}");
-        assert!(begun.elapsed() < Duration::from_secs(30));
-        let pid = fs::read_to_string(folder.path().join("pid")).unwrap();
-        let ended = || match fs::read_to_string(format!("/proc/{}/stat", pid.trim())) {
-            Ok(stat) => stat.contains(") Z "),
-            Err(_) => true,
-        };
-        while !ended() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "it runs on");
-            std::thread::yield_now();
-        }
+        assert!(said.contains("had not signed within 3s"), "{said}");
+        assert!(ended.recv_timeout(SOON).is_ok(), "it runs on: {script}");
     }
+}
+
+fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(work()));
+    receiver
 }
 
 #[test]
@@ -130,7 +149,10 @@ fn a_program_that_is_not_there_is_named() {
     signer.program = folder.path().join("sign-with-hsm");
     let error = sign(signer).unwrap_err();
     let said = error.source().unwrap().to_string();
-    assert!(said.starts_with("cannot start /") && said.ends_with("/sign-with-hsm"), "{said}");
+    assert!(
+        said.starts_with("cannot start /") && said.ends_with("/sign-with-hsm"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -152,10 +174,19 @@ fn every_problem_of_a_signer_file_is_told_with_its_line() {
         Problems::of(Path::new("hsm.toml"), problems).to_string()
     };
     let said = problems("comand = [\"x\"]\n");
-    for words in ["hsm.toml:1: unknown key comand", "command: a list is expected", "public-key is missing"] {
+    for words in [
+        "hsm.toml:1: unknown key comand",
+        "command: a list is expected",
+        "public-key is missing",
+    ] {
         assert!(said.contains(words), "{words:?} is not in: {said}");
     }
-    for text in ["command = \"x\"", "command = []", "command = [\"\"]", "command = [1]"] {
+    for text in [
+        "command = \"x\"",
+        "command = []",
+        "command = [\"\"]",
+        "command = [1]",
+    ] {
         let said = problems(&format!("{text}\npublic-key = \"x.pub\"\n"));
         assert!(said.starts_with("hsm.toml:1: command: "), "{said}");
     }

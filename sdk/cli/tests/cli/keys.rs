@@ -21,7 +21,10 @@ fn workshop(script: &str) -> Workshop {
     mode(&workshop, "other.pem", 0o600);
     workshop.write("other.pub.pem", PUBLIC);
     let command = format!("command = [\"/bin/sh\", \"-c\", '{script}']\n");
-    workshop.write("other.toml", &format!("{command}public-key = \"other.pub.pem\"\n"));
+    workshop.write(
+        "other.toml",
+        &format!("{command}public-key = \"other.pub.pem\"\n"),
+    );
     workshop
 }
 
@@ -30,7 +33,15 @@ fn mode(workshop: &Workshop, name: &str, mode: u32) {
 }
 
 fn root(workshop: &Workshop, root_key: &str, release_key: &str, file: &str) -> Ran {
-    let init = ["root", "init", file, "--fleet", "plant", "--root-key", root_key];
+    let init = [
+        "root",
+        "init",
+        file,
+        "--fleet",
+        "plant",
+        "--root-key",
+        root_key,
+    ];
     workshop.tide(&[&init[..], &["--release-key", release_key]].concat())
 }
 
@@ -42,9 +53,27 @@ fn keys_in_pem_sign_and_are_trusted_as_our_own() {
     let verify = |root| workshop.tide(&["verify", BUNDLE, "--root", root]);
     verify("pem.json").check(0, &["is genuine for fleet plant"]);
     verify("root.json").check(3, &["reason code wrong-key"]);
-    let rotate = ["root", "rotate", "pem.json", "pem-2.json", "--key", "other.pem"];
+    let rotate = [
+        "root",
+        "rotate",
+        "pem.json",
+        "pem-2.json",
+        "--key",
+        "other.pem",
+    ];
     workshop
-        .tide(&[&rotate[..], &["--release-key", "publisher.key.pub", "--deploy-key", "other.pub.pem"]].concat())
+        .tide(
+            &[
+                &rotate[..],
+                &[
+                    "--release-key",
+                    "publisher.key.pub",
+                    "--deploy-key",
+                    "other.pub.pem",
+                ],
+            ]
+            .concat(),
+        )
         .check(0, &["version       2"]);
     verify("pem-2.json").check(3, &["reason code wrong-key"]);
 }
@@ -63,9 +92,13 @@ fn a_secret_key_in_pem_is_for_its_owner_alone() {
 fn a_key_that_cannot_be_used_is_named_with_what_to_do() {
     let workshop = workshop("true");
     mode(&workshop, "other.pub.pem", 0o600);
-    workshop
-        .tide(&["sign", "--key", "other.pub.pem"])
-        .check(65, &["other.pub.pem cannot be used", "openssl genpkey -algorithm ed25519"]);
+    workshop.tide(&["sign", "--key", "other.pub.pem"]).check(
+        65,
+        &[
+            "other.pub.pem cannot be used",
+            "openssl genpkey -algorithm ed25519",
+        ],
+    );
     root(&workshop, "root.key", "other.pem", "no.json")
         .check(65, &["other.pem cannot be used", "openssl pkey -pubout"]);
     // As long as an RSA key of 4096 bits, which is told as what it is, and not as too large.
@@ -75,9 +108,10 @@ fn a_key_that_cannot_be_used_is_named_with_what_to_do() {
     );
     workshop.write("rsa.pem", &rsa);
     mode(&workshop, "rsa.pem", 0o600);
-    workshop
-        .tide(&["sign", "--key", "rsa.pem"])
-        .check(65, &["rsa.pem cannot be used", "\"RSA PRIVATE KEY\"", "Ed25519"]);
+    workshop.tide(&["sign", "--key", "rsa.pem"]).check(
+        65,
+        &["rsa.pem cannot be used", "\"RSA PRIVATE KEY\"", "Ed25519"],
+    );
     assert!(!workshop.path(BUNDLE).exists() && !workshop.path("no.json").exists());
 }
 
@@ -90,7 +124,14 @@ fn a_signature_that_does_not_hold_is_told_and_nothing_is_written() {
         .check(65, &words)
         .check(65, &["cannot sign module pump", "/bin/sh signs with key"]);
     root(&workshop, "other.toml", "publisher.key.pub", "new.json").check(65, &words);
-    let rotate = ["root", "rotate", "root.json", "new.json", "--key", "root.key"];
+    let rotate = [
+        "root",
+        "rotate",
+        "root.json",
+        "new.json",
+        "--key",
+        "root.key",
+    ];
     workshop
         .tide(&[&rotate[..], &["--key", "other.toml"]].concat())
         .check(65, &words);
