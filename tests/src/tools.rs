@@ -19,8 +19,8 @@ pub enum Tool {
     Chromium,
     /// Shows a process's system calls.
     Strace,
-    /// Makes keys and certificates.
-    Openssl,
+    /// Keys, certificates and signatures of another make.
+    OpenSsl,
     /// A Linux kernel that runs as a process, whose power can be cut.
     UserModeLinux,
     /// Makes a file system.
@@ -39,7 +39,7 @@ impl Tool {
         Self::MosquittoSub,
         Self::Chromium,
         Self::Strace,
-        Self::Openssl,
+        Self::OpenSsl,
         Self::UserModeLinux,
         Self::MakeExt4,
         Self::CheckExt4,
@@ -59,7 +59,7 @@ impl Tool {
             Self::MosquittoSub => "mosquitto_sub",
             Self::Chromium => "chromium",
             Self::Strace => "strace",
-            Self::Openssl => "openssl",
+            Self::OpenSsl => "openssl",
             Self::UserModeLinux => "linux.uml",
             Self::MakeExt4 => "mke2fs",
             Self::CheckExt4 => "e2fsck",
@@ -74,7 +74,7 @@ impl Tool {
             Self::MosquittoPub | Self::MosquittoSub => "mosquitto-clients",
             Self::Chromium => "chromium",
             Self::Strace => "strace",
-            Self::Openssl => "openssl",
+            Self::OpenSsl => "openssl",
             Self::UserModeLinux => "user-mode-linux",
             Self::MakeExt4 | Self::CheckExt4 | Self::ReadExt4 => "e2fsprogs",
         }

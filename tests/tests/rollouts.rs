@@ -160,7 +160,7 @@ fn a_deployment_goes_from_a_file_to_the_canary_and_onto_a_stick_with_tide_alone(
 #[test]
 fn a_bad_release_ends_at_the_canaries_and_a_good_one_reaches_a_fleet_whose_gateways_are_killed() {
     let test = "a_bad_release_ends_at_the_canaries";
-    if !available(test, &[Tool::Mosquitto, Tool::Openssl]).unwrap() {
+    if !available(test, &[Tool::Mosquitto, Tool::OpenSsl]).unwrap() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();

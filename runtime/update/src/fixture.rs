@@ -117,7 +117,8 @@ impl Fleet {
         change(&mut release);
         let payload = serde_json::to_vec(&release).unwrap();
         let digest = Digest::of(&payload);
-        let envelope = Envelope::sign("release", RELEASE_TYPE, payload, &[&self.publisher]);
+        let envelope =
+            Envelope::sign("release", RELEASE_TYPE, payload, &[&self.publisher]).unwrap();
         Module {
             name: name.to_owned(),
             release: envelope.write().unwrap(),

@@ -200,7 +200,7 @@ fn secure(cloud: &mut Cloud, directory: &Path, fleet: &Fleet) -> Result<(PathBuf
                    -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
     let files = ["-keyout", key_text, "-out", certificate_text];
     run_well(
-        &Tool::Openssl.path()?,
+        &Tool::OpenSsl.path()?,
         request.split_whitespace().chain(files),
     )?;
     cloud.kill9()?;
