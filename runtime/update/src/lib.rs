@@ -34,6 +34,8 @@
 pub mod audit;
 mod client;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
 #[cfg(test)]
 mod fixture;
 mod folder;
