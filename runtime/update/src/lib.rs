@@ -30,6 +30,7 @@
 //! - `audit`: the hash-chained log
 //! - `folder`: files in one folder, whole or not at all
 //! - `error`: every reason
+//! - `faults`: a promise that is broken on purpose, for a negative control; not compiled into anything that is shipped
 
 pub mod audit;
 mod client;

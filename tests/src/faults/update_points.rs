@@ -3,14 +3,18 @@
 //! or until the next start.
 //!
 //! The calls are listed in an update that nothing disturbs, and then taken one after the other in a fixed order, from a place
-//! that the seed decides. What must hold: the next start, on a sound machine, runs the old set or the new one, whole; an
-//! update that was taken comes to its end by itself, and one that was not when it is brought again; each message has one
-//! row and was counted once. The control writes its state over the one before, and is killed in between.
+//! that the seed decides. Half of the times the next start is hurt as well, where it goes on with the update. What must hold:
+//! a start on a sound machine runs the old set or the new one, whole; an update that was taken comes to its end by itself,
+//! and one that was not when it is brought again; each message has one row and was counted once. The control writes its
+//! state over the one before, and is killed in between.
+
+mod calls;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -23,10 +27,12 @@ use crate::fleet::{self, Stick, Terms, said};
 use crate::random::Random;
 use crate::tally::Scene;
 use crate::wait::wait_until;
+use calls::{Point, UPDATES};
 
-/// A short shadow: the steps are what counts.
+/// A short shadow: the steps are what counts. Each start in a trial takes an attempt.
 pub(super) const TERMS: Terms = Terms {
     shadow_messages: 100,
+    attempts: 5,
     ..Terms::QUICK
 };
 /// How long an update may take to come to a point, or to its end.
@@ -35,21 +41,8 @@ const REACHED: Duration = Duration::from_secs(60);
 const ENDS: Duration = Duration::from_secs(1);
 /// How long a gateway that is ready may take to run all of its set.
 const WHOLE: Duration = Duration::from_secs(20);
-/// In the path of every file of the update.
-const UPDATES: &str = "/state/updates";
-
-/// A system call of an update.
-#[derive(Debug, Clone)]
-struct Point {
-    call: &'static str,
-    target: String,
-    /// Which of these calls.
-    nth: u64,
-    /// What it comes after, as `RIG_FROM` has it.
-    from: Option<String>,
-    /// For people.
-    name: String,
-}
+/// Calls on the files of the update with which a start goes on, at least.
+const START_CALLS: u64 = 12;
 
 /// What happens at a point.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +94,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     scene.source.resume();
     scene.flow(200)?;
     let points = match run.control {
-        true => vec![in_between(&mut random)],
+        true => vec![calls::in_between(&mut random)],
         false => survey(&mut scene)?,
     };
     let from = run.seed.wrapping_mul(u64::from(run.count));
@@ -112,7 +105,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
             true => HURTS[0],
             false => random.pick(&HURTS).copied().unwrap_or(HURTS[0]),
         };
-        let outcome = turn(&mut scene, point, hurt)?;
+        let outcome = turn(&mut scene, point, hurt, &mut random)?;
         let words = format!("{} {}: {}", hurt.name, point.name, outcome.what);
         (run.say)(&format!("update point {number} of {}: {words}", run.count));
         if outcome.fired {
@@ -140,17 +133,6 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     Ok(report)
 }
 
-/// The point of the control: a state is no longer what it was, and not yet what it will be.
-fn in_between(random: &mut Random) -> Point {
-    Point {
-        call: "write",
-        target: "/enrolled".to_owned(),
-        nth: 1 + random.below(3),
-        from: None,
-        name: "write enrolled".to_owned(),
-    }
-}
-
 /// Lists the calls of an update, in the order in which they are gone through.
 fn survey(scene: &mut Scene) -> Result<Vec<Point>> {
     let never = Fault {
@@ -171,46 +153,10 @@ fn survey(scene: &mut Scene) -> Result<Vec<Point>> {
     scene.settled(&deployment)?;
     gate.close()?;
     preload::heal(&mut scene.site.gateway);
-    let mut points = points(&fs::read_to_string(&list)?)?;
+    let mut points = calls::points(&fs::read_to_string(&list)?)?;
     // The same order for every seed, in which those that are near to each other are not.
     let mut order = Random::new(0);
     points.sort_by_cached_key(|_| order.below(u64::MAX));
-    Ok(points)
-}
-
-/// Each call on a file of the update; and on the log, from the state in which the switch is ordered to that in which it is
-/// done, which comes last.
-fn points(list: &str) -> Result<Vec<Point>> {
-    let calls: Vec<_> = list.lines().filter_map(|l| l.split_once(' ')).collect();
-    let name = |call: &str, path: &str| {
-        let file = Path::new(path).file_name().unwrap_or_default();
-        format!("{call} {}", file.display())
-    };
-    let of_update = calls.iter().filter(|(_, path)| path.contains(UPDATES));
-    let of_update = of_update.zip(1..).map(|((call, path), nth)| Point {
-        call: "disk",
-        target: format!("in:{UPDATES}"),
-        nth,
-        from: None,
-        name: name(call, path),
-    });
-    let mut points: Vec<_> = of_update.collect();
-    let states = calls.iter().enumerate();
-    let states =
-        states.filter(|(_, (call, path))| *call == "rename" && path.ends_with("/enrolled"));
-    let states: Vec<_> = states.map(|(place, _)| place).collect();
-    let [.., ordered, done] = states.as_slice() else {
-        anyhow::bail!("no update without two states: {list}");
-    };
-    let between = calls.get(*ordered..*done).unwrap_or_default();
-    let of_switch = between.iter().filter(|(_, path)| path.ends_with("-wal"));
-    points.extend(of_switch.zip(1..).map(|((call, path), nth)| Point {
-        call: "disk",
-        target: "-wal".to_owned(),
-        nth,
-        from: Some(format!("rename /enrolled {}", states.len() - 1)),
-        name: format!("{} in the switch", name(call, path)),
-    }));
     Ok(points)
 }
 
@@ -248,7 +194,7 @@ impl Gate {
 }
 
 /// One update, hurt at `point`, and what the next start makes of it.
-fn turn(scene: &mut Scene, point: &Point, hurt: Hurt) -> Result<Outcome> {
+fn turn(scene: &mut Scene, point: &Point, hurt: Hurt, random: &mut Random) -> Result<Outcome> {
     let fault = Fault {
         call: point.call,
         target: point.target.clone(),
@@ -277,14 +223,8 @@ fn turn(scene: &mut Scene, point: &Point, hurt: Hurt) -> Result<Outcome> {
     preload::heal(&mut scene.site.gateway);
     // Somebody has made room, or changed the disk, while it ran on.
     gate.close()?;
-    let is_killed = |signal| signal == Some(9) && hurt.error == KILL;
     let (what, problem) = match ended {
-        Some(status) if is_killed(status.signal()) => ("killed".to_owned(), None),
-        Some(status) if status.code() == Some(STORAGE_FAILED) => ("ended with 74".to_owned(), None),
-        Some(status) => (
-            format!("ended with {status}"),
-            Some("unexpected".to_owned()),
-        ),
+        Some(status) => how(status, hurt.error == KILL),
         None => {
             let flows = scene.flow(20).err();
             let problem = flows.map(|error| format!("what runs does not run on: {error:#}"));
@@ -294,12 +234,59 @@ fn turn(scene: &mut Scene, point: &Point, hurt: Hurt) -> Result<Outcome> {
             (what.to_owned(), problem)
         }
     };
+    let (then, further) = match random.below(2) {
+        0 if fired => hurt_start(scene, random)?,
+        _ => (String::new(), None),
+    };
     Ok(Outcome {
         fired,
-        what,
-        problem,
+        what: what + &then,
+        problem: problem.or(further),
         back: come_back(scene, &old, &stick, is_taken),
     })
+}
+
+/// How a process ended, and what is wrong with that.
+fn how(status: ExitStatus, is_killed: bool) -> (String, Option<String>) {
+    match (status.signal(), status.code()) {
+        (Some(9), _) if is_killed => ("killed".to_owned(), None),
+        (_, Some(STORAGE_FAILED)) => ("ended with 74".to_owned(), None),
+        _ => {
+            let problem = "it should have ended with 74, if at all".to_owned();
+            (format!("ended with {status}"), Some(problem))
+        }
+    }
+}
+
+/// Lets the next start meet a fault as well, where it goes on with the update.
+fn hurt_start(scene: &mut Scene, random: &mut Random) -> Result<(String, Option<String>)> {
+    let error = random.pick(&[KILL, EIO]).copied().unwrap_or(KILL);
+    let fault = Fault {
+        call: "disk",
+        target: format!("in:{UPDATES}"),
+        before: error != KILL || random.below(2) == 0,
+        nth: 1 + random.below(START_CALLS),
+        error,
+        times: 1,
+    };
+    let gateway = &mut scene.site.gateway;
+    let fired = fault.put_under(gateway)?;
+    gateway.launch()?;
+    wait_until("a start that is hurt, or done", REACHED, || {
+        let ended = gateway.process()?.exited()?.is_some();
+        Ok(ended || fired.exists() || gateway.is_ready())
+    })?;
+    let ended = gateway.ended_within(if fired.exists() { ENDS } else { Duration::ZERO })?;
+    preload::heal(gateway);
+    let (what, problem) = match ended {
+        Some(status) => how(status, error == KILL),
+        None => {
+            // It may have ended just now, by the fault.
+            let _ended = gateway.kill9();
+            ("went on".to_owned(), None)
+        }
+    };
+    Ok((format!(", the next start {what}"), problem))
 }
 
 /// Starts the gateway on a sound machine: it runs the old set or the new one, and in the end the new one.
@@ -331,29 +318,4 @@ pub(super) fn come_back(
     scene.settled(new)?;
     whole(&scene.site.gateway, new)?;
     Ok(recovery)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_calls_of_the_switch_are_those_between_the_last_two_states() {
-        let list = "write /x/state/buffer.db-wal\n\
-                    rename /x/state/updates/enrolled\n\
-                    sync /x/state/updates\n\
-                    write /x/state/buffer.db-wal\n\
-                    sync /x/state/buffer.db-wal\n\
-                    write /x/state/updates/audit.log\n\
-                    rename /x/state/updates/enrolled\n\
-                    write /x/state/buffer.db-wal\n";
-        let points = points(list).unwrap();
-        let of_switch = points.iter().filter(|point| point.from.is_some());
-        let places: Vec<_> = of_switch.map(|point| (point.nth, &*point.name)).collect();
-        let wanted = [
-            (1, "write buffer.db-wal in the switch"),
-            (2, "sync buffer.db-wal in the switch"),
-        ];
-        assert_eq!((points.len(), places), (6, wanted.to_vec()));
-    }
 }
