@@ -93,7 +93,9 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
         }
     }
     report.account = as_columns(&scene.account()?);
-    scene.site.gateway.stop()?;
+    if report.stranded == 0 {
+        scene.site.gateway.stop()?;
+    }
     Ok(report)
 }
 
