@@ -59,9 +59,12 @@ static int64_t (*turned)[2];
 
 /* Path of an open file, or of a name in an open folder. */
 static const char *path_of(int fd, const char *name, char *path, size_t size) {
-    char link[64];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = name && (fd == AT_FDCWD || name[0] == '/') ? 0 : readlink(link, path, size - 1);
+    char link[64] = "/proc/self/cwd";
+    if (name && name[0] == '/')
+        return snprintf(path, size, "%s", name), path;
+    if (fd != AT_FDCWD)
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, size - 1);
     path[length < 0 ? 0 : length] = 0;
     if (name)
         snprintf(path + strlen(path), size - strlen(path), "/%s", name);

@@ -1,4 +1,4 @@
-//! Power cuts in an update: the guest of [`power`] has a gateway under a fleet, which is given one deployment after the other
+//! Power cuts in an update: the guest of [`super::power`] has a gateway under a fleet, which is given one deployment after the other
 //! on a live stream, and its power is cut at a time from the import to the confirmation.
 //!
 //! What must hold: the gateway that boots from the repaired disk has the old set or the new one, whole; what was taken comes
