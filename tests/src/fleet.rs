@@ -61,6 +61,15 @@ pub enum Target {
     Group(&'static str),
 }
 
+/// A deployment on a stick.
+#[derive(Debug, Clone)]
+pub struct Stick {
+    /// The file.
+    pub file: PathBuf,
+    /// What a gateway calls the deployment.
+    pub deployment: Value,
+}
+
 /// Where deployments are signed.
 #[derive(Debug)]
 pub struct Fleet {
@@ -96,6 +105,11 @@ impl Fleet {
     /// The number of the next deployment.
     pub const fn next(&self) -> u64 {
         self.seq + 1
+    }
+
+    /// Where its bundles are made.
+    pub const fn workshop(&self) -> &Workshop {
+        &self.workshop
     }
 
     /// The root document.
@@ -151,7 +165,7 @@ impl Fleet {
     ///
     /// # Errors
     /// When `tide` fails.
-    pub fn stick(&mut self, terms: Terms, modules: &[Deployed]) -> Result<PathBuf> {
+    pub fn stick(&mut self, terms: Terms, modules: &[Deployed]) -> Result<Stick> {
         let signed = self.signed(terms, modules)?;
         let (root, stick) = (self.root(), self.file("update", "tidegate-stick"));
         let mut arguments = vec![
@@ -169,8 +183,12 @@ impl Fleet {
         for bundle in bundles {
             arguments.extend(["--bundle".as_ref(), bundle.as_os_str()]);
         }
-        self.workshop.tide(&arguments)?;
-        Ok(stick)
+        let written = self.workshop.tide(&arguments)?;
+        let deployment = said(&written, "/sha256").clone();
+        Ok(Stick {
+            file: stick,
+            deployment,
+        })
     }
 
     fn file(&self, name: &str, end: &str) -> PathBuf {
@@ -242,7 +260,11 @@ pub fn said<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
-fn update(gateway: &Gateway, arguments: &[&str]) -> Result<Outcome> {
+/// Runs `tidegate update` with these arguments.
+///
+/// # Errors
+/// When the command cannot be started.
+pub fn update(gateway: &Gateway, arguments: &[&str]) -> Result<Outcome> {
     let config = gateway.configuration();
     let all = ["update"]
         .iter()

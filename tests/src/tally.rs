@@ -15,7 +15,7 @@ use crate::bundles::Workshop;
 use crate::cloud::Cloud;
 use crate::faults::scene::MESSAGE_ID;
 use crate::faults::source::{Source, TOPIC};
-use crate::fleet::{self, Deployed, Fleet, Target, Terms, said};
+use crate::fleet::{self, Deployed, Fleet, Stick, Target, Terms, said};
 use crate::plant::guest;
 use crate::site::{GATEWAY, Plan, Site};
 use crate::wait::wait_until;
@@ -34,6 +34,8 @@ pub struct Scene {
     pub source: Source,
     fleet: Fleet,
     bundle: PathBuf,
+    /// Another bundle, once there is one.
+    other: Option<PathBuf>,
 }
 
 /// What the rows of the module say.
@@ -60,8 +62,8 @@ impl Account {
 }
 
 impl Scene {
-    /// Starts a gateway under a fleet, with the first deployment confirmed and the load paused. In the negative control what
-    /// stands by is not given the messages.
+    /// Starts a gateway under a fleet, with the first deployment confirmed and the load paused. With a promise that the
+    /// gateway breaks on purpose it is the faulty build, and this its `TIDEGATE_FAULT`.
     ///
     /// # Errors
     /// When something does not start.
@@ -69,9 +71,9 @@ impl Scene {
         binaries: &Binaries,
         directory: &Path,
         per_second: f64,
-        control: bool,
+        fault: Option<&str>,
     ) -> Result<Self> {
-        let mut scene = Self::enrolled(binaries, directory, per_second, control, "")?;
+        let mut scene = Self::enrolled(binaries, directory, per_second, fault, "")?;
         scene.site.gateway.start()?;
         let first = scene.deploy(Terms::QUICK, "")?;
         scene.settled(&first)?;
@@ -79,12 +81,17 @@ impl Scene {
         Ok(scene)
     }
 
+    /// Its fleet.
+    pub const fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
     /// Everything but the gateway runs, and that is under a fleet.
     fn enrolled(
         binaries: &Binaries,
         directory: &Path,
         per_second: f64,
-        control: bool,
+        fault: Option<&str>,
         sections: &str,
     ) -> Result<Self> {
         let workshop = Workshop::open(binaries, directory)?;
@@ -92,7 +99,7 @@ impl Scene {
         let plan = Plan {
             directory,
             binaries,
-            program: control.then(|| binaries.tidegate_faulty()).transpose()?,
+            program: fault.map(|_| binaries.tidegate_faulty()).transpose()?,
             modules: Vec::new(),
             // After a kill the broker repeats what was committed and not acknowledged yet.
             broker: MESSAGE_ID,
@@ -108,10 +115,10 @@ impl Scene {
             source,
             fleet,
             bundle,
+            other: None,
         };
-        if control {
-            let gateway = &mut scene.site.gateway;
-            gateway.set_variable("TIDEGATE_FAULT", "never-follow");
+        if let Some(fault) = fault {
+            scene.site.gateway.set_variable("TIDEGATE_FAULT", fault);
         }
         Ok(scene)
     }
@@ -123,34 +130,35 @@ impl Scene {
     /// When it is refused.
     pub fn deploy(&mut self, terms: Terms, flaw: &str) -> Result<Value> {
         let stick = self.stick(terms, flaw)?;
-        let outcome = fleet::import(&self.site.gateway, &stick)?;
+        let outcome = fleet::import(&self.site.gateway, &stick.file)?;
         ensure!(outcome.code == Some(0), "refused: {}", outcome.stderr);
-        self.newest()
+        Ok(stick.deployment)
     }
 
     /// The next deployment, on a stick.
     ///
     /// # Errors
     /// When `tide` fails.
-    pub fn stick(&mut self, terms: Terms, flaw: &str) -> Result<PathBuf> {
+    pub fn stick(&mut self, terms: Terms, flaw: &str) -> Result<Stick> {
         let module = self.module(flaw);
         self.fleet.stick(terms, &[module])
     }
 
-    fn module(&self, flaw: &str) -> Deployed {
-        deployed(&self.bundle, flaw, self.fleet.next())
+    /// Lets the next deployments come with another component than the last, which answers alike and has to be fetched.
+    ///
+    /// # Errors
+    /// When there is no other yet, and it cannot be made.
+    pub fn alternate(&mut self) -> Result<()> {
+        let other = match self.other.take() {
+            Some(other) => other,
+            None => self.fleet.workshop().again(&guest(TALLY))?,
+        };
+        self.other = Some(std::mem::replace(&mut self.bundle, other));
+        Ok(())
     }
 
-    /// The deployment that is on its way, or else the confirmed one, or the one that was given up last if that is newer.
-    fn newest(&self) -> Result<Value> {
-        let mut newest = Value::Null;
-        self.until(|status| {
-            let found = ["/candidate", "/confirmed"].map(|key| said(status, key).clone());
-            let found = found.into_iter().find(|digest| !digest.is_null());
-            newest = found.unwrap_or_default();
-            Ok(!newest.is_null())
-        })?;
-        Ok(newest)
+    fn module(&self, flaw: &str) -> Deployed {
+        deployed(&self.bundle, flaw, self.fleet.next())
     }
 
     /// Waits until this deployment is confirmed.

@@ -21,7 +21,7 @@ fn scene(test: &str) -> Option<(TempDir, Scene)> {
     }
     let directory = tempfile::tempdir().unwrap();
     let binaries = Binaries::built().unwrap();
-    let mut scene = Scene::start(binaries, directory.path(), PER_SECOND, false).unwrap();
+    let mut scene = Scene::start(binaries, directory.path(), PER_SECOND, None).unwrap();
     scene.source.resume();
     scene.flow(500).unwrap();
     Some((directory, scene))

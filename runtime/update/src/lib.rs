@@ -30,10 +30,13 @@
 //! - `audit`: the hash-chained log
 //! - `folder`: files in one folder, whole or not at all
 //! - `error`: every reason
+//! - `faults`: a promise that is broken on purpose, for a negative control; not compiled into anything that is shipped
 
 pub mod audit;
 mod client;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
 #[cfg(test)]
 mod fixture;
 mod folder;

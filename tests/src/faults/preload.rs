@@ -22,9 +22,9 @@ pub const HANG: i32 = -1;
 /// One call that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// `write`, `sync`, `send` or `recv`.
+    /// `write`, `sync`, `rename`, `send` or `recv`; `disk` for any of the first three.
     pub call: &'static str,
-    /// End of a path, or `port:` and the peer's port.
+    /// End of a path, `in:` and a part of one, or `port:` and the peer's port.
     pub target: String,
     /// Before the call or after it.
     pub before: bool,
@@ -37,10 +37,12 @@ pub struct Fault {
 }
 
 /// The variables that carry it.
-const VARIABLES: [&str; 5] = [
+const VARIABLES: [&str; 7] = [
     "LD_PRELOAD",
     "RIG_FAULT",
     "RIG_GATE",
+    "RIG_FROM",
+    "RIG_CALLS",
     "RIG_FIRED",
     "RIG_CLOCK",
 ];
@@ -204,6 +206,36 @@ mod tests {
             assert_eq!(written, content, "{fault:?} {output:?}");
             assert!(fired.exists());
         }
+    }
+
+    #[test]
+    fn renames_and_syncs_are_found_whoever_makes_them_and_the_calls_are_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = |script: &str, variables: &[(&str, &str)]| {
+            let status = Command::new("sh")
+                .args(["-c", script])
+                .current_dir(directory.path())
+                .env("LD_PRELOAD", library().unwrap())
+                .envs(variables.iter().copied())
+                .status();
+            status.unwrap().success()
+        };
+        let list = directory.path().join("list");
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let part = format!("in:{}", path(""));
+        let (never, list_path) = (format!("disk {part} before 99 0 1"), path("list"));
+        let watched = [("RIG_FAULT", &*never), ("RIG_CALLS", &*list_path)];
+        assert!(run("printf 1 >a; sync a; mv a b", &watched));
+        let wanted = [("write", "a"), ("sync", "a"), ("rename", "b")];
+        let wanted = wanted.map(|(call, name)| format!("{call} {}\n", path(name)));
+        assert_eq!(std::fs::read_to_string(&list).unwrap(), wanted.concat());
+        let fails = format!("rename {part} before 1 {EIO} 1");
+        assert!(!run("mv b c", &[("RIG_FAULT", &fails)]) && !directory.path().join("c").exists());
+        // Not before the write that it is to come after.
+        let later = [("RIG_FAULT", &*fails), ("RIG_FROM", "write /a 1")];
+        assert!(run("mv b c", &later));
+        let dies = format!("rename {part} after 1 {KILL} 1");
+        assert!(!run("mv c d", &[("RIG_FAULT", &dies)]) && directory.path().join("d").exists());
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Scene {
     /// # Errors
     /// When something does not start.
     pub fn online(binaries: &Binaries, directory: &Path, per_second: f64) -> Result<Self> {
-        let mut scene = Self::enrolled(binaries, directory, per_second, false, SECTIONS)?;
+        let mut scene = Self::enrolled(binaries, directory, per_second, None, SECTIONS)?;
         let root = scene.fleet.root();
         let root = root.to_str().context("a path is text")?;
         scene.site.cloud.kill9()?;
