@@ -53,7 +53,9 @@ impl Desk {
         fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
         let tide = Binaries::built().unwrap().tide();
         let desk = Self { folder, tide };
-        ["root", "publisher", "deploy"].map(|name| desk.key(name));
+        for name in ["root", "publisher", "deploy"] {
+            desk.key(name);
+        }
         desk
     }
 
