@@ -37,12 +37,13 @@ pub struct Fault {
 }
 
 /// The variables that carry it.
-const VARIABLES: [&str; 5] = [
+const VARIABLES: [&str; 6] = [
     "LD_PRELOAD",
     "RIG_FAULT",
     "RIG_GATE",
     "RIG_FIRED",
     "RIG_CLOCK",
+    "RIG_SYNCED",
 ];
 
 impl Fault {
@@ -85,21 +86,33 @@ pub fn heal(gateway: &mut Gateway) {
 #[derive(Debug)]
 pub struct Clock {
     file: PathBuf,
+    /// There while the clock is one to be believed.
+    synced: PathBuf,
 }
 
 impl Clock {
-    /// A clock that is right, put under every further start of `gateway`.
+    /// A clock that is right, and that nobody vouches for, put under every further start of `gateway`.
     ///
     /// # Errors
     /// When the library cannot be compiled.
     pub fn put_under(gateway: &mut Gateway) -> Result<Self> {
         let clock = Self {
             file: gateway.directory().join("clock"),
+            synced: gateway.directory().join("clock-synced"),
         };
         clock.turn(0, -1)?;
         gateway.set_variable("LD_PRELOAD", text(&library()?)?);
         gateway.set_variable("RIG_CLOCK", text(&clock.file)?);
+        gateway.set_variable("RIG_SYNCED", text(&clock.synced)?);
         Ok(clock)
+    }
+
+    /// Says that a time server has set it, as systemd-timesyncd would.
+    ///
+    /// # Errors
+    /// When the file for it cannot be written.
+    pub fn vouch(&self) -> Result<()> {
+        std::fs::write(&self.synced, "").context("cannot vouch for the clock")
     }
 
     /// Adds so many seconds to it, for so many readings; below 0 for all.
@@ -231,6 +244,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock {
             file: directory.path().join("clock"),
+            synced: directory.path().join("clock-synced"),
         };
         clock.turn(73 * 365 * 86_400, 1).unwrap();
         let year = || {
