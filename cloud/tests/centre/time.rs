@@ -116,8 +116,8 @@ async fn a_centre_says_what_is_the_newest_by_a_key_that_only_its_owner_can_read(
     let answer = keyed.client.get(&path).await;
     let taken = trust().accept_time(&here("gw-1"), nonce, &answer.body);
     assert!(taken.unwrap().confirms());
-    drop(keyed);
-    let without = Process::start(folder.path(), &[&LOCAL[..], &root].concat()).await;
+    let other = tempfile::tempdir().unwrap();
+    let without = Process::start(other.path(), &[&LOCAL[..], &root].concat()).await;
     let (status, code, _) = refused(&without.client.get(&path).await);
     assert_eq!((status, code.as_str()), (404, "no-time-key"));
 }

@@ -348,12 +348,12 @@ mod tests {
             retry_after,
         };
         for (asked, given) in [(1, 1), (600, 600), (u64::MAX, 3600)] {
-            let broken = refused(Some(Duration::from_secs(asked))).into();
+            let broken = Broken::from(refused(Some(Duration::from_secs(asked))));
             assert!(
                 matches!(broken, Broken::Busy(_, wait) if wait == Duration::from_secs(given)),
                 "{asked}"
             );
         }
-        assert!(matches!(refused(None).into(), Broken::Failed(_)));
+        assert!(matches!(Broken::from(refused(None)), Broken::Failed(_)));
     }
 }
