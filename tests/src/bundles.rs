@@ -49,6 +49,8 @@ impl Workshop {
             public.as_ref(),
             "--deploy-key".as_ref(),
             public.as_ref(),
+            "--time-key".as_ref(),
+            public.as_ref(),
         ])?;
         Ok(workshop)
     }

@@ -27,6 +27,8 @@ pub struct Terms {
     pub percent_max: u64,
     /// Attempts.
     pub attempts: u64,
+    /// How long after it was signed it may be begun with.
+    pub expires_after: Option<&'static str>,
 }
 
 impl Terms {
@@ -36,6 +38,7 @@ impl Terms {
         probation_minutes: 0,
         percent_max: 10_000,
         attempts: 3,
+        expires_after: None,
     };
 }
 
@@ -115,6 +118,11 @@ impl Fleet {
     /// The root document.
     pub fn root(&self) -> PathBuf {
         self.workshop.root()
+    }
+
+    /// The secret key of all roles.
+    pub fn key(&self) -> PathBuf {
+        self.workshop.key()
     }
 
     /// Brings a signed file to a centre; gives its answer.
@@ -200,10 +208,14 @@ impl Fleet {
             Target::Gateway => format!("gateway = \"{GATEWAY}\""),
             Target::Group(group) => format!("group = \"{group}\""),
         };
+        let expires = terms
+            .expires_after
+            .map(|after| format!("expires-after = \"{after}\"\n"));
         let mut text = format!(
-            "{target}\nseq = {}\n\n[rollout]\ncheck = \"equal\"\nshadow-messages = {}\n\
+            "{target}\nseq = {}\n{}\n[rollout]\ncheck = \"equal\"\nshadow-messages = {}\n\
              cpu-percent-max = {}\nlatency-percent-max = {}\nprobation-minutes = {}\nattempts = {}\n",
             self.seq,
+            expires.unwrap_or_default(),
             terms.shadow_messages,
             terms.percent_max,
             terms.percent_max,
@@ -245,6 +257,28 @@ pub fn join(gateway: &Gateway, fleet: &Fleet) -> Result<()> {
 pub fn import(gateway: &Gateway, stick: &Path) -> Result<Outcome> {
     let stick = stick.to_str().context("a path is text")?;
     update(gateway, &["import", stick])
+}
+
+/// What it says of its updates to people.
+///
+/// # Errors
+/// When it does not answer.
+pub fn told(gateway: &Gateway) -> Result<String> {
+    words(gateway, "status")
+}
+
+/// Its audit log, for people.
+///
+/// # Errors
+/// When it is not whole.
+pub fn log(gateway: &Gateway) -> Result<String> {
+    words(gateway, "log")
+}
+
+fn words(gateway: &Gateway, command: &str) -> Result<String> {
+    let outcome = update(gateway, &[command])?;
+    ensure!(outcome.code == Some(0), "{command}: {}", outcome.stderr);
+    Ok(outcome.stdout)
 }
 
 /// What the gateway says of its updates.

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
 
@@ -37,7 +38,7 @@ pub struct Fault {
 }
 
 /// The variables that carry it.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 8] = [
     "LD_PRELOAD",
     "RIG_FAULT",
     "RIG_GATE",
@@ -45,6 +46,7 @@ const VARIABLES: [&str; 7] = [
     "RIG_CALLS",
     "RIG_FIRED",
     "RIG_CLOCK",
+    "RIG_SYNCED",
 ];
 
 impl Fault {
@@ -87,21 +89,33 @@ pub fn heal(gateway: &mut Gateway) {
 #[derive(Debug)]
 pub struct Clock {
     file: PathBuf,
+    /// There while the clock is one to be believed.
+    synced: PathBuf,
 }
 
 impl Clock {
-    /// A clock that is right, put under every further start of `gateway`.
+    /// A clock that is right, and that nobody vouches for, put under every further start of `gateway`.
     ///
     /// # Errors
     /// When the library cannot be compiled.
     pub fn put_under(gateway: &mut Gateway) -> Result<Self> {
         let clock = Self {
             file: gateway.directory().join("clock"),
+            synced: gateway.directory().join("clock-synced"),
         };
         clock.turn(0, -1)?;
         gateway.set_variable("LD_PRELOAD", text(&library()?)?);
         gateway.set_variable("RIG_CLOCK", text(&clock.file)?);
+        gateway.set_variable("RIG_SYNCED", text(&clock.synced)?);
         Ok(clock)
+    }
+
+    /// Says that a time server has set it, as systemd-timesyncd would.
+    ///
+    /// # Errors
+    /// When the file for it cannot be written.
+    pub fn vouch(&self) -> Result<()> {
+        std::fs::write(&self.synced, "").context("cannot vouch for the clock")
     }
 
     /// Adds so many seconds to it, for so many readings; below 0 for all.
@@ -120,6 +134,15 @@ impl Clock {
         std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0)
             .with_context(|| format!("cannot write {}", self.file.display()))
     }
+}
+
+/// Seconds by which a clock is turned to ten seconds after the beginning of 1970.
+///
+/// # Errors
+/// When it is before that already.
+pub fn to_1970() -> Result<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(10 - i64::try_from(now.as_secs())?)
 }
 
 /// The library, compiled once in this process.
@@ -263,6 +286,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock {
             file: directory.path().join("clock"),
+            synced: directory.path().join("clock-synced"),
         };
         clock.turn(73 * 365 * 86_400, 1).unwrap();
         let year = || {
