@@ -20,10 +20,11 @@ use tidegate_record::BootTime;
 use tidegate_wire::Name;
 use tokio::sync::Notify;
 
-use crate::http::App;
+use crate::http::{App, Refusal, Rooted, current_root};
 use crate::rollout::why::end;
 use crate::rollout::{Rollout, State};
 use crate::store::audit::Event;
+use crate::store::deployments::Sequence;
 use crate::store::rollouts::KeptRollout;
 use crate::store::{Error, GatewayId, Store, Tenant};
 use picture::Picture;
@@ -63,11 +64,14 @@ struct Answers {
 struct FleetAnswer {
     at: BootTime,
     desired: HashMap<Name, Arc<Desired>>,
+    root: Result<Arc<Rooted>, Refusal>,
 }
 
 /// What a gateway is to run.
 #[derive(Debug)]
 pub struct Desired {
+    /// Its place.
+    pub at: Sequence,
     /// SHA-256 of the signed body.
     pub digest: Digest,
     /// The file.
@@ -112,12 +116,29 @@ pub async fn desired<S: Store>(
     app: &App<S>,
     of: &GatewayId,
 ) -> Result<Option<Arc<Desired>>, Error> {
-    let now = app.clock.boot_time();
-    let fleet = match app.conductor.known(&of.tenant, now).1 {
-        Some(fleet) => fleet,
-        None => work_out(app, &of.tenant, now).await?,
-    };
+    let fleet = fleet_of(app, &of.tenant).await?;
     Ok(fleet.desired.get(&of.gateway).cloned())
+}
+
+/// What is the newest for a gateway: the root, and what it is to run.
+///
+/// # Errors
+/// When the store fails, or there is no root.
+pub async fn newest<S: Store>(
+    app: &App<S>,
+    of: &GatewayId,
+) -> Result<(Arc<Rooted>, Option<Arc<Desired>>), Refusal> {
+    let fleet = fleet_of(app, &of.tenant).await?;
+    let desired = fleet.desired.get(&of.gateway).cloned();
+    Ok((fleet.root.clone()?, desired))
+}
+
+async fn fleet_of<S: Store>(app: &App<S>, tenant: &Tenant) -> Result<Arc<FleetAnswer>, Error> {
+    let now = app.clock.boot_time();
+    match app.conductor.known(tenant, now).1 {
+        Some(fleet) => Ok(fleet),
+        None => work_out(app, tenant, now).await,
+    }
 }
 
 /// Works the answers of a fleet out, once for all who wait for them.
@@ -132,8 +153,11 @@ async fn work_out<S: Store>(
         return Ok(fleet);
     }
     let picture = Picture::load(&app.store, tenant, app.clock.wall_time()).await?;
-    let desired = picture.all_desired();
-    let fleet = Arc::new(FleetAnswer { at: now, desired });
+    let fleet = Arc::new(FleetAnswer {
+        at: now,
+        desired: picture.all_desired(),
+        root: current_root(app, tenant).await.map(Arc::new),
+    });
     app.conductor.keep(tenant, changes, fleet.clone());
     Ok(fleet)
 }

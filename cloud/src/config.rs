@@ -52,6 +52,9 @@ pub struct RunArguments {
     /// The fleet's root document: releases that it vouches for are taken; without it, none.
     #[arg(long, value_name = "FILE")]
     pub root: Option<PathBuf>,
+    /// Secret key of the root's time role, for its owner alone: gateways learn with it that nothing newer is kept from them.
+    #[arg(long, value_name = "FILE")]
+    pub time_key: Option<PathBuf>,
     /// Rows a second that gateways may send of their backlogs, all of them together; otherwise as fast as they come.
     #[arg(long, value_name = "ROWS")]
     pub pace: Option<NonZeroU32>,
@@ -72,6 +75,8 @@ pub struct Settings {
     pub device_keys: Option<PathBuf>,
     /// The fleet's root document.
     pub root: Option<PathBuf>,
+    /// Secret key of the time role.
+    pub time_key: Option<PathBuf>,
     /// Rows a second of backlogs.
     pub pace: Option<NonZeroU32>,
 }
@@ -114,6 +119,9 @@ impl TryFrom<RunArguments> for Settings {
         if arguments.open && !arguments.listen.ip().is_loopback() {
             return Err(Error::OpenBeyondLoopback(arguments.listen));
         }
+        if arguments.time_key.is_some() && arguments.root.is_none() {
+            return Err(Error::TimeWithoutRoot);
+        }
         Ok(Self {
             listen: arguments.listen,
             database: arguments.database,
@@ -121,6 +129,7 @@ impl TryFrom<RunArguments> for Settings {
             open: arguments.open,
             device_keys: arguments.device_keys,
             root: arguments.root,
+            time_key: arguments.time_key,
             pace: arguments.pace,
         })
     }
@@ -145,6 +154,9 @@ pub enum Error {
         /// The argument missing.
         missing: &'static str,
     },
+    /// Nothing says whose time it would be.
+    #[error("--time-key is given, but --root is missing")]
+    TimeWithoutRoot,
 }
 
 #[cfg(test)]
@@ -160,8 +172,21 @@ mod tests {
             open: false,
             device_keys: None,
             root: None,
+            time_key: None,
             pace: None,
         }
+    }
+
+    #[test]
+    fn a_time_key_is_of_a_root() {
+        let of = |root: Option<&str>| RunArguments {
+            root: root.map(Into::into),
+            time_key: Some("time.key".into()),
+            ..arguments("127.0.0.1:0", false, false)
+        };
+        let error = Settings::try_from(of(None)).unwrap_err();
+        assert_eq!(error, Error::TimeWithoutRoot);
+        assert!(Settings::try_from(of(Some("root.json"))).is_ok());
     }
 
     #[test]

@@ -45,7 +45,13 @@ fn main() -> ExitCode {
         Err(error) => {
             let code = if matches!(
                 error,
-                Error::Settings(_) | Error::Tls(_) | Error::ReadRoot { .. } | Error::Root { .. }
+                Error::Settings(_)
+                    | Error::Tls(_)
+                    | Error::ReadRoot { .. }
+                    | Error::Root { .. }
+                    | Error::ReadTimeKey { .. }
+                    | Error::OpenTimeKey { .. }
+                    | Error::TimeKey { .. }
             ) {
                 EXIT_USAGE
             } else {

@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
-use tidegate_bundle::DOCUMENT_BYTES_MAX;
+use tidegate_bundle::{DOCUMENT_BYTES_MAX, SigningKey};
 use tidegate_record::{Clock as _, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +31,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         Channel::Tls { certificate, key } => ("https", Some(http::read_tls(certificate, key)?)),
     };
     let root = settings.root.as_deref().map(read_root).transpose()?;
+    let time_key = settings.time_key.as_deref();
+    let time_key = time_key.map(read_time_key).transpose()?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
     let store = SqliteStore::open(&settings.database)
@@ -49,7 +52,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let app = App::new(store.clone(), clock).with_pace(settings.pace);
     let app = app.with_device_keys(settings.device_keys.clone());
     let blobs = Blobs::beside(&settings.database).map_err(Error::Blobs)?;
-    let app = app.with_releases(blobs, root);
+    let app = app.with_releases(blobs, root).with_time_key(time_key);
     let app = app.opened(settings.open);
     if settings.open {
         tracing::warn!(
@@ -85,15 +88,40 @@ fn read_root(file: &Path) -> Result<Rooted, Error> {
         file: file.to_owned(),
         source,
     };
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX);
-    File::open(file)
-        .and_then(|opened| opened.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
+    let bytes = File::open(file).and_then(read_bounded);
+    let bytes = bytes.map_err(unreadable)?;
     Rooted::open(bytes).map_err(|source| Error::Root {
         file: file.to_owned(),
         source,
     })
+}
+
+/// The key that tells gateways what is the newest: a secret, and refused when others can read it.
+fn read_time_key(file: &Path) -> Result<SigningKey, Error> {
+    let unreadable = |source| Error::ReadTimeKey {
+        file: file.to_owned(),
+        source,
+    };
+    let opened = File::open(file).map_err(unreadable)?;
+    let mode = opened.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let file = file.to_owned();
+        return Err(Error::OpenTimeKey { file, mode });
+    }
+    let bytes = read_bounded(opened).map_err(unreadable)?;
+    let key = SigningKey::parse(&String::from_utf8_lossy(&bytes));
+    key.map_err(|source| Error::TimeKey {
+        file: file.to_owned(),
+        source,
+    })
+}
+
+/// What is larger than any document is read as far as to show that.
+fn read_bounded(file: File) -> std::io::Result<Vec<u8>> {
+    let limit = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Why the centre did not start.
@@ -122,6 +150,30 @@ pub enum Error {
     /// Of the root document.
     #[error("{} is no root document that can be used", file.display())]
     Root {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: tidegate_bundle::Error,
+    },
+    /// Of the time key.
+    #[error("cannot read {}", file.display())]
+    ReadTimeKey {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Of the time key.
+    #[error("{} has mode {mode:o}: only its owner may read a secret key (0600)", file.display())]
+    OpenTimeKey {
+        /// The file.
+        file: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Of the time key.
+    #[error("{} is no secret key", file.display())]
+    TimeKey {
         /// The file.
         file: PathBuf,
         /// Why.

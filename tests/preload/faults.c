@@ -1,17 +1,20 @@
 /* Faults of the machine, put under a program with LD_PRELOAD, so that the program itself is the one that is shipped.
  *
  * RIG_FAULT="<call> <target> <when> <nth> <errno> <times>": a disk or a moment that goes wrong.
- *   call    write, sync, send or recv
- *   target  end of a file's path, as "-wal", or "port:1883" of the peer of a socket
+ *   call    write, sync, rename, send or recv; disk: any of the first three
+ *   target  end of a file's path, as "-wal"; "in:" and a part of it; or "port:1883" of the peer of a socket
  *   when    before or after the call
  *   nth     which matching call, from 1
  *   errno   what the call fails with instead of being made; 0: the process is killed; -1: the call hangs until it is
  *   times   how many calls, from the nth on; 0: all of them
  *   ENOSPC concerns only writes that make a file longer, as on a full disk.
  * RIG_GATE=<file>: calls count only while the file exists.
+ * RIG_FROM="<call> <target> <nth>": and only after the nth of these.
  * RIG_FIRED=<file>: made when the fault happens for the first time.
+ * RIG_CALLS=<file>: a line is appended to it for every call on a file that counts for the target, "<call> <path>".
  * RIG_CLOCK=<file>: two int64: nanoseconds added to the wall clock, and how many readings of it (below 0: all).
- *   The clock is turned inside the vDSO, because programs may read it there without asking the C library. */
+ *   The clock is turned inside the vDSO, because programs may read it there without asking the C library.
+ * RIG_SYNCED=<file>: stands for the file by which systemd-timesyncd says that it has set the clock. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -19,7 +22,10 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,41 +33,85 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 static struct {
     char call[16], target[128], when[16];
     long nth, times;
     int error;
-    const char *gate, *fired;
+    const char *gate, *fired, *list;
 } rule;
-static atomic_long calls;
+static struct {
+    char call[16], target[128];
+    long nth;
+} from;
+static atomic_long calls, before_it;
 
 static int64_t (*turned)[2];
+static const char *synced;
 
 /* --- which calls --- */
 
-static int matches(const char *call, int fd) {
-    if (rule.nth == 0 || strcmp(call, rule.call) != 0)
+/* Path of an open file, or of a name in an open folder. */
+static const char *path_of(int fd, const char *name, char *path, size_t size) {
+    char link[64] = "/proc/self/cwd";
+    if (name && name[0] == '/')
+        return snprintf(path, size, "%s", name), path;
+    if (fd != AT_FDCWD)
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, size - 1);
+    path[length < 0 ? 0 : length] = 0;
+    if (name)
+        snprintf(path + strlen(path), size - strlen(path), "/%s", name);
+    return path;
+}
+
+static int concerns(const char *wanted, const char *target, const char *call, const char *path) {
+    int on_disk = strcmp(call, "send") != 0 && strcmp(call, "recv") != 0;
+    if (strcmp(wanted, call) != 0 && !(on_disk && strcmp(wanted, "disk") == 0))
         return 0;
-    if (rule.gate && access(rule.gate, F_OK) != 0)
+    if (strncmp(target, "in:", 3) == 0)
+        return strstr(path, target + 3) != NULL;
+    size_t length = strlen(path), end = strlen(target);
+    return length >= end && strcmp(path + length - end, target) == 0;
+}
+
+static void append(const char *list, const char *call, const char *path) {
+    char line[4352];
+    int length = snprintf(line, sizeof line, "%s %s\n", call, path);
+    int fd = open(list, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+    syscall(SYS_write, fd, line, length);
+    close(fd);
+}
+
+static int matches(const char *call, int fd, const char *name) {
+    if (rule.nth == 0 || (rule.gate && access(rule.gate, F_OK) != 0))
         return 0;
     if (strncmp(rule.target, "port:", 5) == 0) {
         struct sockaddr_in peer;
         socklen_t length = sizeof peer;
-        return getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && peer.sin_family == AF_INET &&
-               ntohs(peer.sin_port) == atoi(rule.target + 5);
+        return strcmp(call, rule.call) == 0 && getpeername(fd, (struct sockaddr *)&peer, &length) == 0 &&
+               peer.sin_family == AF_INET && ntohs(peer.sin_port) == atoi(rule.target + 5);
     }
-    char link[64], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    size_t end = strlen(rule.target);
-    return length >= (ssize_t)end && memcmp(path + length - end, rule.target, end) == 0;
+    char path[4096];
+    path_of(fd, name, path, sizeof path);
+    if (from.nth > atomic_load(&before_it)) {
+        if (concerns(from.call, from.target, call, path))
+            atomic_fetch_add(&before_it, 1);
+        return 0;
+    }
+    if (!concerns(rule.call, rule.target, call, path))
+        return 0;
+    if (rule.list)
+        append(rule.list, call, path);
+    return 1;
 }
 
 static int lengthens(int fd, off_t end) {
@@ -70,13 +120,13 @@ static int lengthens(int fd, off_t end) {
 }
 
 /* Whether the fault falls on this call. */
-static int falls(const char *call, int fd, off_t end) {
-    if (!matches(call, fd) || (rule.error == ENOSPC && !lengthens(fd, end)))
+static int falls(const char *call, int fd, const char *name, off_t end) {
+    if (!matches(call, fd, name))
         return 0;
     long number = atomic_fetch_add(&calls, 1) + 1;
     if (number < rule.nth || (rule.times != 0 && number >= rule.nth + rule.times))
         return 0;
-    return 1;
+    return rule.error != ENOSPC || lengthens(fd, end);
 }
 
 static void fire(void) {
@@ -93,7 +143,7 @@ static int before(void) { return rule.when[0] == 'b'; }
 /* Makes the call, or lets the fault happen. */
 #define AROUND(name, fd, end, made)                                                                                    \
     do {                                                                                                               \
-        if (!falls(name, fd, end))                                                                                     \
+        if (!falls(name, fd, NULL, end))                                                                                  \
             return made;                                                                                               \
         if (before()) {                                                                                                \
             fire();                                                                                                    \
@@ -128,8 +178,76 @@ ssize_t send(int fd, const void *bytes, size_t length, int flags) {
 ssize_t recv(int fd, void *bytes, size_t length, int flags) {
     AROUND("recv", fd, 0, REAL(recv)(fd, bytes, length, flags));
 }
-int fsync(int fd) { AROUND("sync", fd, 0, REAL(fsync)(fd)); }
-int fdatasync(int fd) { AROUND("sync", fd, 0, REAL(fdatasync)(fd)); }
+
+/* --- renames and syncs: not every program asks the C library for them --- */
+
+/* In the sixth argument, which none of them has: the call is ours. */
+#define OURS 0x7169
+
+#if defined(__x86_64__)
+#define ARGUMENT(n) ((long)machine->gregs[(int[]){REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8}[n]])
+#define RESULT machine->gregs[REG_RAX]
+#elif defined(__aarch64__)
+#define ARGUMENT(n) ((long)machine->regs[n])
+#define RESULT machine->regs[0]
+#endif
+
+/* The kernel has not made this call: makes it, or lets the fault happen. */
+static void trapped(int signal, siginfo_t *info, void *context) {
+    (void)signal;
+    mcontext_t *machine = &((ucontext_t *)context)->uc_mcontext;
+    int number = info->si_syscall, sync = number == SYS_fsync || number == SYS_fdatasync;
+    int fd = AT_FDCWD, saved = errno;
+    const char *name = NULL;
+    if (sync) {
+        fd = (int)ARGUMENT(0);
+#ifdef SYS_rename
+    } else if (number == SYS_rename) {
+        name = (const char *)ARGUMENT(1);
+#endif
+    } else {
+        fd = (int)ARGUMENT(2);
+        name = (const char *)ARGUMENT(3);
+    }
+    int hit = falls(sync ? "sync" : "rename", fd, name, 0);
+    if (hit && before()) {
+        fire();
+        RESULT = -rule.error;
+    } else {
+        long made = syscall(number, ARGUMENT(0), ARGUMENT(1), ARGUMENT(2), ARGUMENT(3), ARGUMENT(4), OURS);
+        RESULT = made < 0 ? -errno : made;
+        if (hit)
+            fire();
+    }
+    errno = saved;
+}
+
+static void trap_calls(void) {
+    static struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fsync, 5, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fdatasync, 4, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_renameat2, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_renameat, 2, 0),
+#ifdef SYS_rename
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rename, 1, 0),
+#else
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_renameat, 1, 0),
+#endif
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[5])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OURS, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    struct sigaction action = {.sa_sigaction = trapped, .sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER};
+    if (sigaction(SIGSYS, &action, NULL) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+        fprintf(stderr, "calls cannot be trapped\n");
+        _exit(70);
+    }
+}
 
 /* --- the wall clock --- */
 
@@ -149,6 +267,15 @@ static int turned_clock(clockid_t clock, struct timespec *time) {
         time->tv_nsec += 1000000000LL;
     }
     return 0;
+}
+
+/* By another name here, because the C library swears that no path is null, and programs ask with one whether there is such
+ * a call. */
+int stat_of(int folder, const char *path, int flags, unsigned mask, void *found) __asm__("statx");
+int stat_of(int folder, const char *path, int flags, unsigned mask, void *found) {
+    if (synced && path && strcmp(path, "/run/systemd/timesync/synchronized") == 0)
+        path = synced;
+    return (int)syscall(SYS_statx, folder, path, flags, mask, found);
 }
 
 /* Address of a function of the vDSO. Its symbols lie before its strings. */
@@ -213,9 +340,11 @@ static void turn_clock(const char *path) {
 /* --- set-up --- */
 
 __attribute__((constructor)) static void set_up(void) {
-    const char *text = getenv("RIG_FAULT"), *clock = getenv("RIG_CLOCK");
+    const char *text = getenv("RIG_FAULT"), *clock = getenv("RIG_CLOCK"), *start = getenv("RIG_FROM");
     rule.gate = getenv("RIG_GATE");
     rule.fired = getenv("RIG_FIRED");
+    rule.list = getenv("RIG_CALLS");
+    synced = getenv("RIG_SYNCED");
     if (clock)
         turn_clock(clock);
     if (text && sscanf(text, "%15s %127s %15s %ld %d %ld", rule.call, rule.target, rule.when, &rule.nth, &rule.error,
@@ -223,4 +352,10 @@ __attribute__((constructor)) static void set_up(void) {
         fprintf(stderr, "malformed RIG_FAULT: %s\n", text);
         _exit(70);
     }
+    if (start && sscanf(start, "%15s %127s %ld", from.call, from.target, &from.nth) != 3) {
+        fprintf(stderr, "malformed RIG_FROM: %s\n", start);
+        _exit(70);
+    }
+    if (strcmp(rule.call, "sync") == 0 || strcmp(rule.call, "rename") == 0 || strcmp(rule.call, "disk") == 0)
+        trap_calls();
 }

@@ -3,12 +3,17 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::process::{Outcome, run, run_well};
+
+/// A package with nothing in it, around a component that is there.
+const AGAIN: &str = "[package]\nname = \"again\"\nedition = \"2024\"\n\n\
+                     [lib]\ncrate-type = [\"cdylib\"]\n\n[workspace]\n";
 
 /// Where bundles are signed: a key, and the root document that trusts it.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ impl Workshop {
             public.as_ref(),
             "--deploy-key".as_ref(),
             public.as_ref(),
+            "--time-key".as_ref(),
+            public.as_ref(),
         ])?;
         Ok(workshop)
     }
@@ -74,6 +81,36 @@ impl Workshop {
             folder.as_ref(),
         ])?;
         path(&signed, "/bundle")
+    }
+
+    /// Signs the component of the module in `source` once more with other bytes, which do the same: what has to be fetched.
+    ///
+    /// # Errors
+    /// When `tide` fails.
+    pub fn again(&self, source: &Path) -> Result<PathBuf> {
+        let mut component = fs::read(self.component(source)?)?;
+        // A section that nobody reads.
+        component.extend_from_slice(b"\0\x06\x05again");
+        let folder = self.folder.join("again");
+        let target = folder.join("target");
+        let built = target.join("wasm32-wasip2/release");
+        for folder in [&built, &folder.join("src")] {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(built.join("again.wasm"), component)?;
+        fs::copy(source.join("tide.toml"), folder.join("tide.toml"))?;
+        fs::write(folder.join("src/lib.rs"), "")?;
+        fs::write(folder.join("Cargo.toml"), AGAIN)?;
+        let mut command = Command::new(&self.tide);
+        command.arg("sign").arg(&folder).arg("--key");
+        command.arg(self.key()).args(["-o", "json"]);
+        let output = command.env("CARGO_TARGET_DIR", target).output()?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let facts = serde_json::from_str(&printed).with_context(|| {
+            let said = String::from_utf8_lossy(&output.stderr);
+            format!("tide printed no JSON: {printed}{said}")
+        })?;
+        path(&facts, "/bundle")
     }
 
     /// Builds the module in `source`; gives the component.

@@ -290,7 +290,7 @@ fn launch(
     let mut process = Process::start("cloud", directory, &mut command)?;
     let line = process.first_line(START)?;
     let address = line
-        .rsplit("http://")
+        .rsplit("://")
         .next()
         .and_then(|text| text.trim_end_matches('/').parse().ok());
     Ok((

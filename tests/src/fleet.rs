@@ -1,5 +1,6 @@
-//! A fleet of one gateway: deployments of a module, signed and put on sticks with `tide`.
+//! A fleet: deployments of modules, signed and put on sticks with `tide`, for one gateway or for a group.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,8 @@ pub struct Terms {
     pub percent_max: u64,
     /// Attempts.
     pub attempts: u64,
+    /// How long after it was signed it may be begun with.
+    pub expires_after: Option<&'static str>,
 }
 
 impl Terms {
@@ -35,6 +38,7 @@ impl Terms {
         probation_minutes: 0,
         percent_max: 10_000,
         attempts: 3,
+        expires_after: None,
     };
 }
 
@@ -51,25 +55,45 @@ pub struct Deployed {
     pub config: String,
 }
 
+/// For whom a deployment is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The one gateway of a [site](crate::site).
+    Gateway,
+    /// The gateways of a group.
+    Group(&'static str),
+}
+
+/// A deployment on a stick.
+#[derive(Debug, Clone)]
+pub struct Stick {
+    /// The file.
+    pub file: PathBuf,
+    /// What a gateway calls the deployment.
+    pub deployment: Value,
+}
+
 /// Where deployments are signed.
 #[derive(Debug)]
 pub struct Fleet {
     workshop: Workshop,
     folder: PathBuf,
+    target: Target,
     seq: u64,
 }
 
 impl Fleet {
-    /// A fleet with the keys of a workshop.
+    /// A fleet with the keys of a workshop, whose deployments are for `target`.
     ///
     /// # Errors
     /// When a folder cannot be made.
-    pub fn new(workshop: Workshop, directory: &Path) -> Result<Self> {
+    pub fn new(workshop: Workshop, directory: &Path, target: Target) -> Result<Self> {
         let folder = directory.join("fleet");
         fs::create_dir_all(&folder)?;
         let fleet = Self {
             workshop,
             folder,
+            target,
             seq: 0,
         };
         fs::write(fleet.policy(), POLICY)?;
@@ -86,9 +110,19 @@ impl Fleet {
         self.seq + 1
     }
 
+    /// Where its bundles are made.
+    pub const fn workshop(&self) -> &Workshop {
+        &self.workshop
+    }
+
     /// The root document.
     pub fn root(&self) -> PathBuf {
         self.workshop.root()
+    }
+
+    /// The secret key of all roles.
+    pub fn key(&self) -> PathBuf {
+        self.workshop.key()
     }
 
     /// Brings a signed file to a centre; gives its answer.
@@ -97,8 +131,16 @@ impl Fleet {
     /// When `tide` fails, or the centre does not take it.
     pub fn push(&self, cloud: &Cloud, file: &Path) -> Result<Value> {
         let access = cloud.access();
-        let arguments = ["push".as_ref(), file.as_os_str()].into_iter();
-        let arguments: Vec<_> = arguments.chain(access.iter().map(AsRef::as_ref)).collect();
+        self.at_centre(&access, &["push".as_ref(), file.as_os_str()])
+    }
+
+    /// Runs `tide` at a centre; gives its answer.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn at_centre(&self, access: &[String], arguments: &[&OsStr]) -> Result<Value> {
+        let access = access.iter().map(AsRef::as_ref);
+        let arguments: Vec<_> = arguments.iter().copied().chain(access).collect();
         self.workshop.tide(&arguments)
     }
 
@@ -131,7 +173,7 @@ impl Fleet {
     ///
     /// # Errors
     /// When `tide` fails.
-    pub fn stick(&mut self, terms: Terms, modules: &[Deployed]) -> Result<PathBuf> {
+    pub fn stick(&mut self, terms: Terms, modules: &[Deployed]) -> Result<Stick> {
         let signed = self.signed(terms, modules)?;
         let (root, stick) = (self.root(), self.file("update", "tidegate-stick"));
         let mut arguments = vec![
@@ -149,8 +191,12 @@ impl Fleet {
         for bundle in bundles {
             arguments.extend(["--bundle".as_ref(), bundle.as_os_str()]);
         }
-        self.workshop.tide(&arguments)?;
-        Ok(stick)
+        let written = self.workshop.tide(&arguments)?;
+        let deployment = said(&written, "/sha256").clone();
+        Ok(Stick {
+            file: stick,
+            deployment,
+        })
     }
 
     fn file(&self, name: &str, end: &str) -> PathBuf {
@@ -158,10 +204,18 @@ impl Fleet {
     }
 
     fn text(&self, terms: Terms, modules: &[Deployed]) -> String {
+        let target = match self.target {
+            Target::Gateway => format!("gateway = \"{GATEWAY}\""),
+            Target::Group(group) => format!("group = \"{group}\""),
+        };
+        let expires = terms
+            .expires_after
+            .map(|after| format!("expires-after = \"{after}\"\n"));
         let mut text = format!(
-            "gateway = \"{GATEWAY}\"\nseq = {}\n\n[rollout]\ncheck = \"equal\"\nshadow-messages = {}\n\
+            "{target}\nseq = {}\n{}\n[rollout]\ncheck = \"equal\"\nshadow-messages = {}\n\
              cpu-percent-max = {}\nlatency-percent-max = {}\nprobation-minutes = {}\nattempts = {}\n",
             self.seq,
+            expires.unwrap_or_default(),
             terms.shadow_messages,
             terms.percent_max,
             terms.percent_max,
@@ -205,6 +259,28 @@ pub fn import(gateway: &Gateway, stick: &Path) -> Result<Outcome> {
     update(gateway, &["import", stick])
 }
 
+/// What it says of its updates to people.
+///
+/// # Errors
+/// When it does not answer.
+pub fn told(gateway: &Gateway) -> Result<String> {
+    words(gateway, "status")
+}
+
+/// Its audit log, for people.
+///
+/// # Errors
+/// When it is not whole.
+pub fn log(gateway: &Gateway) -> Result<String> {
+    words(gateway, "log")
+}
+
+fn words(gateway: &Gateway, command: &str) -> Result<String> {
+    let outcome = update(gateway, &[command])?;
+    ensure!(outcome.code == Some(0), "{command}: {}", outcome.stderr);
+    Ok(outcome.stdout)
+}
+
 /// What the gateway says of its updates.
 ///
 /// # Errors
@@ -218,7 +294,11 @@ pub fn said<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
-fn update(gateway: &Gateway, arguments: &[&str]) -> Result<Outcome> {
+/// Runs `tidegate update` with these arguments.
+///
+/// # Errors
+/// When the command cannot be started.
+pub fn update(gateway: &Gateway, arguments: &[&str]) -> Result<Outcome> {
     let config = gateway.configuration();
     let all = ["update"]
         .iter()

@@ -28,6 +28,7 @@
 //! - [`link`]: a network link that can be cut, and on which things go wrong. [`mischief`]: what can.
 //! - [`tap`]: a wiretap between broker and gateway, which notes when a message went in and its PUBACK came out.
 //! - [`offline`]: a week without a link, and how the backlog leaves after it.
+//! - [`rollout`]: a fleet at one centre, whose gateways are killed while releases reach them. [`lines`]: what such runs tell.
 //! - [`trace`]: the gateway's fsyncs, as the kernel saw them, and the proof that acks wait for them.
 //! - [`faults`]: the drills that hurt the product and count what was lost. [`random`]: when and how, from a seed.
 //! - [`tally`]: a gateway whose fleet updates a module on a live stream, and what its rows say of each message.
@@ -49,6 +50,7 @@ pub mod faults;
 pub mod fleet;
 pub mod gateway;
 pub mod http;
+pub mod lines;
 pub mod link;
 pub mod listener;
 pub mod meter;
@@ -61,6 +63,7 @@ pub mod plant;
 pub mod process;
 pub mod publisher;
 pub mod random;
+pub mod rollout;
 pub mod site;
 pub mod tally;
 pub mod tap;

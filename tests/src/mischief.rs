@@ -42,6 +42,19 @@ pub enum Mischief {
     Garbage(u64),
     /// The request arrives at another centre, which takes it: the negative control, for that loses rows.
     Astray(SocketAddr),
+    /// What the gateway is to run is kept from it, and this becomes of the answers to what is the newest. All else passes.
+    KeptBack(Answers),
+}
+
+/// What becomes of the answers to what is the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// They arrive.
+    Genuine,
+    /// The first one arrives again and again.
+    Replayed,
+    /// Those to another gateway arrive.
+    OfAnother,
 }
 
 /// What happens to the next exchange, and so on.
@@ -52,6 +65,7 @@ pub type Script = Box<dyn FnMut() -> Mischief + Send>;
 pub struct Memory {
     request: Vec<u8>,
     reply: Vec<u8>,
+    first: Option<Vec<u8>>,
 }
 
 /// One request: what happens to it. Gives what the gateway gets, or nothing where the connection ends instead.
@@ -75,6 +89,22 @@ pub fn answer(
             return Ok(Vec::new());
         }
         Mischief::Astray(other) => return exchange(other, request),
+        Mischief::KeptBack(_) if asks(request, "/v1/desired") => {
+            return Ok(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec());
+        }
+        Mischief::KeptBack(Answers::Replayed) if asks(request, "/v1/time") => {
+            let reply = match memory.first.take() {
+                Some(first) => first,
+                None => exchange(centre, request)?,
+            };
+            memory.first = Some(reply.clone());
+            return Ok(reply);
+        }
+        Mischief::KeptBack(Answers::OfAnother) if asks(request, "/v1/time") => {
+            let text = String::from_utf8_lossy(request);
+            let renamed = text.replacen("gateway=", "gateway=other-", 1);
+            return exchange(centre, renamed.as_bytes());
+        }
         _ => exchange(centre, request)?,
     };
     memory.request = request.to_vec();
@@ -88,6 +118,10 @@ pub fn answer(
         _ => {}
     }
     Ok(reply)
+}
+
+fn asks(request: &[u8], path: &str) -> bool {
+    request.starts_with(format!("GET {path}").as_bytes())
 }
 
 /// Asks a centre on a connection of its own.

@@ -12,9 +12,10 @@ use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::bundles::Workshop;
+use crate::cloud::Cloud;
 use crate::faults::scene::MESSAGE_ID;
 use crate::faults::source::{Source, TOPIC};
-use crate::fleet::{self, Deployed, Fleet, Terms, said};
+use crate::fleet::{self, Deployed, Fleet, Stick, Target, Terms, said};
 use crate::plant::guest;
 use crate::site::{GATEWAY, Plan, Site};
 use crate::wait::wait_until;
@@ -33,6 +34,8 @@ pub struct Scene {
     pub source: Source,
     fleet: Fleet,
     bundle: PathBuf,
+    /// Another bundle, once there is one.
+    other: Option<PathBuf>,
 }
 
 /// What the rows of the module say.
@@ -59,8 +62,8 @@ impl Account {
 }
 
 impl Scene {
-    /// Starts a gateway under a fleet, with the first deployment confirmed and the load paused. In the negative control what
-    /// stands by is not given the messages.
+    /// Starts a gateway under a fleet, with the first deployment confirmed and the load paused. With a promise that the
+    /// gateway breaks on purpose it is the faulty build, and this its `TIDEGATE_FAULT`.
     ///
     /// # Errors
     /// When something does not start.
@@ -68,9 +71,9 @@ impl Scene {
         binaries: &Binaries,
         directory: &Path,
         per_second: f64,
-        control: bool,
+        fault: Option<&str>,
     ) -> Result<Self> {
-        let mut scene = Self::enrolled(binaries, directory, per_second, control, "")?;
+        let mut scene = Self::enrolled(binaries, directory, per_second, fault, "")?;
         scene.site.gateway.start()?;
         let first = scene.deploy(Terms::QUICK, "")?;
         scene.settled(&first)?;
@@ -78,12 +81,17 @@ impl Scene {
         Ok(scene)
     }
 
+    /// Its fleet.
+    pub const fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
     /// Everything but the gateway runs, and that is under a fleet.
     fn enrolled(
         binaries: &Binaries,
         directory: &Path,
         per_second: f64,
-        control: bool,
+        fault: Option<&str>,
         sections: &str,
     ) -> Result<Self> {
         let workshop = Workshop::open(binaries, directory)?;
@@ -91,7 +99,7 @@ impl Scene {
         let plan = Plan {
             directory,
             binaries,
-            program: control.then(|| binaries.tidegate_faulty()).transpose()?,
+            program: fault.map(|_| binaries.tidegate_faulty()).transpose()?,
             modules: Vec::new(),
             // After a kill the broker repeats what was committed and not acknowledged yet.
             broker: MESSAGE_ID,
@@ -99,7 +107,7 @@ impl Scene {
             tapped: false,
         };
         let site = Site::start(&plan, &workshop)?;
-        let fleet = Fleet::new(workshop, directory)?;
+        let fleet = Fleet::new(workshop, directory, Target::Gateway)?;
         fleet::join(&site.gateway, &fleet)?;
         let source = Source::new(site.broker.port(), per_second)?;
         let mut scene = Self {
@@ -107,10 +115,10 @@ impl Scene {
             source,
             fleet,
             bundle,
+            other: None,
         };
-        if control {
-            let gateway = &mut scene.site.gateway;
-            gateway.set_variable("TIDEGATE_FAULT", "never-follow");
+        if let Some(fault) = fault {
+            scene.site.gateway.set_variable("TIDEGATE_FAULT", fault);
         }
         Ok(scene)
     }
@@ -122,44 +130,35 @@ impl Scene {
     /// When it is refused.
     pub fn deploy(&mut self, terms: Terms, flaw: &str) -> Result<Value> {
         let stick = self.stick(terms, flaw)?;
-        let outcome = fleet::import(&self.site.gateway, &stick)?;
+        let outcome = fleet::import(&self.site.gateway, &stick.file)?;
         ensure!(outcome.code == Some(0), "refused: {}", outcome.stderr);
-        self.newest()
+        Ok(stick.deployment)
     }
 
     /// The next deployment, on a stick.
     ///
     /// # Errors
     /// When `tide` fails.
-    pub fn stick(&mut self, terms: Terms, flaw: &str) -> Result<PathBuf> {
+    pub fn stick(&mut self, terms: Terms, flaw: &str) -> Result<Stick> {
         let module = self.module(flaw);
         self.fleet.stick(terms, &[module])
     }
 
-    fn module(&self, flaw: &str) -> Deployed {
-        let (flaw, from) = flaw.split_once('@').unwrap_or((flaw, "0"));
-        Deployed {
-            name: TALLY,
-            bundle: self.bundle.clone(),
-            topic: TOPIC,
-            // The serial makes each of them another configuration, and so another generation.
-            config: format!(
-                "flaw = \"{flaw}\", from = \"{from}\", serial = \"{}\"",
-                self.fleet.next()
-            ),
-        }
+    /// Lets the next deployments come with another component than the last, which answers alike and has to be fetched.
+    ///
+    /// # Errors
+    /// When there is no other yet, and it cannot be made.
+    pub fn alternate(&mut self) -> Result<()> {
+        let other = match self.other.take() {
+            Some(other) => other,
+            None => self.fleet.workshop().again(&guest(TALLY))?,
+        };
+        self.other = Some(std::mem::replace(&mut self.bundle, other));
+        Ok(())
     }
 
-    /// The deployment that is on its way, or else the confirmed one, or the one that was given up last if that is newer.
-    fn newest(&self) -> Result<Value> {
-        let mut newest = Value::Null;
-        self.until(|status| {
-            let found = ["/candidate", "/confirmed"].map(|key| said(status, key).clone());
-            let found = found.into_iter().find(|digest| !digest.is_null());
-            newest = found.unwrap_or_default();
-            Ok(!newest.is_null())
-        })?;
-        Ok(newest)
+    fn module(&self, flaw: &str) -> Deployed {
+        deployed(&self.bundle, flaw, self.fleet.next())
     }
 
     /// Waits until this deployment is confirmed.
@@ -252,12 +251,34 @@ impl Scene {
             }
             Ok(rows >= messages || last.0.elapsed() > Duration::from_secs(15))
         })?;
+        Account::read(&self.site.cloud, GATEWAY, messages)
+    }
+}
+
+impl Account {
+    /// What the rows of a gateway at the centre say of so many messages.
+    ///
+    /// # Errors
+    /// When the centre does not answer, or has other rows.
+    pub fn read(cloud: &Cloud, gateway: &str, messages: u64) -> Result<Self> {
         let mut rows = Vec::new();
-        self.site.cloud.rows(GATEWAY, TALLY, |row| {
+        cloud.rows(gateway, TALLY, |row| {
             rows.push(Row::read(row).with_context(|| format!("not a row of {TALLY}: {row}"))?);
             Ok(())
         })?;
         Ok(account(messages, &rows))
+    }
+}
+
+/// The module in the deployment with this number, with a flaw as in [`Scene::deploy`].
+pub fn deployed(bundle: &Path, flaw: &str, number: u64) -> Deployed {
+    let (flaw, from) = flaw.split_once('@').unwrap_or((flaw, "0"));
+    Deployed {
+        name: TALLY,
+        bundle: bundle.to_owned(),
+        topic: TOPIC,
+        // The serial makes each of them another configuration, and so another generation.
+        config: format!("flaw = \"{flaw}\", from = \"{from}\", serial = \"{number}\""),
     }
 }
 

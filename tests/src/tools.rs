@@ -19,6 +19,8 @@ pub enum Tool {
     Chromium,
     /// Shows a process's system calls.
     Strace,
+    /// Keys, certificates and signatures of another make.
+    OpenSsl,
     /// A Linux kernel that runs as a process, whose power can be cut.
     UserModeLinux,
     /// Makes a file system.
@@ -31,12 +33,13 @@ pub enum Tool {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Mosquitto,
         Self::MosquittoPub,
         Self::MosquittoSub,
         Self::Chromium,
         Self::Strace,
+        Self::OpenSsl,
         Self::UserModeLinux,
         Self::MakeExt4,
         Self::CheckExt4,
@@ -56,6 +59,7 @@ impl Tool {
             Self::MosquittoSub => "mosquitto_sub",
             Self::Chromium => "chromium",
             Self::Strace => "strace",
+            Self::OpenSsl => "openssl",
             Self::UserModeLinux => "linux.uml",
             Self::MakeExt4 => "mke2fs",
             Self::CheckExt4 => "e2fsck",
@@ -70,6 +74,7 @@ impl Tool {
             Self::MosquittoPub | Self::MosquittoSub => "mosquitto-clients",
             Self::Chromium => "chromium",
             Self::Strace => "strace",
+            Self::OpenSsl => "openssl",
             Self::UserModeLinux => "user-mode-linux",
             Self::MakeExt4 | Self::CheckExt4 | Self::ReadExt4 => "e2fsprogs",
         }

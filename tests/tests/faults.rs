@@ -5,9 +5,19 @@
 
 use tidegate_tests::binaries::Binaries;
 use tidegate_tests::faults::{
-    Drill, Report, Run, broker, clock, corrupt, disk, links, points, power, store, updates,
+    Drill, Report, Run, broker, clock, corrupt, disk, links, points, power, store, update_points,
+    update_power, updates,
 };
 use tidegate_tests::tools::{Tool, available};
+
+/// What a power cut needs.
+const POWER: [Tool; 5] = [
+    Tool::Mosquitto,
+    Tool::UserModeLinux,
+    Tool::MakeExt4,
+    Tool::CheckExt4,
+    Tool::ReadExt4,
+];
 
 fn run(drill: Drill, count: u32, control: bool) -> Report {
     let directory = tempfile::tempdir().unwrap();
@@ -48,15 +58,8 @@ fn a_kill_loses_nothing_and_costs_no_time_with_much_on_disk() {
 
 #[test]
 fn a_power_cut_loses_nothing_that_was_acknowledged() {
-    let tools = [
-        Tool::Mosquitto,
-        Tool::UserModeLinux,
-        Tool::MakeExt4,
-        Tool::CheckExt4,
-        Tool::ReadExt4,
-    ];
     let name = "a_power_cut_loses_nothing_that_was_acknowledged";
-    holds(name, &tools, power::drill, 2);
+    holds(name, &POWER, power::drill, 2);
 }
 
 #[test]
@@ -93,4 +96,17 @@ fn a_damaged_database_is_set_aside_and_the_ledger_says_what_it_held() {
 fn updates_that_go_wrong_and_kills_in_the_middle_of_them_lose_and_double_nothing() {
     let name = "updates_that_go_wrong_and_kills_in_the_middle_of_them_lose_and_double_nothing";
     holds(name, &[Tool::Mosquitto], updates::drill, 8);
+}
+
+#[test]
+fn a_kill_or_a_bad_disk_at_any_step_of_an_update_leaves_the_old_set_or_the_new_one_whole() {
+    let name =
+        "a_kill_or_a_bad_disk_at_any_step_of_an_update_leaves_the_old_set_or_the_new_one_whole";
+    holds(name, &[Tool::Mosquitto], update_points::drill, 6);
+}
+
+#[test]
+fn a_power_cut_in_an_update_leaves_the_old_set_or_the_new_one_whole() {
+    let name = "a_power_cut_in_an_update_leaves_the_old_set_or_the_new_one_whole";
+    holds(name, &POWER, update_power::drill, 1);
 }

@@ -12,6 +12,8 @@ use tidegate_tests::cloud::Cloud;
 use tidegate_tests::http;
 use tidegate_tests::plant::guest;
 use tidegate_tests::process::run;
+use tidegate_tests::rollout::{Campaign, run as run_campaign};
+use tidegate_tests::tools::{Tool, available};
 
 struct Team {
     tide: PathBuf,
@@ -153,4 +155,22 @@ fn a_deployment_goes_from_a_file_to_the_canary_and_onto_a_stick_with_tide_alone(
     assert_eq!(team.tide(&from_files).0, 0);
     assert_eq!(fs::read(&stick).unwrap(), fs::read(&files).unwrap());
     assert!(given > 0);
+}
+
+#[test]
+fn a_bad_release_ends_at_the_canaries_and_a_good_one_reaches_a_fleet_whose_gateways_are_killed() {
+    let test = "a_bad_release_ends_at_the_canaries";
+    if !available(test, &[Tool::Mosquitto, Tool::OpenSsl]).unwrap() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let campaign = Campaign {
+        gateways: 4,
+        seed: 1,
+        binaries: Binaries::built().unwrap(),
+        directory: directory.path(),
+    };
+    let lines = run_campaign(&campaign, &mut |_| ()).unwrap();
+    let broken: Vec<_> = lines.iter().filter(|line| !line.kept).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
 }

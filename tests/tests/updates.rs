@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tidegate_tests::binaries::Binaries;
-use tidegate_tests::fleet::Terms;
+use tidegate_tests::fleet::{self, Terms, said};
+use tidegate_tests::mischief::{Answers, Mischief};
 use tidegate_tests::site::GATEWAY;
 use tidegate_tests::tally::{Account, Scene};
 use tidegate_tests::tools::{Tool, available};
@@ -21,7 +23,7 @@ fn scene(test: &str) -> Option<(TempDir, Scene)> {
     }
     let directory = tempfile::tempdir().unwrap();
     let binaries = Binaries::built().unwrap();
-    let mut scene = Scene::start(binaries, directory.path(), PER_SECOND, false).unwrap();
+    let mut scene = Scene::start(binaries, directory.path(), PER_SECOND, None).unwrap();
     scene.source.resume();
     scene.flow(500).unwrap();
     Some((directory, scene))
@@ -199,4 +201,63 @@ fn a_blob_goes_on_where_the_link_was_cut_and_is_not_fetched_again_from_the_start
         came < bytes * 3 / 2,
         "{came} bytes came down for a file of {bytes}"
     );
+}
+
+/// Waits until this is so of how fresh the gateway says that its documents are.
+fn fresh(scene: &Scene, what: &str, is: impl Fn(&Value) -> bool) {
+    let mut last = Value::Null;
+    let seen = wait_until(what, SOON, || {
+        // While its data path begins again it does not answer.
+        let status = fleet::status(&scene.site.gateway).unwrap_or_default();
+        last = said(&status, "/freshness").clone();
+        Ok(is(&last))
+    });
+    seen.unwrap_or_else(|error| panic!("{error:#}: {last}"));
+}
+
+fn is_fresh(fresh: &Value) -> bool {
+    *said(fresh, "/confirmed/overdue") == false && said(fresh, "/kept_back").is_null()
+}
+
+/// From now on the link keeps documents back, and lies about what is the newest or not.
+fn keep_back(scene: &Scene, answers: Answers) {
+    let script = move || Mischief::KeptBack(answers);
+    scene.site.link.misbehave(Some(Box::new(script)));
+}
+
+#[test]
+fn documents_that_are_kept_back_are_reported_and_no_answer_that_is_not_its_own_hides_it() {
+    let Some((_directory, mut scene)) = online("documents_that_are_kept_back") else {
+        return;
+    };
+    let first = scene.push(Terms::QUICK, "").unwrap();
+    scene.shown(&first, "confirmed").unwrap();
+    scene.site.broker.wait_for_subscriber(GATEWAY).unwrap();
+    scene.source.resume();
+    fresh(&scene, "the centre's word that nothing is newer", is_fresh);
+    // An answer of before, and one to another gateway: of no use to whoever holds the link.
+    keep_back(&scene, Answers::Replayed);
+    let second = scene.push(Terms::QUICK, "").unwrap();
+    for (answers, reason) in [
+        (Answers::Replayed, "wrong-nonce"),
+        (Answers::OfAnother, "wrong-gateway"),
+    ] {
+        keep_back(&scene, answers);
+        let noted = || Ok(fleet::log(&scene.site.gateway)?.contains(reason));
+        wait_until("the answer to be refused", SOON, noted).unwrap();
+        scene.flow(300).unwrap();
+    }
+    // And the answer of the centre tells what is missing.
+    keep_back(&scene, Answers::Genuine);
+    fresh(&scene, "the report of what is kept back", |fresh| {
+        *said(fresh, "/kept_back") == "root 1, deployment 2 of epoch 1"
+    });
+    let told = fleet::told(&scene.site.gateway).unwrap();
+    assert!(told.contains("newer documents are kept back"), "{told}");
+    scene.flow(300).unwrap();
+    scene.settled(&first).unwrap();
+    scene.site.link.misbehave(None);
+    scene.shown(&second, "confirmed").unwrap();
+    fresh(&scene, "the centre's word again", is_fresh);
+    assert_holds(&scene.account().unwrap());
 }

@@ -138,6 +138,7 @@ impl Picture {
             },
             releases,
             desired: Arc::new(Desired {
+                at: kept.at,
                 digest: kept.digest,
                 document: Bytes::from(kept.document),
             }),

@@ -256,12 +256,17 @@ fn to_sign_in(request: &Request, shown: Option<&Shown>) -> Response {
 
 /// Which gateway a request says that it is from, by `?gateway=NAME`; none if it does not say.
 fn named(uri: &Uri) -> Option<Result<Name, Refusal>> {
-    let pairs = uri.query()?.split('&');
-    let name = pairs
-        .filter_map(|pair| pair.split_once('='))
-        .find_map(|(key, name)| (key == "gateway").then_some(name))?;
     let bad = |error| Refusal::new(Code::BadQuery, format!("gateway: {error}"));
-    Some(Name::new(name).map_err(bad))
+    Some(Name::new(parameter(uri, "gateway")?).map_err(bad))
+}
+
+/// The first parameter of this name in a query.
+pub(super) fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let mut pairs = uri
+        .query()?
+        .split('&')
+        .filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(key, value)| (key == name).then_some(value))
 }
 
 /// The gateway that has signed a request with this body, which a gateway alone can send.

@@ -18,7 +18,7 @@
 //! - `roots`, `deployments`: what may be believed, and what is to run where.
 //! - `rollouts`: how a deployment reaches a group.
 //! - `fleet`: labels, groups, and what is to run and does.
-//! - `desired`: what gateways ask and say of updates.
+//! - `desired`: what gateways ask and say of updates; `time`: what is the newest.
 //! - `sync`: `POST /v1/sync`.
 //! - `import`: `POST /v1/gateways/{gateway}/import`: rows that came in a file.
 //! - `pace`: how fast gateways may send what has piled up.
@@ -54,6 +54,7 @@ mod roots;
 mod serve;
 pub(crate) mod shown;
 mod sync;
+mod time;
 mod tls;
 
 use std::num::NonZeroU32;
@@ -67,6 +68,7 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use tidegate_bundle::SigningKey;
 use tidegate_record::{BootTime, Clock};
 use tokio::sync::Semaphore;
 
@@ -83,6 +85,7 @@ pub(crate) use lag::by_stream;
 use pace::Pacer;
 pub use refusal::{Code, Counters, Refusal};
 pub use roots::Rooted;
+pub(crate) use roots::current as current_root;
 pub use serve::{Listening, serve};
 pub use tls::{TlsError, read_tls};
 
@@ -125,6 +128,7 @@ pub struct App<S> {
     attempts: Attempts,
     open: bool,
     root: Option<Arc<Rooted>>,
+    time_key: Option<SigningKey>,
     blobs: Option<Arc<Blobs>>,
     uploads: Semaphore,
     requests: Semaphore,
@@ -148,6 +152,7 @@ impl<S: Store> App<S> {
             attempts: Attempts::new(started),
             open: false,
             root: None,
+            time_key: None,
             blobs: None,
             uploads: Semaphore::new(UPLOADS_MAX),
             requests: Semaphore::new(REQUESTS_MAX),
@@ -189,6 +194,12 @@ impl<S: Store> App<S> {
         }
     }
 
+    /// Tells gateways what is the newest, by this key.
+    #[must_use]
+    pub fn with_time_key(self, time_key: Option<SigningKey>) -> Self {
+        Self { time_key, ..self }
+    }
+
     /// Also takes rows of gateways that were never enrolled.
     #[must_use]
     pub fn opened(self, open: bool) -> Self {
@@ -214,6 +225,7 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/v1/enrol", post(enrol::enrol))
         .route("/v1/device-keys", post(enrol::follow))
         .route("/v1/desired", get(desired::desired))
+        .route("/v1/time", get(time::time))
         .route("/v1/status", post(desired::status))
         .route("/healthz", get(async || "ok\n"))
         .route(

@@ -66,6 +66,8 @@ pub enum Code {
     WrongState,
     /// Releases cannot be verified here.
     NoRoot,
+    /// Nobody here may say what is the newest.
+    NoTimeKey,
     /// Bytes beyond the end of a file.
     BadRange,
     /// Parameters of a query.
@@ -84,7 +86,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Malformed,
         Self::WrongVersion,
         Self::TooLarge,
@@ -111,6 +113,7 @@ impl Code {
         Self::StaleSequence,
         Self::WrongState,
         Self::NoRoot,
+        Self::NoTimeKey,
         Self::BadRange,
         Self::BadQuery,
         Self::NotFound,
@@ -149,6 +152,7 @@ impl Code {
             Self::StaleSequence => "stale-sequence",
             Self::WrongState => "wrong-state",
             Self::NoRoot => "no-root",
+            Self::NoTimeKey => "no-time-key",
             Self::BadRange => "bad-range",
             Self::BadQuery => "bad-query",
             Self::NotFound => "not-found",
@@ -186,7 +190,7 @@ impl Code {
             Self::BundleRefused | Self::DocumentRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoRoot => StatusCode::NOT_IMPLEMENTED,
             Self::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoTimeKey => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Busy | Self::Timeout | Self::Storage => StatusCode::SERVICE_UNAVAILABLE,
         }

@@ -46,7 +46,7 @@ impl Rooted {
 }
 
 /// The newest root.
-pub(super) async fn current<S: Store>(app: &App<S>, tenant: &Tenant) -> Result<Rooted, Refusal> {
+pub(crate) async fn current<S: Store>(app: &App<S>, tenant: &Tenant) -> Result<Rooted, Refusal> {
     let first = app.root.as_deref().ok_or_else(no_root)?.clone();
     let from = first.version().saturating_add(1);
     let later = app.store.roots(tenant, from, ROOTS_MAX).await?;
@@ -87,6 +87,7 @@ pub(super) async fn put<S: Store>(
         let message = format!("another root {version} has just been brought");
         return Err(Refusal::new(Code::WrongState, message));
     }
+    app.conductor.forget();
     let created = (StatusCode::CREATED, Extension(Noted));
     Ok((created.0, created.1, answer(version, true)).into_response())
 }

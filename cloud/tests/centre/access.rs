@@ -78,6 +78,7 @@ const ROUTES: &[(Method, &str, Option<Role>)] = &[
     (Method::GET, "/v1/blobs/sha256/{digest}", Some(Role::Viewer)),
     (Method::POST, "/v1/releases", Some(Role::Releaser)),
     (Method::GET, "/v1/desired", None),
+    (Method::GET, "/v1/time", None),
     (Method::POST, "/v1/status", None),
     (Method::GET, "/fleet", Some(Role::Viewer)),
     (

@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::releases::root;
+use crate::releases::{root, timer};
 use crate::samples::name;
 
 /// A centre inside the test's own process.
@@ -60,7 +60,8 @@ impl Centre {
         let blobs = Blobs::beside(&folder.path().join("centre.db")).unwrap();
         let app = App::new(store.clone(), clock).with_device_keys(Some(device_keys));
         let app = app.opened(open);
-        let app = Arc::new(app.with_releases(blobs, Some(root())));
+        let app = app.with_releases(blobs, Some(root()));
+        let app = Arc::new(app.with_time_key(Some(timer())));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();

@@ -21,4 +21,5 @@ mod releases;
 mod rollouts;
 mod samples;
 mod sync;
+mod time;
 mod tokens;

@@ -27,9 +27,13 @@ pub(crate) fn deployer() -> SigningKey {
     SigningKey::from_seed(&[5; 32])
 }
 
-/// The first root of the fleet: it vouches for the publisher and the deployer.
+pub(crate) fn timer() -> SigningKey {
+    SigningKey::from_seed(&[6; 32])
+}
+
+/// The first root of the fleet: it vouches for the publisher, the deployer and who signs the time.
 pub(crate) fn plant() -> Root {
-    let (owner, publisher, deployer) = (owner(), publisher(), deployer());
+    let (owner, publisher, deployer, timer) = (owner(), publisher(), deployer(), timer());
     let key = |key: &SigningKey| (key.public_key().id(), key.public_key());
     let role = |key: &SigningKey| KeyRole {
         key_ids: vec![key.public_key().id()],
@@ -39,7 +43,7 @@ pub(crate) fn plant() -> Root {
         fleet_id: "plant".into(),
         version: 1,
         epoch: 1,
-        keys: [key(&owner), key(&publisher), key(&deployer)].into(),
+        keys: [&owner, &publisher, &deployer, &timer].map(key).into(),
         roles: Roles {
             root: role(&owner),
             release: ReleaseRole {
@@ -47,7 +51,7 @@ pub(crate) fn plant() -> Root {
                 modules: [(publisher.public_key().id(), vec!["*".into()])].into(),
             },
             deploy: Some(role(&deployer)),
-            time: None,
+            time: Some(role(&timer)),
         },
         min_runtime_version: "0.1.0".parse().unwrap(),
         expires: None,

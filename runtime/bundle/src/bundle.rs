@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::release::{self, ARTIFACTS_MAX, Artifact, ArtifactKind, Release};
 use crate::tar::{self, Entry};
-use crate::{Digest, Error, Refusal, SigningKey, VerifiedDeployment, VerifiedRoot};
+use crate::{Digest, Error, Refusal, Sign, VerifiedDeployment, VerifiedRoot};
 
 /// Largest bundle in bytes. It is held in memory whole; nothing in it is compressed, so nothing grows.
 pub const BUNDLE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -243,11 +243,7 @@ impl VerifiedBundle {
 ///
 /// Whatever a reader would find wrong with the release or its artifacts; the signatures are the caller's to verify,
 /// since only a root can say whether they are enough.
-pub fn seal(
-    release: &Release,
-    artifacts: &[&[u8]],
-    keys: &[&SigningKey],
-) -> Result<Vec<u8>, Error> {
+pub fn seal(release: &Release, artifacts: &[&[u8]], keys: &[&impl Sign]) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     tar::append(&mut bytes, RELEASE_NAME, &release::sign(release, keys)?);
     let mut bodies = artifacts.iter();

@@ -14,8 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::{
-    Capabilities, Digest, Envelope, Error, Refusal, Release, Root, SigningKey, VerifiedRoot, json,
-    text,
+    Capabilities, Digest, Envelope, Error, Refusal, Release, Root, Sign, VerifiedRoot, json, text,
 };
 
 pub(crate) use read::{DOCUMENT, read};
@@ -231,10 +230,10 @@ impl Deployment {
     /// # Errors
     ///
     /// Whatever a reader would say to its form; whether the signatures are enough, only a root can say.
-    pub fn sign(&self, keys: &[&SigningKey]) -> Result<Vec<u8>, Error> {
+    pub fn sign(&self, keys: &[&impl Sign]) -> Result<Vec<u8>, Error> {
         let payload = json::write(DOCUMENT, self)?;
         read(&payload)?;
-        Envelope::sign(DOCUMENT, DEPLOYMENT_TYPE, payload, keys).write()
+        Envelope::sign(DOCUMENT, DEPLOYMENT_TYPE, payload, keys)?.write()
     }
 
     /// Verifies a deployment under the deploy role and reads it: the document and the SHA-256 of its signed body. Whether

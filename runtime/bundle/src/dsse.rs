@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::json::{self, Item};
-use crate::{Error, KeyId, PublicKey, SigningKey};
+use crate::{Error, KeyId, PublicKey, SIGNATURE_BYTES, Sign};
 
 /// Largest envelope in bytes. A document is read whole before anything about it is known; this bounds what a stranger
 /// can make the reader hold.
@@ -35,7 +35,7 @@ pub struct Envelope {
     document: &'static str,
     payload_type: String,
     payload: Vec<u8>,
-    signatures: Vec<(KeyId, [u8; 64])>,
+    signatures: Vec<(KeyId, [u8; SIGNATURE_BYTES])>,
 }
 
 impl Envelope {
@@ -69,28 +69,46 @@ impl Envelope {
     }
 
     /// Signs a body with each of the keys.
-    #[must_use]
+    ///
+    /// # Errors
+    ///
+    /// As [`Envelope::cosign`].
     pub fn sign(
         document: &'static str,
         payload_type: &str,
         payload: Vec<u8>,
-        keys: &[&SigningKey],
-    ) -> Self {
+        keys: &[&impl Sign],
+    ) -> Result<Self, Error> {
         let mut envelope = Self {
             document,
             payload_type: payload_type.to_owned(),
             payload,
             signatures: Vec::new(),
         };
-        keys.iter().for_each(|key| envelope.cosign(key));
-        envelope
+        for key in keys {
+            envelope.cosign(*key)?;
+        }
+        Ok(envelope)
     }
 
     /// Adds the signature of one more key, for signers who are not in one place.
-    pub fn cosign(&mut self, key: &SigningKey) {
+    ///
+    /// # Errors
+    ///
+    /// `signer` if it does not sign; `bad-signature` if what it gives does not hold: of a key that is kept elsewhere,
+    /// nothing but its signature tells whether it was the right one.
+    pub fn cosign(&mut self, key: &impl Sign) -> Result<(), Error> {
         let message = signed_bytes(&self.payload_type, &self.payload);
-        self.signatures
-            .push((key.public_key().id(), key.sign(&message)));
+        let public = key.public_key();
+        let signature = key.sign(&message)?;
+        if !public.verifies(&message, &signature) {
+            return Err(Error::BadSignature {
+                document: self.document,
+                key_id: public.id(),
+            });
+        }
+        self.signatures.push((public.id(), signature));
+        Ok(())
     }
 
     /// The envelope as JSON.
@@ -99,7 +117,7 @@ impl Envelope {
     ///
     /// `too-large` if no reader would take it.
     pub fn write(&self) -> Result<Vec<u8>, Error> {
-        let signature = |(key_id, sig): &(KeyId, [u8; 64])| serde_json::json!({"keyid": key_id.to_string(), "sig": BASE64.encode(sig)});
+        let signature = |(key_id, sig): &(KeyId, [u8; SIGNATURE_BYTES])| serde_json::json!({"keyid": key_id.to_string(), "sig": BASE64.encode(sig)});
         let json = serde_json::json!({
             "payload": BASE64.encode(&self.payload),
             "payloadType": self.payload_type,
@@ -169,7 +187,7 @@ impl Envelope {
         message: &[u8],
         signers: &Signers<'_>,
     ) -> Result<(&[u8], BTreeSet<KeyId>), Error> {
-        let holds = |(key_id, signature): &&(KeyId, [u8; 64])| {
+        let holds = |(key_id, signature): &&(KeyId, [u8; SIGNATURE_BYTES])| {
             let key = signers.keys.get(key_id);
             key.is_some_and(|key| key.verifies(message, signature))
         };
@@ -228,13 +246,14 @@ fn check_length(document: &'static str, length: usize) -> Result<(), Error> {
     })
 }
 
-fn read_signature(item: Item) -> Result<(KeyId, [u8; 64]), Error> {
+fn read_signature(item: Item) -> Result<(KeyId, [u8; SIGNATURE_BYTES]), Error> {
     let mut fields = item.fields()?;
     let key_id = fields.required("keyid")?.parsed(KeyId::parse)?;
     let item = fields.required("sig")?;
     fields.end()?;
     let wrong_length = item.refuse("must be 64 bytes long");
-    let signature = <[u8; 64]>::try_from(base64_of(item)?).map_err(|_| wrong_length)?;
+    let signature =
+        <[u8; SIGNATURE_BYTES]>::try_from(base64_of(item)?).map_err(|_| wrong_length)?;
     Ok((key_id, signature))
 }
 
@@ -246,6 +265,7 @@ fn base64_of(item: Item) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SigningKey;
 
     #[test]
     fn the_signed_bytes_are_those_of_the_dsse_specification() {
@@ -263,7 +283,7 @@ mod tests {
             SigningKey::from_seed(&[2; 32]),
         );
         let body = b"{}".to_vec();
-        let mut envelope = Envelope::sign("note", "t", body, &[&one, &two]);
+        let mut envelope = Envelope::sign("note", "t", body, &[&one, &two]).unwrap();
         let keys = [&one, &two].map(SigningKey::public_key);
         let honest = Signers {
             keys: keys.iter().map(|key| (key.id(), key)).collect(),

@@ -188,6 +188,14 @@ pub enum Error {
         /// Preface or piece.
         what: &'static str,
     },
+    /// A key that is kept elsewhere was asked for a signature, and none came.
+    #[error("key {key_id} does not sign")]
+    Signer {
+        /// The key.
+        key_id: KeyId,
+        /// Why, as whoever asked it says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The system has no random numbers for a new key or nonce.
     #[error("no random numbers: {0}")]
     NoRandom(String),
@@ -223,6 +231,7 @@ impl Error {
             Self::Malformed { .. } | Self::NotJson { .. } => "malformed",
             Self::WrongRecipient { .. } => "wrong-recipient",
             Self::Unsealable { .. } => "unsealable",
+            Self::Signer { .. } => "signer",
             Self::NoRandom(_) => "no-random",
             Self::Refused(refusal) => refusal.reason(),
         }

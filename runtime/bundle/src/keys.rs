@@ -1,7 +1,10 @@
 //! Keys, their ids and their text form.
 //!
 //! A key file is one line: `tidegate-ed25519-public:` or `tidegate-ed25519-secret:`, then the 32 bytes of the key in
-//! base64. Who reads a secret key file checks first that nobody else can (mode 0600); this crate does no I/O.
+//! base64; or it is in PEM (`pem`), as other tools write it. Who reads a secret key file checks first that nobody else
+//! can (mode 0600); this crate does no I/O.
+
+mod pem;
 
 use std::fmt;
 
@@ -11,7 +14,7 @@ use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 
-use crate::{Digest, Error};
+use crate::{Digest, Error, SIGNATURE_BYTES};
 
 const PUBLIC_PREFIX: &str = "tidegate-ed25519-public:";
 const SECRET_PREFIX: &str = "tidegate-ed25519-secret:";
@@ -108,7 +111,7 @@ impl PublicKey {
     }
 
     /// Whether the signature holds: `verify_strict` and nothing else.
-    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> bool {
         let signature = Signature::from_bytes(signature);
         #[cfg(feature = "faults")]
         if crate::faults::verifies_loosely(&self.0, message, &signature) {
@@ -127,6 +130,29 @@ impl fmt::Debug for PublicKey {
 impl serde::Serialize for PublicKey {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.to_text())
+    }
+}
+
+/// What signs documents: a key at hand, or one that is kept where this program cannot read it.
+pub trait Sign {
+    /// The key under which its signatures must hold.
+    fn public_key(&self) -> PublicKey;
+
+    /// Signs a message. Whether the signature holds is for its user to check.
+    ///
+    /// # Errors
+    ///
+    /// `signer` if it does not.
+    fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_BYTES], Error>;
+}
+
+impl Sign for SigningKey {
+    fn public_key(&self) -> PublicKey {
+        Self::public_key(self)
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_BYTES], Error> {
+        Ok(Self::sign(self, message))
     }
 }
 
@@ -178,7 +204,7 @@ impl SigningKey {
 
     /// Signs a message. Documents are signed through [`crate::Envelope::sign`].
     #[must_use]
-    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_BYTES] {
         self.0.sign(message).to_bytes()
     }
 

@@ -42,7 +42,7 @@
 //! - `stick`: the file that brings an update to a gateway without a link
 //! - `trust`: what a gateway remembers, and the rules by which it takes the next document
 //! - `dsse`: the envelope around every document; signatures and thresholds
-//! - `keys`: keys, their ids, their text form
+//! - `keys`: keys, their ids, their text form; what signs
 //! - `chain`: what a device signs piece by piece
 //! - `device`: what a device signs so that a centre knows it
 //! - `sealed`: files that only the centre can read
@@ -87,7 +87,7 @@ pub use device::{Asked, Claim, Enrolment, KeyChange};
 pub use digest::Digest;
 pub use dsse::{DOCUMENT_BYTES_MAX, Envelope, SIGNATURES_MAX, Signers, signed_bytes};
 pub use error::Error;
-pub use keys::{KeyId, PublicKey, SigningKey};
+pub use keys::{KeyId, PublicKey, Sign, SigningKey};
 pub use permissions::PermissionDiff;
 pub use refusal::Refusal;
 pub use release::{

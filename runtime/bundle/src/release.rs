@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::json::{self, Item};
-use crate::{Digest, Envelope, Error, SigningKey, VerifiedRoot, text};
+use crate::{Digest, Envelope, Error, Sign, VerifiedRoot, text};
 
 /// DSSE payload type of the release document.
 pub const RELEASE_TYPE: &str = "application/vnd.tidegate.release.v1+json";
@@ -192,10 +192,10 @@ pub(crate) fn read_unverified(bytes: &[u8]) -> Result<(Release, Digest), Error> 
 }
 
 /// Signs a release; refuses to write one that [`verify`] would refuse for its form.
-pub(crate) fn sign(release: &Release, keys: &[&SigningKey]) -> Result<Vec<u8>, Error> {
+pub(crate) fn sign(release: &Release, keys: &[&impl Sign]) -> Result<Vec<u8>, Error> {
     let payload = json::write(DOCUMENT, release)?;
     read(&payload)?;
-    Envelope::sign(DOCUMENT, RELEASE_TYPE, payload, keys).write()
+    Envelope::sign(DOCUMENT, RELEASE_TYPE, payload, keys)?.write()
 }
 
 fn read(payload: &[u8]) -> Result<Release, Error> {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::json::{self, Item};
-use crate::{Digest, Envelope, Error, KeyId, PublicKey, Signers, SigningKey, text};
+use crate::{Digest, Envelope, Error, KeyId, PublicKey, Sign, Signers, text};
 
 /// DSSE payload type of the root document.
 pub const ROOT_TYPE: &str = "application/vnd.tidegate.root.v1+json";
@@ -76,9 +76,9 @@ impl Root {
     /// # Errors
     ///
     /// Whatever [`VerifiedRoot::open`] would say to the result, so nobody can write a root that no gateway takes.
-    pub fn sign(&self, keys: &[&SigningKey]) -> Result<Vec<u8>, Error> {
+    pub fn sign(&self, keys: &[&impl Sign]) -> Result<Vec<u8>, Error> {
         let payload = json::write(DOCUMENT, self)?;
-        let bytes = Envelope::sign(DOCUMENT, ROOT_TYPE, payload, keys).write()?;
+        let bytes = Envelope::sign(DOCUMENT, ROOT_TYPE, payload, keys)?.write()?;
         VerifiedRoot::open(&bytes)?;
         Ok(bytes)
     }

@@ -144,7 +144,7 @@ impl Status {
     pub fn sign(&self, device: &SigningKey) -> Result<Vec<u8>, Error> {
         let payload = json::write(DOCUMENT, self)?;
         read(&payload)?;
-        Envelope::sign(DOCUMENT, STATUS_TYPE, payload, &[device]).write()
+        Envelope::sign(DOCUMENT, STATUS_TYPE, payload, &[device])?.write()
     }
 
     /// Reads a report without a look at its signature. Nobody has checked who says it.

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::{Digest, Envelope, Error, SigningKey, VerifiedRoot, json};
+use crate::{Digest, Envelope, Error, Sign, VerifiedRoot, json};
 
 /// DSSE payload type of the time document.
 pub const TIME_TYPE: &str = "application/vnd.tidegate.time.v1+json";
@@ -71,10 +71,10 @@ impl Time {
     /// # Errors
     ///
     /// Whatever a reader would say to its form.
-    pub fn sign(&self, keys: &[&SigningKey]) -> Result<Vec<u8>, Error> {
+    pub fn sign(&self, keys: &[&impl Sign]) -> Result<Vec<u8>, Error> {
         let payload = json::write(DOCUMENT, self)?;
         read(&payload)?;
-        Envelope::sign(DOCUMENT, TIME_TYPE, payload, keys).write()
+        Envelope::sign(DOCUMENT, TIME_TYPE, payload, keys)?.write()
     }
 }
 

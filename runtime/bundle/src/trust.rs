@@ -248,10 +248,18 @@ impl Trust {
             Now::Synchronised(now) => now.max(floor),
             Now::Unsynchronised => floor,
         };
-        let seconds_ago = now.saturating_sub(confirmation.time);
-        Freshness::Confirmed {
-            seconds_ago,
-            overdue: seconds_ago > confirmation.valid_for,
+        self.freshness_after(now.saturating_sub(confirmation.time))
+    }
+
+    /// The same by another clock, which says that it was so many seconds ago.
+    #[must_use]
+    pub fn freshness_after(&self, seconds_ago: u64) -> Freshness {
+        match self.memory.confirmation {
+            None => Freshness::Never,
+            Some(confirmation) => Freshness::Confirmed {
+                seconds_ago,
+                overdue: seconds_ago > confirmation.valid_for,
+            },
         }
     }
 

@@ -156,7 +156,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    const fn exit_code(&self) -> u8 {
+    fn exit_code(&self) -> u8 {
         match self {
             Self::Config { .. }
             | Self::Policy { .. }
@@ -167,6 +167,7 @@ impl Error {
             Self::Export { source, .. } if !source.is_storage() => USAGE,
             Self::SealingKey { .. } => USAGE,
             Self::Buffer(_) | Self::Export { .. } => STORAGE,
+            Self::Update(error) if error.is_storage() => STORAGE,
             _ => FAILURE,
         }
     }
@@ -203,5 +204,30 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     match error.use_stderr() {
         true => ExitCode::from(USAGE),
         false => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_fails_under_the_update_client_is_a_storage_failure() {
+        let failed = || std::io::Error::from_raw_os_error(5);
+        let code = |error: tidegate_update::Error| Error::from(error).exit_code();
+        let state = tidegate_update::state::Error::Disk {
+            what: "write",
+            source: failed(),
+        };
+        let store = tidegate_update::store::Error::Disk {
+            what: "open its folder",
+            source: failed(),
+        };
+        assert_eq!(code(state.into()), STORAGE);
+        assert_eq!(code(store.into()), STORAGE);
+        assert_eq!(code(tidegate_update::Error::Audit(failed())), STORAGE);
+        // That another process has the files is no failure of the disk.
+        let in_use = tidegate_update::state::Error::InUse;
+        assert_eq!(code(in_use.into()), FAILURE);
     }
 }

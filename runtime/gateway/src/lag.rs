@@ -308,7 +308,7 @@ fn milliseconds(length: Duration) -> u64 {
 }
 
 /// In its largest fitting unit.
-fn length(length: Duration) -> String {
+pub(crate) fn length(length: Duration) -> String {
     match length.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),

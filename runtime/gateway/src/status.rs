@@ -16,6 +16,7 @@ use crate::effects::Outward;
 use crate::lag::{self, Lags, Report};
 use crate::updates::Told as UpdatesTold;
 use crate::updates::commands::told_json;
+use crate::updates::fresh;
 use crate::uplink::{self, Told};
 
 /// Everything that counts, shared by the stages that count and the socket that tells.
@@ -332,6 +333,9 @@ pub(crate) fn text(status: &Value) -> String {
     }
     for stream in list(status, "streams") {
         line(&mut text, format_args!("{}", lag::text(stream)));
+    }
+    if let Some(fresh) = status.get("updates").and_then(fresh::text) {
+        line(&mut text, format_args!("updates: {fresh}"));
     }
     match status.get("uplink") {
         Some(Value::Null) | None => line(&mut text, format_args!("uplink: none")),

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_buffer::{BufferHandle, Destination, Second};
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::identity::Signer;
+use crate::lag::length;
 use crate::updates::Road;
 
 /// The ways to the centres, not yet taken.
@@ -294,7 +296,11 @@ fn centre_text(name: &str, uplink: &Value) -> String {
     let mut text = format!("{name}{separator} {state}, {rows} rows and {bytes} bytes sent");
     // Writing to a string cannot fail.
     if let Some(seconds @ 1..) = number("drain_s") {
-        let _written = write!(text, ", drained in {}", length(seconds));
+        let _written = write!(
+            text,
+            ", drained in {}",
+            length(Duration::from_secs(seconds))
+        );
     }
     if let Some(error) = uplink.get("error").and_then(Value::as_str) {
         let _written = write!(text, " ({error})");
@@ -313,7 +319,7 @@ fn budget_text(budget: &Value) -> String {
         let _written = write!(text, "{used} of {max} KiB in the last {name}, ");
     }
     let relief = budget.get("relief_s").and_then(Value::as_u64);
-    let relief = length(relief.unwrap_or(0));
+    let relief = length(Duration::from_secs(relief.unwrap_or(0)));
     match budget.get("state").and_then(Value::as_str) {
         Some("spent") => {
             let _written = write!(text, "spent: all rows wait for another {relief}");
@@ -325,16 +331,6 @@ fn budget_text(budget: &Value) -> String {
     }
     text.push('\n');
     text
-}
-
-/// In its largest fitting unit.
-fn length(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 
 mod code;
 mod deliver;
+mod fresh;
 mod frozen;
 mod open;
 mod report;
@@ -30,11 +31,12 @@ use tidegate_record::{Clock, ClockQuality};
 use crate::audit::{Audit, Head};
 use crate::error::{Error, chain};
 use crate::machine::{Command, Event, Machine, Set, Trial};
-use crate::state::{State, StateFile};
+use crate::state::{Moment, State, StateFile};
 use crate::store::{self, Store};
 
 pub use code::Generation;
 pub use deliver::{Piece, Wants};
+pub use fresh::{Fresh, Newest};
 pub use frozen::FrozenClient;
 pub use open::{Found, Site};
 pub use take::Taken;
@@ -50,6 +52,12 @@ pub struct Client {
     audit: Audit,
     /// What was refused last, so that asking every minute does not fill the log.
     refused: Option<String>,
+    /// Epoch and number of the newest deployment that came whole, and is not taken by what it says itself.
+    judged: Option<(u64, u64)>,
+    /// What the centre has last said to be the newest.
+    newest: Option<Newest>,
+    /// When nothing was newer, as it is on disk.
+    written: Option<Moment>,
 }
 
 impl Client {
@@ -198,12 +206,14 @@ impl Client {
             trust,
             machine,
             audit: self.audit.head(),
+            heard: self.state.heard,
         })?;
         Ok(commands)
     }
 
     fn commit(&mut self, state: State) -> Result<(), Error> {
         self.file.write(&state)?;
+        self.written = state.heard;
         self.state = state;
         Ok(())
     }

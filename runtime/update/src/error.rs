@@ -49,6 +49,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the disk under the client's files has failed: a later start may do better.
+    #[must_use]
+    pub fn is_storage(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(store::Error::Disk { .. })
+                | Self::State(state::Error::Disk { .. })
+                | Self::Audit(_)
+        )
+    }
+
     /// The stable code of this reason, for reports and programs.
     #[must_use]
     pub fn reason(&self) -> &'static str {

@@ -46,6 +46,7 @@ pub(crate) struct Fleet {
     pub(crate) root: SigningKey,
     pub(crate) publisher: SigningKey,
     pub(crate) deployer: SigningKey,
+    pub(crate) time: SigningKey,
 }
 
 /// A release and what it is made of.
@@ -63,6 +64,7 @@ pub(crate) fn fleet() -> Fleet {
         root: key(1),
         publisher: key(2),
         deployer: key(3),
+        time: key(4),
     }
 }
 
@@ -75,8 +77,9 @@ pub(crate) fn component(module: &str, counter: u64) -> Vec<u8> {
 
 impl Fleet {
     pub(crate) fn root(&self, version: u64) -> Vec<u8> {
-        let keys = [&self.root, &self.publisher, &self.deployer].map(SigningKey::public_key);
-        let [root, publisher, deployer] = keys.each_ref().map(tidegate_bundle::PublicKey::id);
+        let keys = [&self.root, &self.publisher, &self.deployer, &self.time];
+        let keys = keys.map(SigningKey::public_key);
+        let [root, publisher, deployer, time] = keys.each_ref().map(tidegate_bundle::PublicKey::id);
         let role = |id| Role {
             key_ids: vec![id],
             threshold: 1,
@@ -93,7 +96,7 @@ impl Fleet {
                     modules: BTreeMap::from([(publisher, vec!["*".to_owned()])]),
                 },
                 deploy: Some(role(deployer)),
-                time: None,
+                time: Some(role(time)),
             },
             min_runtime_version: semver::Version::new(0, 1, 0),
             expires: None,
@@ -117,7 +120,8 @@ impl Fleet {
         change(&mut release);
         let payload = serde_json::to_vec(&release).unwrap();
         let digest = Digest::of(&payload);
-        let envelope = Envelope::sign("release", RELEASE_TYPE, payload, &[&self.publisher]);
+        let envelope =
+            Envelope::sign("release", RELEASE_TYPE, payload, &[&self.publisher]).unwrap();
         Module {
             name: name.to_owned(),
             release: envelope.write().unwrap(),

@@ -100,6 +100,10 @@ impl Folder {
 
     /// Puts these bytes in the place of whatever is there.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(feature = "faults")]
+        if crate::faults::overwrites() {
+            return crate::faults::overwrite(self, name, bytes);
+        }
         let mut file = self.begin(name)?;
         file.write_all(bytes)?;
         self.finish(name, &file)

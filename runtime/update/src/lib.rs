@@ -21,7 +21,7 @@
 //! - `stick`: a stick as a source; its format is `bundle`'s, so that `tide` can write one
 //! - `client`: drives everything below
 //!   - `open`: what the folder holds; `take`: what a source has; `deliver`: what a courier brings; `code`: what can be run;
-//!     `report`: what is said of it; `frozen`: when nothing is taken
+//!     `fresh`: whether anything newer is kept back; `report`: what is said of it; `frozen`: when nothing is taken
 //! - `machine`: the update machine, pure
 //!   - `event`: what it hears and says; `candidate`: a deployment on its way; `set`: what a deployment is made of
 //! - `policy`: what the site permits, and how permissions differ; `read`: the policy file
@@ -30,10 +30,13 @@
 //! - `audit`: the hash-chained log
 //! - `folder`: files in one folder, whole or not at all
 //! - `error`: every reason
+//! - `faults`: a promise that is broken on purpose, for a negative control; not compiled into anything that is shipped
 
 pub mod audit;
 mod client;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
 #[cfg(test)]
 mod fixture;
 mod folder;
@@ -46,7 +49,9 @@ pub mod stick;
 pub mod store;
 
 pub use audit::Audit;
-pub use client::{Client, Found, FrozenClient, Generation, Piece, Site, Taken, Wants};
+pub use client::{
+    Client, Found, Fresh, FrozenClient, Generation, Newest, Piece, Site, Taken, Wants,
+};
 pub use error::Error;
 pub use machine::{Command, Event, GivenUp, Machine, Module, Set, Trial, Why};
 pub use parcel::Parcel;

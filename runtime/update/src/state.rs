@@ -22,10 +22,12 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use tidegate_bundle::{Digest, TRUST_BYTES_MAX, Trust};
+use tidegate_record::Clock;
 
 use crate::audit::Head;
 use crate::folder::{Folder, length};
@@ -49,6 +51,35 @@ pub struct State {
     pub machine: Machine,
     /// The last line of the audit log when this was written.
     pub audit: Head,
+    /// When the centre last confirmed that nothing is newer.
+    pub heard: Option<Moment>,
+}
+
+/// A moment by the clock that no setting of the wall clock moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moment {
+    boot: u64,
+    since_boot_ns: u64,
+}
+
+impl Moment {
+    /// Now.
+    #[must_use]
+    pub fn now(clock: &dyn Clock) -> Self {
+        Self {
+            boot: clock.boot().0,
+            since_boot_ns: clock.boot_time().0,
+        }
+    }
+
+    /// Time since then, if it was in this boot.
+    #[must_use]
+    pub fn elapsed(self, clock: &dyn Clock) -> Option<Duration> {
+        let now = Self::now(clock);
+        let nanoseconds = now.since_boot_ns.saturating_sub(self.since_boot_ns);
+        (self.boot == now.boot).then(|| Duration::from_nanos(nanoseconds))
+    }
 }
 
 /// Why a state is not written or opened.
@@ -122,6 +153,8 @@ struct Page {
     trust: String,
     machine: Machine,
     audit: Head,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    heard: Option<Moment>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -293,6 +326,7 @@ fn read_state(folder: &Folder, name: &str) -> Result<(u64, State), String> {
         trust: trust.map_err(|error| format!("{name}: {error}"))?,
         machine: page.machine,
         audit: page.audit,
+        heard: page.heard,
     };
     Ok((page.turn, state))
 }
@@ -319,6 +353,7 @@ fn page(turn: u64, state: &State) -> Result<Vec<u8>, Error> {
         trust: String::from_utf8(trust).map_err(unwritable)?,
         machine: state.machine.clone(),
         audit: state.audit,
+        heard: state.heard,
     })
 }
 

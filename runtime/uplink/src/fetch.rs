@@ -11,10 +11,12 @@ mod error;
 mod part;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
     ACCEPT, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, IF_NONE_MATCH, IF_RANGE, RANGE,
+    RETRY_AFTER,
 };
 use http::request::Builder;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -343,12 +345,14 @@ async fn refused(response: Response<Incoming>) -> Error {
     if status.is_redirection() {
         return Error::Redirected(status.as_u16());
     }
+    let retry_after = text(&response, RETRY_AFTER).and_then(|text| text.parse().ok());
     let body = read(response, WORDS_BYTES_MAX).await.unwrap_or_default();
     let words = String::from_utf8_lossy(&body);
     let words: String = words.chars().take(ERROR_TEXT_MAX).collect();
     Error::Refused {
         status: status.as_u16(),
         text: words.escape_debug().to_string(),
+        retry_after: retry_after.map(Duration::from_secs),
     }
 }
 

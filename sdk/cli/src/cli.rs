@@ -12,7 +12,7 @@ use crate::report::Report;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   failed: a file could not be written, a compiler is missing, cargo failed, the centre cannot be reached
+  1   failed: a file could not be written, a compiler is missing, cargo or a signer failed, the centre cannot be reached
   2   a module fails on its recorded input, or does not send what is expected
   3   a signed file is refused, here or by the centre; or the centre refuses the token
   64  wrong usage; a centre without a token

@@ -14,20 +14,12 @@ use tidegate_bundle::{
     ConfigValue, DeployedModule, Deployment, Digest, Downgrade, Flag, Grants, Input, Residency,
     Rollout, Target, VerifiedRoot,
 };
-use tidegate_settings::Problem;
 
-use crate::{error, files};
+use crate::error;
+use crate::files::{self, Problems};
 
 /// More than any signed document can say.
 const BYTES_MAX: u64 = 256 * 1024;
-
-/// What is wrong with the file: each problem on a line of its own.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", lines(path, problems))]
-pub(crate) struct Error {
-    path: PathBuf,
-    problems: Vec<Problem>,
-}
 
 /// A deployment, before it is a document.
 #[derive(Debug)]
@@ -67,10 +59,7 @@ impl DeploymentFile {
         let text = files::read_text(path, BYTES_MAX)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let read = read::read(&text, folder);
-        Ok(read.map_err(|problems| Error {
-            path: path.to_owned(),
-            problems,
-        })?)
+        Ok(read.map_err(|problems| Problems::of(path, problems))?)
     }
 
     /// The document under this root; `release_of` opens a bundle and says which release is in it.
@@ -116,13 +105,6 @@ impl Module {
             streams: self.streams,
         }
     }
-}
-
-fn lines(path: &Path, problems: &[Problem]) -> String {
-    let lines = problems
-        .iter()
-        .map(|Problem { line, text }| format!("{}:{line}: {text}", path.display()));
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::cli::Output;
 use crate::commands::import;
-use crate::{centre, component, deployment_file, manifest, toolchain};
+use crate::files::Problems;
+use crate::{centre, component, manifest, toolchain};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -44,9 +45,9 @@ pub(crate) enum Error {
         "the centre lacks rows before some of {}, and has not taken these: bring the older file first{gaps}", path.display()
     )]
     Gaps { path: PathBuf, gaps: String },
-    #[error("cannot sign module {module}")]
+    #[error("cannot sign {what}")]
     Sign {
-        module: String,
+        what: String,
         source: tidegate_bundle::Error,
     },
     #[error("cannot make a key")]
@@ -65,7 +66,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
     #[error(transparent)]
-    DeploymentFile(#[from] deployment_file::Error),
+    Problems(#[from] Problems),
     #[error("{} does not fit", path.display())]
     Component {
         path: PathBuf,
@@ -131,7 +132,12 @@ impl Error {
             | Self::Toolchain(_)
             | Self::Start { .. }
             | Self::Child { .. }
-            | Self::NotBuilt { .. } => 1,
+            | Self::NotBuilt { .. }
+            | Self::Sign {
+                source: tidegate_bundle::Error::Signer { .. },
+                ..
+            }
+            | Self::Root(tidegate_bundle::Error::Signer { .. }) => 1,
             Self::Test {
                 source: tidegate_testkit::Error::Prepare(_),
                 ..
@@ -159,7 +165,7 @@ impl Error {
             | Self::NobodyDeploys { .. }
             | Self::Written { .. }
             | Self::Manifest(_)
-            | Self::DeploymentFile(_)
+            | Self::Problems(_)
             | Self::Component { .. }
             | Self::UnknownFile { .. }
             | Self::Project { .. }

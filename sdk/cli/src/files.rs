@@ -8,11 +8,36 @@ use std::path::{Path, PathBuf};
 use tidegate_bundle::{
     BUNDLE_BYTES_MAX, DOCUMENT_BYTES_MAX, OpeningKey, PublicKey, SigningKey, VerifiedRoot,
 };
+use tidegate_settings::Problem;
 
 use crate::error::Error;
 
-/// Key files are one line.
-const KEY_BYTES_MAX: u64 = 1024;
+/// Key files are a few lines; one of another kind, which can be long, is told as what it is.
+const KEY_BYTES_MAX: u64 = 16 * 1024;
+
+/// What is wrong with a file that a person has written: each problem on a line of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", lines(path, problems))]
+pub(crate) struct Problems {
+    path: PathBuf,
+    problems: Vec<Problem>,
+}
+
+impl Problems {
+    pub(crate) fn of(path: &Path, problems: Vec<Problem>) -> Self {
+        Self {
+            path: path.to_owned(),
+            problems,
+        }
+    }
+}
+
+fn lines(path: &Path, problems: &[Problem]) -> String {
+    let lines = problems
+        .iter()
+        .map(|Problem { line, text }| format!("{}:{line}: {text}", path.display()));
+    lines.collect::<Vec<_>>().join("\n")
+}
 
 /// A whole file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
@@ -93,7 +118,7 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Erro
 
 /// A secret key that signs.
 pub(crate) fn read_secret_key(path: &Path) -> Result<SigningKey, Error> {
-    read_secret(path, SigningKey::parse)
+    read_secret(path, SigningKey::parse_file)
 }
 
 /// A secret key that opens what is sealed to it.
@@ -129,7 +154,7 @@ pub(crate) fn read_private_text(path: &Path) -> Result<String, Error> {
 
 pub(crate) fn read_public_key(path: &Path) -> Result<PublicKey, Error> {
     let text = read_text(path, KEY_BYTES_MAX)?;
-    PublicKey::parse(&text).map_err(|source| Error::Document {
+    PublicKey::parse_file(&text).map_err(|source| Error::Document {
         path: path.to_owned(),
         source,
     })

@@ -14,6 +14,7 @@
 //! - `toolchain`: finds or fetches what builds WebAssembly
 //! - `centre`: a connection to a centre
 //! - `files`: reading and writing, bounded; key files
+//! - `key`: what signs; `signer`: a command that does
 //! - `clock`: the time that documents are stamped with
 //! - `sdk`: the module SDK and templates inside this program
 //! - `report`, `error`: the two ways in which a command ends, and the exit codes
@@ -26,10 +27,12 @@ mod component;
 mod deployment_file;
 mod error;
 mod files;
+mod key;
 mod manifest;
 mod project;
 mod report;
 mod sdk;
+mod signer;
 mod toolchain;
 
 use std::process::ExitCode;

@@ -58,14 +58,19 @@ impl Subject for File {
             return;
         };
         let release = |path: &Path| Ok(Digest::of(path.as_os_str().as_encoded_bytes()));
-        let document = file.document(&OWN_ROOT, 1_800_000_000, release).expect("a document");
+        let document = file
+            .document(&OWN_ROOT, 1_800_000_000, release)
+            .expect("a document");
         let signed = match document.sign(&[&KEY]) {
             Err(error) if error.reason() == "too-large" => return,
             signed => signed.expect("a file that is taken can be signed"),
         };
         let (read, _) = Deployment::verify(&signed, &OWN_ROOT).expect("and read");
         assert_eq!(read, document);
-        let config = document.modules.iter().flat_map(|module| module.config.values());
+        let config = document
+            .modules
+            .iter()
+            .flat_map(|module| module.config.values());
         for value in config {
             if let tidegate_bundle::ConfigValue::Secret(
                 SecretRef::File(name) | SecretRef::Credential(name) | SecretRef::Environment(name),

@@ -36,7 +36,9 @@ impl Subject for MessageId {
         if text.matches("id").count() != 1 || text.contains('\\') {
             return;
         }
-        let expected = fields.get("id").filter(|value| value.is_string() || value.is_number());
+        let expected = fields
+            .get("id")
+            .filter(|value| value.is_string() || value.is_number());
         let found = found.map(|found| String::from_utf8_lossy(found).into_owned());
         match (expected, found) {
             (Some(Value::String(text)), found) => assert_eq!(found.unwrap_or_default(), *text),

@@ -4,7 +4,7 @@ use std::io::{Cursor, Read as _};
 use std::sync::LazyLock;
 
 use tidegate_bundle::{
-    BUNDLE_BYTES_MAX, DOCUMENT_BYTES_MAX, DEPLOYMENT_TYPE, Digest, RELEASE_TYPE, ROOT_TYPE,
+    BUNDLE_BYTES_MAX, DEPLOYMENT_TYPE, DOCUMENT_BYTES_MAX, Digest, RELEASE_TYPE, ROOT_TYPE,
     Release, Stick, StickEntry, UnverifiedBundle, seal,
 };
 use tidegate_update::Source as _;
@@ -41,9 +41,9 @@ impl Subject for Bundle {
     fn seeds() -> Vec<Vec<u8>> {
         let own = seal(&RELEASE, &[COMPONENT], &[&KEY]).expect("a bundle of ours");
         let documented = fleet::documented(RELEASE_TYPE);
-        let documented = documented.iter().map(|release| {
-            tar::write(&[Entry::new("release.dsse.json", release)])
-        });
+        let documented = documented
+            .iter()
+            .map(|release| tar::write(&[Entry::new("release.dsse.json", release)]));
         documented.chain([own]).collect()
     }
 
@@ -64,7 +64,10 @@ impl Subject for Bundle {
         let Ok(verified) = bundle.verify(&OWN_ROOT) else {
             return;
         };
-        assert_eq!(told.expect("what is verified can be read"), *verified.release());
+        assert_eq!(
+            told.expect("what is verified can be read"),
+            *verified.release()
+        );
         let artifacts: Vec<&[u8]> = verified.artifacts().collect();
         assert_eq!(artifacts.len(), verified.release().artifacts.len());
         for (artifact, (digest, place)) in artifacts.iter().zip(verified.places()) {

@@ -29,8 +29,10 @@ impl Subject for DeploymentDocument {
     fn check(input: &[u8]) {
         let read = Deployment::unverified(input);
         if let Ok((deployment, _)) = &read {
-            let again = fleet::sign(DEPLOYMENT_TYPE, body(deployment)).expect("no longer than before");
-            let (again, _) = Deployment::unverified(&again).expect("what was read can be read again");
+            let again =
+                fleet::sign(DEPLOYMENT_TYPE, body(deployment)).expect("no longer than before");
+            let (again, _) =
+                Deployment::unverified(&again).expect("what was read can be read again");
             assert_eq!(again, *deployment);
         }
         if take(&TRUST, input).is_some() {
@@ -70,7 +72,9 @@ fn take(trust: &Trust, input: &[u8]) -> Option<(Trust, VerifiedDeployment)> {
 /// Our releases that a deployment names.
 fn named(deployment: &[u8]) -> Vec<Vec<u8>> {
     let named = Deployment::unverified(deployment);
-    let named = named.map(|(deployment, _)| deployment.releases()).unwrap_or_default();
+    let named = named
+        .map(|(deployment, _)| deployment.releases())
+        .unwrap_or_default();
     let is_named = |release: &Vec<u8>| {
         Release::unverified_digest(release).is_ok_and(|digest| named.contains(&digest))
     };
@@ -91,7 +95,9 @@ fn check_taken(mut after: Trust, taken: &VerifiedDeployment, input: &[u8]) {
     let releases = named(input);
     let releases: Vec<&[u8]> = releases.iter().map(Vec::as_slice).collect();
     let remembered = Trust::from_bytes(&memory(&after)).expect("a memory reads back");
-    let again = remembered.reopen(input, &releases).expect("what was taken opens again");
+    let again = remembered
+        .reopen(input, &releases)
+        .expect("what was taken opens again");
     assert_eq!(again.digest(), taken.digest());
     after.deny(taken.digest());
     let refused = after.check_deployment(&fleet::gateway(), Now::Unsynchronised, input);

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 use tidegate_bundle::{
-    ARTIFACTS_MAX, ArtifactKind, RELEASE_TYPE, ROOT_TYPE, Release, STATUS_TYPE, Status, TIME_TYPE, Trust,
-    UnverifiedBundle, VerifiedRoot, VerifiedStatus,
+    ARTIFACTS_MAX, ArtifactKind, RELEASE_TYPE, ROOT_TYPE, Release, STATUS_TYPE, Status, TIME_TYPE,
+    Trust, UnverifiedBundle, VerifiedRoot, VerifiedStatus,
 };
 
 use crate::fleet::{self, KEY, OWN_ROOT, OWN_TRUST, ROOT, TRUST};
@@ -29,7 +29,10 @@ pub struct StatusDocument;
 impl Subject for RootDocument {
     fn seeds() -> Vec<Vec<u8>> {
         let own = [1, 2].map(fleet::own_root);
-        fleet::documented(ROOT_TYPE).into_iter().chain(own).collect()
+        fleet::documented(ROOT_TYPE)
+            .into_iter()
+            .chain(own)
+            .collect()
     }
 
     fn check(input: &[u8]) {
@@ -61,12 +64,17 @@ fn check_root(opened: &VerifiedRoot) {
     }
     let roles = &root.roles;
     let optional = [&roles.deploy, &roles.time].into_iter().flatten();
-    for role in [&roles.root, &roles.release.role].into_iter().chain(optional) {
+    for role in [&roles.root, &roles.release.role]
+        .into_iter()
+        .chain(optional)
+    {
         assert!((1..=role.key_ids.len()).contains(&role.threshold));
         assert_eq!(root.signers(role).keys.len(), role.key_ids.len());
     }
     if roles.root.key_ids.contains(&KEY.public_key().id()) && roles.root.threshold == 1 {
-        let again = root.sign(&[&KEY]).expect("a root that was read can be written");
+        let again = root
+            .sign(&[&KEY])
+            .expect("a root that was read can be written");
         let again = VerifiedRoot::open(&again).expect("and read again");
         assert_eq!(value(again.root()), value(root));
     }
@@ -109,7 +117,9 @@ impl Subject for ReleaseDocument {
 fn verifies(release: &[u8], root: &VerifiedRoot) -> bool {
     let archive = tar::write(&[tar::Entry::new("release.dsse.json", release)]);
     let bundle = UnverifiedBundle::open(archive).expect("an archive of ours is one");
-    let error = bundle.verify(root).expect_err("a bundle without a component is none");
+    let error = bundle
+        .verify(root)
+        .expect_err("a bundle without a component is none");
     error.reason() == "missing-entry"
 }
 

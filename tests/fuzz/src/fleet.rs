@@ -33,7 +33,9 @@ pub static TRUST: LazyLock<Trust> = LazyLock::new(|| {
 /// Bodies of all documents that are documented.
 static BODIES: LazyLock<BTreeSet<Vec<u8>>> = LazyLock::new(|| {
     let all = every_document();
-    all.iter().filter_map(|bytes| Some(parts(bytes)?.1)).collect()
+    all.iter()
+        .filter_map(|bytes| Some(parts(bytes)?.1))
+        .collect()
 });
 
 /// The key that signs what was changed.
@@ -108,11 +110,15 @@ pub fn vector(name: &str) -> Vec<u8> {
 #[must_use]
 pub fn documented(kind: &str) -> Vec<Vec<u8>> {
     let all = every_document();
-    let of_kind = all.into_iter().filter(|bytes| parts(bytes).is_some_and(|(found, _)| found == kind));
-    of_kind.flat_map(|bytes| {
-        let own = parts(&bytes).and_then(|(_, body)| sign(kind, body));
-        [Some(bytes), own].into_iter().flatten()
-    }).collect()
+    let of_kind = all
+        .into_iter()
+        .filter(|bytes| parts(bytes).is_some_and(|(found, _)| found == kind));
+    of_kind
+        .flat_map(|bytes| {
+            let own = parts(&bytes).and_then(|(_, body)| sign(kind, body));
+            [Some(bytes), own].into_iter().flatten()
+        })
+        .collect()
 }
 
 /// All documented releases, signed by our key.
@@ -126,8 +132,12 @@ fn every_document() -> Vec<Vec<u8>> {
     let releases = VECTORS["releases"].as_object().into_iter().flatten();
     let cases = VECTORS["cases"].as_array().into_iter().flatten();
     let single = ["root", "deployment", "status"].map(|name| &VECTORS[name]);
-    let all = releases.map(|(_, value)| value).chain(cases.map(|case| &case["document"]));
-    all.chain(single).map(|value| value.to_string().into_bytes()).collect()
+    let all = releases
+        .map(|(_, value)| value)
+        .chain(cases.map(|case| &case["document"]));
+    all.chain(single)
+        .map(|value| value.to_string().into_bytes())
+        .collect()
 }
 
 /// Type and body of an envelope, whoever signed it.
@@ -159,5 +169,8 @@ pub fn change(kind: &str, envelope: &[u8], chance: &mut Chance) -> Option<Vec<u8
 pub fn assert_documented(envelope: &[u8]) {
     let body = parts(envelope).map(|(_, body)| body);
     let known = body.is_some_and(|body| BODIES.contains(&body));
-    assert!(known, "taken without the signature of a key that may sign it");
+    assert!(
+        known,
+        "taken without the signature of a key that may sign it"
+    );
 }

@@ -60,10 +60,11 @@ macro_rules! target {
             <$subject as $crate::Subject>::check(input);
         });
 
-        $crate::libfuzzer_sys::fuzz_mutator!(
-            |data: &mut [u8], size: usize, size_max: usize, seed: u32| {
-                $crate::mutate::<$subject>(&SEEDS, data, size, size_max, seed)
-            }
-        );
+        $crate::libfuzzer_sys::fuzz_mutator!(|data: &mut [u8],
+                                              size: usize,
+                                              size_max: usize,
+                                              seed: u32| {
+            $crate::mutate::<$subject>(&SEEDS, data, size, size_max, seed)
+        });
     };
 }

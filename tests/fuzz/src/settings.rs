@@ -31,7 +31,9 @@ impl Subject for Settings {
     }
 
     fn check(input: &[u8]) {
-        check_lines(input, |text| read(text, |top| Some(format!("{:?}", everything(top)))));
+        check_lines(input, |text| {
+            read(text, |top| Some(format!("{:?}", everything(top))))
+        });
         if let Ok(text) = std::str::from_utf8(input) {
             check_units(text);
         }
@@ -76,8 +78,16 @@ fn everything(top: &mut Section<'_>) -> Vec<String> {
         gateway.end();
     }
     if let Some(mut buffer) = top.section("buffer") {
-        all.extend(buffer.optional_as("quota", size).map(|size| size.to_string()));
-        all.extend(buffer.required_whole_number("rows", 1..=u16::MAX).map(|rows| rows.to_string()));
+        all.extend(
+            buffer
+                .optional_as("quota", size)
+                .map(|size| size.to_string()),
+        );
+        all.extend(
+            buffer
+                .required_whole_number("rows", 1..=u16::MAX)
+                .map(|rows| rows.to_string()),
+        );
         all.extend(buffer.number("share").map(|share| share.to_string()));
         all.extend(buffer.boolean("flash").map(|flash| flash.to_string()));
         buffer.end();
@@ -89,7 +99,12 @@ fn everything(top: &mut Section<'_>) -> Vec<String> {
             input.end();
         }
         let config = module.section("config").map(Section::texts);
-        all.extend(config.into_iter().flatten().map(|(key, value)| key + &value));
+        all.extend(
+            config
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| key + &value),
+        );
         let flags = module.section("flags").map(|flags| flags.entries(flag));
         all.extend(flags.into_iter().flatten().map(|(key, value)| key + &value));
         module.end();

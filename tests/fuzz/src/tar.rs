@@ -56,7 +56,8 @@ pub fn read(mut archive: &[u8]) -> Vec<Entry> {
         }
         let digits = header.iter().skip(124).take(11);
         let size = digits.fold(0_usize, |size, digit| {
-            size.saturating_mul(8).saturating_add(usize::from(digit & 7))
+            size.saturating_mul(8)
+                .saturating_add(usize::from(digit & 7))
         });
         let size = size.min(rest.len());
         let padded = size.next_multiple_of(BLOCK).min(rest.len());

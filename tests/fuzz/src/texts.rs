@@ -78,7 +78,10 @@ fn check_public(key: &PublicKey) {
     signature[0] = 1;
     for signature in [signature, [0; 64]] {
         let envelope = forged(key, signature);
-        assert!(envelope.verify("type", &signers).is_err(), "signed by nobody");
+        assert!(
+            envelope.verify("type", &signers).is_err(),
+            "signed by nobody"
+        );
     }
 }
 
@@ -104,7 +107,9 @@ const ASKED: Asked<'_> = Asked {
 fn documented_claim() -> &'static str {
     let page = include_str!("../../../docs/formats/device.md");
     let claim = page.rsplit_once("tidegate-device: ").map(|(_, rest)| rest);
-    claim.and_then(|rest| rest.lines().next()).expect("the page has a claim")
+    claim
+        .and_then(|rest| rest.lines().next())
+        .expect("the page has a claim")
 }
 
 impl Subject for DeviceClaim {
@@ -114,7 +119,9 @@ impl Subject for DeviceClaim {
             random: 2,
         };
         let own = Claim::sign(&KEY, "gw-2", epoch, 3, &ASKED).expect("a claim of ours");
-        [documented_claim().to_owned(), own.to_string()].map(String::into_bytes).into()
+        [documented_claim().to_owned(), own.to_string()]
+            .map(String::into_bytes)
+            .into()
     }
 
     fn check(input: &[u8]) {
@@ -135,7 +142,11 @@ impl Subject for DeviceClaim {
 
 impl Subject for Filters {
     fn seeds() -> Vec<Vec<u8>> {
-        let texts = ["alarms/#\nalarms/+/high\nalarms/pump/high", "+/a\n$SYS/a\n$SYS/a", "#\na//+\na//b"];
+        let texts = [
+            "alarms/#\nalarms/+/high\nalarms/pump/high",
+            "+/a\n$SYS/a\n$SYS/a",
+            "#\na//+\na//b",
+        ];
         texts.map(|text| text.as_bytes().to_vec()).into()
     }
 
@@ -144,7 +155,8 @@ impl Subject for Filters {
             return;
         };
         let mut lines = input.split('\n');
-        let (Some(wide), Some(narrow), Some(topic)) = (lines.next(), lines.next(), lines.next()) else {
+        let (Some(wide), Some(narrow), Some(topic)) = (lines.next(), lines.next(), lines.next())
+        else {
             return;
         };
         let filters = (TopicFilter::new(wide), TopicFilter::new(narrow));

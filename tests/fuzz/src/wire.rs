@@ -30,7 +30,9 @@ const EXPANDED_BYTES_MAX: usize = 1 << 20;
 
 impl Subject for Request {
     fn seeds() -> Vec<Vec<u8>> {
-        ["request", "degraded"].map(|name| compress(&block(WIRE, name))).into()
+        ["request", "degraded"]
+            .map(|name| compress(&block(WIRE, name)))
+            .into()
     }
 
     fn check(input: &[u8]) {
@@ -53,7 +55,9 @@ impl Subject for Request {
 
 impl Subject for Reply {
     fn seeds() -> Vec<Vec<u8>> {
-        ["reply", "paced"].map(|name| compress(&block(WIRE, name))).into()
+        ["reply", "paced"]
+            .map(|name| compress(&block(WIRE, name)))
+            .into()
     }
 
     fn check(input: &[u8]) {
@@ -96,7 +100,10 @@ fn block(page: &str, name: &str) -> Vec<u8> {
     let (hex, _) = rest.split_once("```").expect("the vector ends");
     let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
     let byte = |pair: &[u32]| u8::try_from(pair.iter().fold(0, |byte, digit| byte * 16 + digit));
-    digits.chunks(2).map(|pair| byte(pair).expect("two digits")).collect()
+    digits
+        .chunks(2)
+        .map(|pair| byte(pair).expect("two digits"))
+        .collect()
 }
 
 /// The device of the documented chunks.
@@ -151,7 +158,10 @@ impl Subject for Export {
             written.extend(frame(&content).expect("what was read can be written"));
             check_sealed(&preface, &content);
             if let Ok(chunk) = documented.verify(&documented_device(), &content) {
-                assert!([&b"first"[..], b"second"].contains(&chunk), "a forged chunk");
+                assert!(
+                    [&b"first"[..], b"second"].contains(&chunk),
+                    "a forged chunk"
+                );
             }
             if let Ok(chunk) = own.verify(&KEY.public_key(), &content) {
                 reads_the_same::<Chunk>(chunk);

@@ -4,13 +4,13 @@
 //! nothing was tried. The control sends requests astray, as that of the links does.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::account::STREAM;
-use super::preload::Clock;
+use super::preload::{Clock, to_1970};
 use super::scene::{MESSAGE_ID, Options, Scene};
 use super::{Report, Run};
 use crate::cloud::Cloud;
@@ -23,7 +23,7 @@ const YEAR_S: i64 = 31_556_952;
 /// What the clock does: how many seconds off it is, and for how many readings (below 0: all), in each step. The first step
 /// is what it says at boot.
 const STEPS: [(&str, Off, i64); 7] = [
-    ("1970 at boot", Off::Since1970(10), -1),
+    ("1970 at boot", Off::To1970, -1),
     ("set right", Off::By(0), -1),
     ("50 years ahead", Off::By(50 * YEAR_S), -1),
     ("50 years behind", Off::By(-50 * YEAR_S), -1),
@@ -35,7 +35,16 @@ const STEPS: [(&str, Off, i64); 7] = [
 #[derive(Debug, Clone, Copy)]
 enum Off {
     By(i64),
-    Since1970(i64),
+    To1970,
+}
+
+impl Off {
+    fn seconds(self) -> Result<i64> {
+        match self {
+            Self::By(seconds) => Ok(seconds),
+            Self::To1970 => to_1970(),
+        }
+    }
 }
 
 /// The drill: all steps, `count` times, each time with a start.
@@ -62,7 +71,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     for round in 1..=run.count {
         let clock = Clock::put_under(&mut scene.site.gateway)?;
         for (number, (name, off, readings)) in STEPS.into_iter().enumerate() {
-            clock.turn(seconds(off)?, readings)?;
+            clock.turn(off.seconds()?, readings)?;
             if number == 0 {
                 scene.must_recover()?;
             }
@@ -106,15 +115,5 @@ fn step(scene: &mut Scene, control: bool) -> Result<()> {
     let before = scene.site.cloud.count(GATEWAY, STREAM)?;
     wait_until("rows to reach the centre", Duration::from_secs(30), || {
         Ok(scene.site.cloud.count(GATEWAY, STREAM)? > before)
-    })
-}
-
-fn seconds(off: Off) -> Result<i64> {
-    Ok(match off {
-        Off::By(seconds) => seconds,
-        Off::Since1970(seconds) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-            seconds - i64::try_from(now.as_secs())?
-        }
     })
 }

@@ -106,6 +106,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
         tried: drill.kills,
         account: finding.account,
         early: finding.acks.too_early,
+        stranded: 0,
         recovery: finding.recovery,
         problems,
         notes: finding.lines(),

@@ -14,7 +14,8 @@
 //! - [`kills`]: killed at any time, under load and in a backlog. [`points`]: killed at named points of a commit. [`store`]: killed with
 //!   much on disk.
 //! - [`power`]: the power cut, in a guest of User-Mode Linux (`src/bin/power_guest.rs` is what runs there).
-//! - [`updates`]: deployments that go wrong, and kills in the middle of them.
+//! - [`updates`]: deployments that go wrong, and kills in the middle of them. [`update_points`]: killed, or with a bad disk, at
+//!   every step of one. [`update_power`]: the power cut during one.
 //! - [`links`], [`disk`], [`broker`], [`clock`], [`corrupt`]: the other drills.
 
 pub mod account;
@@ -30,6 +31,8 @@ pub mod preload;
 pub mod scene;
 pub mod source;
 pub mod store;
+pub mod update_points;
+pub mod update_power;
 pub mod updates;
 
 use std::path::Path;
@@ -87,7 +90,7 @@ impl Run<'_> {
 pub type Drill = fn(&mut Run<'_>) -> Result<Report>;
 
 /// All drills, by name and what the table calls them.
-pub const DRILLS: [(&str, Drill); 10] = [
+pub const DRILLS: [(&str, Drill); 12] = [
     ("kills", kills::drill),
     ("kill points", points::drill),
     ("kills, large store", store::drill),
@@ -98,6 +101,8 @@ pub const DRILLS: [(&str, Drill); 10] = [
     ("corrupt", corrupt::drill),
     ("power cuts", power::drill),
     ("updates", updates::drill),
+    ("update points", update_points::drill),
+    ("update power cuts", update_power::drill),
 ];
 
 /// What a drill found: a line of the table.
@@ -109,6 +114,8 @@ pub struct Report {
     pub account: Account,
     /// Acknowledgements that left before their fsync, where that was traced.
     pub early: usize,
+    /// Gateways that came back with neither the old set nor the new one whole, or gave up an update that they had taken.
+    pub stranded: u32,
     /// The longest time from the start of a hurt gateway to its first acknowledgement or to being ready.
     pub recovery: Duration,
     /// What else was wrong, in a sentence each.
@@ -120,13 +127,16 @@ pub struct Report {
 impl Report {
     /// Whether nothing was lost or doubled or left unexplained. A drill in which nothing happened proves nothing.
     pub fn holds(&self) -> bool {
-        self.account.holds() && self.early == 0 && self.tried > 0 && self.problems.is_empty()
+        let unharmed = self.early == 0 && self.stranded == 0 && self.problems.is_empty();
+        self.account.holds() && unharmed && self.tried > 0
     }
 
     /// Whether a drill that must find fault has found messages lost or doubled, or acknowledged too early: those a kill
-    /// would have lost at another moment.
+    /// would have lost at another moment. Or gateways that were left without what they are to run.
     pub const fn caught(&self) -> bool {
-        self.account.lost + self.account.doubled + self.account.gaps > 0 || self.early > 0
+        self.account.lost + self.account.doubled + self.account.gaps > 0
+            || self.early > 0
+            || self.stranded > 0
     }
 
     /// Both as one.
@@ -134,6 +144,7 @@ impl Report {
         self.tried += other.tried;
         self.account = self.account.and(other.account);
         self.early += other.early;
+        self.stranded += other.stranded;
         self.recovery = self.recovery.max(other.recovery);
         self.problems.extend(other.problems);
         self.notes.extend(other.notes);

@@ -51,18 +51,20 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
         bundle: workshop.bundle(&repository().join("tests/guests/journal"))?,
         settings: format!("inputs = [{{ from = \"plant\", topic = \"{TOPIC}\" }}]"),
     };
-    let machine = Machine::new(run, &workshop, &module)?;
+    let root = workshop.root();
+    let machine = Machine::new(run, None)?;
     let mut random = Random::new(run.seed);
     let (mut first, mut recovery) = (0, Duration::ZERO);
     for cut in 1..=run.count {
-        let mut guest = machine.boot(first)?;
+        let mut guest = machine.boot(first, &[&root, &module.bundle])?;
         let enough = first + 50 + random.below(500);
-        let acknowledged = guest.acknowledged(enough)?;
+        guest.wait_for("messages to be acknowledged", |guest| {
+            Ok((guest.acknowledged()? >= enough).then_some(()))
+        })?;
         pace(Instant::now() + Duration::from_millis(random.below(400)));
         guest.cut()?;
-        let said = guest.said()?;
-        recovery = recovery.max(said.recovery);
-        first = said.next.max(acknowledged);
+        recovery = recovery.max(guest.recovery()?);
+        first = guest.acknowledged()?;
         (run.say)(&format!(
             "power cut {cut} of {}: {first} acknowledged",
             run.count
@@ -93,6 +95,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
         tried: run.count,
         account,
         early: 0,
+        stranded: 0,
         recovery,
         problems,
         notes: Vec::new(),
@@ -101,20 +104,25 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
 
 /// The guest's hardware and what it boots.
 #[derive(Debug)]
-struct Machine {
+pub(super) struct Machine {
     directory: PathBuf,
     disk: PathBuf,
     kernel: PathBuf,
-    /// What the guest runs, without the number of the first message.
+    /// What the guest runs, without what differs from boot to boot.
     command: String,
 }
 
 impl Machine {
-    fn new(run: &Run<'_>, workshop: &Workshop, module: &Module) -> Result<Self> {
+    /// Makes the disk, with what is in the folder of a gateway.
+    pub(super) fn new(run: &Run<'_>, gateway: Option<&Path>) -> Result<Self> {
         let directory = run.directory.join("machine");
         fs::create_dir_all(&directory)?;
         let disk = directory.join("disk.img");
-        let arguments = ["-q", "-t", "ext4", text(&disk)?, DISK];
+        let mut arguments = vec!["-q", "-t", "ext4"];
+        if let Some(gateway) = gateway {
+            arguments.extend(["-d", text(gateway)?]);
+        }
+        arguments.extend([text(&disk)?, DISK]);
         run_well(&Tool::MakeExt4.path()?, arguments)?;
         let (fault, program) = if run.control {
             let fault = "TIDEGATE_FAULT=synchronous-normal ";
@@ -122,13 +130,8 @@ impl Machine {
         } else {
             ("", run.binaries.tidegate())
         };
-        let command = format!(
-            "{fault}{} {} {} {}",
-            text(&rig_program("power_guest")?)?,
-            text(&program)?,
-            text(&workshop.root())?,
-            text(&module.bundle)?,
-        );
+        let guest = rig_program("power_guest")?;
+        let command = format!("{fault}{} {}", text(&guest)?, text(&program)?);
         Ok(Self {
             directory,
             disk,
@@ -137,14 +140,17 @@ impl Machine {
         })
     }
 
-    /// Boots; the load begins with message `first`.
-    fn boot(&self, first: u64) -> Result<Guest> {
+    /// Boots; the load begins with message `first`, and what else the guest's program is given depends on the drill.
+    pub(super) fn boot(&self, first: u64, files: &[&Path]) -> Result<Guest> {
+        let mut command = format!("{} {first}", self.command);
+        for file in files {
+            command.push_str(&format!(" {}", text(file)?));
+        }
         let init = self.directory.join("init.sh");
         let script = format!(
             "#!/bin/sh\nexport PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
              mount -t proc proc /proc\nmount -t tmpfs none /mnt\nmkdir /mnt/disk /mnt/work\n\
-             mount -t ext4 /dev/ubda /mnt/disk\nip link set lo up\n{} {first} 2>&1\nexec sleep 1000\n",
-            self.command
+             mount -t ext4 /dev/ubda /mnt/disk\nip link set lo up\n{command} 2>&1\nexec sleep 1000\n",
         );
         fs::write(&init, script)?;
         fs::set_permissions(&init, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -169,7 +175,7 @@ impl Machine {
     }
 
     /// Repairs the disk, as the next boot would, and copies the gateway's state from it.
-    fn read_disk(&self, gateway: &Path) -> Result<()> {
+    pub(super) fn read_disk(&self, gateway: &Path) -> Result<()> {
         // It says with 1 that it has repaired something, which is right after a power cut.
         let checked = run_program(&Tool::CheckExt4.path()?, ["-fy", text(&self.disk)?])?;
         ensure!(
@@ -178,6 +184,9 @@ impl Machine {
             checked.stdout,
             checked.stderr
         );
+        if gateway.join("state").exists() {
+            fs::remove_dir_all(gateway.join("state"))?;
+        }
         let dump = format!("rdump /state {}", text(gateway)?);
         run_well(&Tool::ReadExt4.path()?, ["-R", &dump, text(&self.disk)?])?;
         let socket = gateway.join("state/control.sock");
@@ -194,62 +203,63 @@ impl Machine {
 
 /// A running guest. It is killed when this is dropped.
 #[derive(Debug)]
-struct Guest {
+pub(super) struct Guest {
     child: Child,
     console: PathBuf,
     first: u64,
 }
 
-/// What a guest has said on its console.
-#[derive(Debug, Default, Clone, Copy)]
-struct Said {
-    /// All messages below this one are acknowledged.
-    next: u64,
-    /// From the gateway's start to its first acknowledgement or to being ready.
-    recovery: Duration,
-}
-
 impl Guest {
-    /// Waits until all messages below `enough` are acknowledged; gives how many are.
-    fn acknowledged(&mut self, enough: u64) -> Result<u64> {
-        let acknowledged = wait_for("the guest to acknowledge messages", BOOT, || {
-            let next = self.said()?.next;
+    /// Waits until `probe` gives a value.
+    pub(super) fn wait_for<T>(
+        &mut self,
+        what: &str,
+        mut probe: impl FnMut(&Self) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let found = wait_for(what, BOOT, || {
+            let found = probe(self)?;
             ensure!(
                 self.child.try_wait()?.is_none(),
                 "the guest ended by itself"
             );
-            Ok((next >= enough).then_some(next))
+            Ok(found)
         });
-        acknowledged.with_context(|| {
+        found.with_context(|| {
             let console = fs::read_to_string(&self.console).unwrap_or_default();
             format!("its console says:\n{console}")
         })
     }
 
-    fn said(&self) -> Result<Said> {
+    /// What follows `word` in the last line that begins with it. A line that was cut off does not count.
+    pub(super) fn said(&self, word: &str) -> Result<Option<String>> {
         let text = fs::read(&self.console)?;
         let text = String::from_utf8_lossy(&text);
-        let mut said = Said {
-            next: self.first,
-            ..Said::default()
-        };
-        // A line that was cut off says a smaller number, which is true as well.
-        for line in text.lines() {
-            match line.trim().split_once(' ') {
-                Some(("acknowledged", next)) => {
-                    said.next = said.next.max(next.parse().unwrap_or(0));
-                }
-                Some(("recovered", micros)) => {
-                    said.recovery = Duration::from_micros(micros.parse().unwrap_or(0));
-                }
-                _ => {}
-            }
-        }
-        Ok(said)
+        let lines = text.split_inclusive('\n');
+        let mut whole = lines.rev().filter(|line| line.ends_with('\n'));
+        Ok(whole.find_map(|line| {
+            let (first, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+            (first == word).then(|| rest.to_owned())
+        }))
+    }
+
+    fn number(&self, word: &str) -> Result<Option<u64>> {
+        let said = self.said(word)?;
+        Ok(said.and_then(|number| number.parse().ok()))
+    }
+
+    /// All messages below this one are acknowledged.
+    pub(super) fn acknowledged(&self) -> Result<u64> {
+        Ok(self.number("acknowledged")?.unwrap_or(self.first))
+    }
+
+    /// From the gateway's start to its first acknowledgement or to being ready.
+    pub(super) fn recovery(&self) -> Result<Duration> {
+        let micros = self.number("recovered")?;
+        Ok(Duration::from_micros(micros.unwrap_or(0)))
     }
 
     /// Cuts the power.
-    fn cut(&mut self) -> Result<()> {
+    pub(super) fn cut(&mut self) -> Result<()> {
         let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let group = group.context("not a process id")?;
         kill_process_group(group, Signal::KILL).context("cannot kill the guest")?;
@@ -271,45 +281,82 @@ impl Drop for Guest {
 /// When something does not start.
 pub fn in_guest(
     program: &Path,
+    first: u64,
     root: &Path,
     bundle: &Path,
-    first: u64,
     console: &mut dyn Write,
 ) -> Result<()> {
-    let (work, state) = (Path::new("/mnt/work"), Path::new("/mnt/disk/state"));
-    fs::create_dir_all(state)?;
-    std::os::unix::fs::symlink(state, work.join("state"))?;
-    let broker = Broker::start(work)?;
-    let tap = Tap::on(broker.port())?;
-    let mut gateway = Gateway::new(program.to_owned(), work);
-    gateway.configure(&format!(
-        "[gateway]\nname = \"{GATEWAY}\"\nstate = \"state\"\n\n[trust]\nroot = \"{}\"\n\n\
-         [[broker]]\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{}\"\n{MESSAGE_ID}\n\n\
-         [[module]]\nbundle = \"{}\"\ninputs = [{{ from = \"plant\", topic = \"{TOPIC}\" }}]\n",
-        root.display(),
-        tap.port(),
-        bundle.display(),
-    ))?;
-    let recovery = gateway.start()?;
-    writeln!(console, "recovered {}", recovery.as_micros())?;
-    broker.wait_for_subscriber(GATEWAY)?;
-    let mut source = Source::from(broker.port(), super::scene::PER_SECOND, first)?;
-    source.resume();
-    let mut next = first;
-    loop {
-        gateway.process()?.exited()?.map_or(Ok(()), |status| {
-            Err(anyhow::anyhow!("the gateway ended with {status}"))
-        })?;
-        let numbers = tap.numbers();
-        let before = next;
-        while numbers.contains(&next) {
-            next += 1;
+    let inside = Inside::start(
+        program,
+        &format!(
+            "[trust]\nroot = \"{}\"\n\n\
+             [[module]]\nbundle = \"{}\"\ninputs = [{{ from = \"plant\", topic = \"{TOPIC}\" }}]\n",
+            root.display(),
+            bundle.display(),
+        ),
+        console,
+    )?;
+    inside.run(first, console, |_, _| Ok(()))
+}
+
+/// The plant in the guest.
+#[derive(Debug)]
+pub(super) struct Inside {
+    broker: Broker,
+    tap: Tap,
+    gateway: Gateway,
+}
+
+impl Inside {
+    /// Starts everything but the load, with these sections of gateway.toml.
+    pub(super) fn start(program: &Path, sections: &str, console: &mut dyn Write) -> Result<Self> {
+        let (work, state) = (Path::new("/mnt/work"), Path::new("/mnt/disk/state"));
+        fs::create_dir_all(state)?;
+        std::os::unix::fs::symlink(state, work.join("state"))?;
+        let broker = Broker::start(work)?;
+        let tap = Tap::on(broker.port())?;
+        let mut gateway = Gateway::new(program.to_owned(), work);
+        gateway.configure(&format!(
+            "[gateway]\nname = \"{GATEWAY}\"\nstate = \"state\"\n\n\
+             [[broker]]\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{}\"\n{MESSAGE_ID}\n\n{sections}",
+            tap.port(),
+        ))?;
+        let recovery = gateway.start()?;
+        writeln!(console, "recovered {}", recovery.as_micros())?;
+        Ok(Self {
+            broker,
+            tap,
+            gateway,
+        })
+    }
+
+    /// Lets the load run from message `first` on, says what is acknowledged, and takes a further step each time.
+    pub(super) fn run(
+        mut self,
+        first: u64,
+        console: &mut dyn Write,
+        mut step: impl FnMut(&Gateway, &mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
+        self.broker.wait_for_subscriber(GATEWAY)?;
+        let mut source = Source::from(self.broker.port(), super::scene::PER_SECOND, first)?;
+        source.resume();
+        let mut next = first;
+        loop {
+            self.gateway.process()?.exited()?.map_or(Ok(()), |status| {
+                Err(anyhow::anyhow!("the gateway ended with {status}"))
+            })?;
+            let numbers = self.tap.numbers();
+            let before = next;
+            while numbers.contains(&next) {
+                next += 1;
+            }
+            if next > before {
+                writeln!(console, "acknowledged {next}")?;
+                console.flush()?;
+            }
+            step(&self.gateway, console)?;
+            pace(Instant::now() + Duration::from_millis(5));
         }
-        if next > before {
-            writeln!(console, "acknowledged {next}")?;
-            console.flush()?;
-        }
-        pace(Instant::now() + Duration::from_millis(5));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
 
@@ -22,9 +23,9 @@ pub const HANG: i32 = -1;
 /// One call that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// `write`, `sync`, `send` or `recv`.
+    /// `write`, `sync`, `rename`, `send` or `recv`; `disk` for any of the first three.
     pub call: &'static str,
-    /// End of a path, or `port:` and the peer's port.
+    /// End of a path, `in:` and a part of one, or `port:` and the peer's port.
     pub target: String,
     /// Before the call or after it.
     pub before: bool,
@@ -37,12 +38,15 @@ pub struct Fault {
 }
 
 /// The variables that carry it.
-const VARIABLES: [&str; 5] = [
+const VARIABLES: [&str; 8] = [
     "LD_PRELOAD",
     "RIG_FAULT",
     "RIG_GATE",
+    "RIG_FROM",
+    "RIG_CALLS",
     "RIG_FIRED",
     "RIG_CLOCK",
+    "RIG_SYNCED",
 ];
 
 impl Fault {
@@ -85,21 +89,33 @@ pub fn heal(gateway: &mut Gateway) {
 #[derive(Debug)]
 pub struct Clock {
     file: PathBuf,
+    /// There while the clock is one to be believed.
+    synced: PathBuf,
 }
 
 impl Clock {
-    /// A clock that is right, put under every further start of `gateway`.
+    /// A clock that is right, and that nobody vouches for, put under every further start of `gateway`.
     ///
     /// # Errors
     /// When the library cannot be compiled.
     pub fn put_under(gateway: &mut Gateway) -> Result<Self> {
         let clock = Self {
             file: gateway.directory().join("clock"),
+            synced: gateway.directory().join("clock-synced"),
         };
         clock.turn(0, -1)?;
         gateway.set_variable("LD_PRELOAD", text(&library()?)?);
         gateway.set_variable("RIG_CLOCK", text(&clock.file)?);
+        gateway.set_variable("RIG_SYNCED", text(&clock.synced)?);
         Ok(clock)
+    }
+
+    /// Says that a time server has set it, as systemd-timesyncd would.
+    ///
+    /// # Errors
+    /// When the file for it cannot be written.
+    pub fn vouch(&self) -> Result<()> {
+        std::fs::write(&self.synced, "").context("cannot vouch for the clock")
     }
 
     /// Adds so many seconds to it, for so many readings; below 0 for all.
@@ -118,6 +134,15 @@ impl Clock {
         std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0)
             .with_context(|| format!("cannot write {}", self.file.display()))
     }
+}
+
+/// Seconds by which a clock is turned to ten seconds after the beginning of 1970.
+///
+/// # Errors
+/// When it is before that already.
+pub fn to_1970() -> Result<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(10 - i64::try_from(now.as_secs())?)
 }
 
 /// The library, compiled once in this process.
@@ -207,6 +232,36 @@ mod tests {
     }
 
     #[test]
+    fn renames_and_syncs_are_found_whoever_makes_them_and_the_calls_are_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = |script: &str, variables: &[(&str, &str)]| {
+            let status = Command::new("sh")
+                .args(["-c", script])
+                .current_dir(directory.path())
+                .env("LD_PRELOAD", library().unwrap())
+                .envs(variables.iter().copied())
+                .status();
+            status.unwrap().success()
+        };
+        let list = directory.path().join("list");
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let part = format!("in:{}", path(""));
+        let (never, list_path) = (format!("disk {part} before 99 0 1"), path("list"));
+        let watched = [("RIG_FAULT", &*never), ("RIG_CALLS", &*list_path)];
+        assert!(run("printf 1 >a; sync a; mv a b", &watched));
+        let wanted = [("write", "a"), ("sync", "a"), ("rename", "b")];
+        let wanted = wanted.map(|(call, name)| format!("{call} {}\n", path(name)));
+        assert_eq!(std::fs::read_to_string(&list).unwrap(), wanted.concat());
+        let fails = format!("rename {part} before 1 {EIO} 1");
+        assert!(!run("mv b c", &[("RIG_FAULT", &fails)]) && !directory.path().join("c").exists());
+        // Not before the write that it is to come after.
+        let later = [("RIG_FAULT", &*fails), ("RIG_FROM", "write /a 1")];
+        assert!(run("mv b c", &later));
+        let dies = format!("rename {part} after 1 {KILL} 1");
+        assert!(!run("mv c d", &[("RIG_FAULT", &dies)]) && directory.path().join("d").exists());
+    }
+
+    #[test]
     fn a_call_that_hangs_keeps_what_comes_after_it_from_happening() {
         let directory = tempfile::tempdir().unwrap();
         let mut shell = Command::new("sh")
@@ -231,6 +286,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock {
             file: directory.path().join("clock"),
+            synced: directory.path().join("clock-synced"),
         };
         clock.turn(73 * 365 * 86_400, 1).unwrap();
         let year = || {

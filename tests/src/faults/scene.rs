@@ -235,6 +235,7 @@ impl Scene {
             tried,
             account,
             early: 0,
+            stranded: 0,
             recovery: self.recovery,
             problems: problem.into_iter().chain(stopped).collect(),
             notes: Vec::new(),

@@ -75,6 +75,13 @@ impl Source {
         Ok(self.first + publisher.published())
     }
 
+    /// Messages so far.
+    pub fn published(&self) -> u64 {
+        let running = self.load.as_ref().map(Load::published);
+        let paused = self.publisher.as_ref().map(Publisher::published);
+        self.first + running.or(paused).unwrap_or(0)
+    }
+
     /// Publishes `messages` at once, while it is paused.
     ///
     /// # Errors
@@ -94,10 +101,8 @@ impl Source {
     /// # Errors
     /// When the broker is not there.
     pub fn reconnect(&mut self, port: u16) -> Result<()> {
-        let running = self.load.as_ref().map(Load::published);
-        let paused = self.publisher.as_ref().map(Publisher::published);
         // One may have been handed over that was not counted yet.
-        self.first += running.or(paused).unwrap_or(0) + 1;
+        self.first = self.published() + 1;
         self.load = None;
         self.publisher = Some(Publisher::connect(port, "press-7", WINDOW)?);
         Ok(())

@@ -14,12 +14,13 @@ use serde_json::Value;
 use super::account::Account;
 use super::{Report, Run};
 use crate::fleet::{self, Terms, said};
+use crate::gateway::Gateway;
 use crate::random::Random;
-use crate::tally::{Scene, TALLY};
+use crate::tally::{self, Scene, TALLY};
 use crate::wait::pace;
 
 /// Messages a second.
-const PER_SECOND: f64 = 500.0;
+pub(super) const PER_SECOND: f64 = 500.0;
 /// Messages in the shadow: enough for the one in a thousand that is wrong.
 const SHADOW: u64 = 1_100;
 /// Messages after the switch before a late flaw shows, at most.
@@ -109,7 +110,8 @@ impl Round {
 /// # Errors
 /// When the drill itself fails.
 pub fn drill(run: &mut Run<'_>) -> Result<Report> {
-    let mut scene = Scene::start(run.binaries, run.directory, PER_SECOND, run.control)?;
+    let fault = run.control.then_some("never-follow");
+    let mut scene = Scene::start(run.binaries, run.directory, PER_SECOND, fault)?;
     let (mut random, mut report) = (Random::new(run.seed), Report::default());
     scene.source.resume();
     scene.flow(200)?;
@@ -132,13 +134,7 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     }
     let found = scene.account()?;
     scene.site.gateway.stop()?;
-    report.account = Account {
-        acknowledged: found.messages,
-        lost: found.lost,
-        doubled: found.doubled,
-        gaps: found.miscounted,
-        ..Account::default()
-    };
+    report.account = as_columns(&found);
     let mut gaps = found.gaps;
     gaps.sort();
     let longest = gaps.get(gaps.len().saturating_mul(99) / 100).copied();
@@ -154,6 +150,17 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
             .push(format!("switches took up to {} ms", longest.as_millis()));
     }
     Ok(report)
+}
+
+/// As the table has it.
+pub(super) fn as_columns(found: &tally::Account) -> Account {
+    Account {
+        acknowledged: found.messages,
+        lost: found.lost,
+        doubled: found.doubled,
+        gaps: found.miscounted,
+        ..Account::default()
+    }
 }
 
 /// One deployment, to its end.
@@ -185,19 +192,17 @@ fn turn(scene: &mut Scene, round: &Round, random: &mut Random) -> Result<()> {
         true => scene.settled(&deployment)?,
         false => scene.given_up(&deployment).map(drop)?,
     }
-    whole(scene, if good { &deployment } else { &before })?;
+    let wanted = if good { &deployment } else { &before };
+    whole(&scene.site.gateway, wanted)?;
     scene.flow(50)
 }
 
 /// The gateway runs this set, and the module works.
-fn whole(scene: &Scene, wanted: &Value) -> Result<()> {
-    let found = confirmed(scene)?;
-    ensure!(found == *wanted, "{found} is confirmed instead of {wanted}");
-    let module = scene
-        .site
-        .gateway
-        .module(TALLY)
-        .context("the module is gone")?;
+pub(super) fn whole(gateway: &Gateway, wanted: &Value) -> Result<()> {
+    let status = fleet::status(gateway)?;
+    let found = said(&status, "/confirmed");
+    ensure!(found == wanted, "{found} is confirmed instead of {wanted}");
+    let module = gateway.module(TALLY).context("the module is gone")?;
     ensure!(
         said(&module, "/state") == "running",
         "the module does not run: {module}"
@@ -205,7 +210,7 @@ fn whole(scene: &Scene, wanted: &Value) -> Result<()> {
     Ok(())
 }
 
-fn confirmed(scene: &Scene) -> Result<Value> {
+pub(super) fn confirmed(scene: &Scene) -> Result<Value> {
     let status = fleet::status(&scene.site.gateway)?;
     Ok(said(&status, "/confirmed").clone())
 }

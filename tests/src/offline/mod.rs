@@ -20,6 +20,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::binaries::Binaries;
+use crate::lines::{Line, same, told};
 use rig::Rig;
 use sum::{Input, Sum};
 
@@ -42,19 +43,6 @@ pub struct Outage<'a> {
     pub binaries: &'a Binaries,
     /// Folder for everything; it exists.
     pub directory: &'a Path,
-}
-
-/// A promise, and what was measured of it.
-#[derive(Debug, Clone)]
-pub struct Line {
-    /// What.
-    pub what: &'static str,
-    /// What was measured.
-    pub measured: String,
-    /// What is promised; empty where it is only told.
-    pub promised: String,
-    /// Whether it was kept.
-    pub kept: bool,
 }
 
 /// How much memory may move.
@@ -162,17 +150,11 @@ fn drained(outage: &Outage<'_>, before: &rig::Times, drain: &rig::Drain) -> Vec<
 }
 
 fn added_up(input: &Input, sum: &Sum) -> Vec<Line> {
-    let same = |what, found: String, wanted: String| Line {
-        what,
-        kept: found == wanted,
-        measured: found,
-        promised: wanted,
-    };
     vec![
         same(
             "records: rows, summaries and ledger together",
-            sum.records().to_string(),
-            input.records.to_string(),
+            sum.records(),
+            input.records,
         ),
         same(
             "numbers: least, greatest, how many",
@@ -184,7 +166,7 @@ fn added_up(input: &Input, sum: &Sum) -> Vec<Line> {
             format!("{:?}", sum.values),
             format!("{:?}", input.values),
         ),
-        same("unexplained gaps", sum.gaps.to_string(), "0".to_owned()),
+        same("unexplained gaps", sum.gaps, 0),
         told(
             "of the records: whole, in summaries, in the ledger",
             format!(
@@ -201,15 +183,6 @@ fn start(what: &'static str, time: Duration) -> Line {
         measured: format!("{:.3} s", time.as_secs_f64()),
         promised: format!("<= {} s", START.as_secs()),
         kept: time <= START,
-    }
-}
-
-fn told(what: &'static str, measured: String) -> Line {
-    Line {
-        what,
-        measured,
-        promised: String::new(),
-        kept: true,
     }
 }
 

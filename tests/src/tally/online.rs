@@ -23,11 +23,12 @@ impl Scene {
     /// # Errors
     /// When something does not start.
     pub fn online(binaries: &Binaries, directory: &Path, per_second: f64) -> Result<Self> {
-        let mut scene = Self::enrolled(binaries, directory, per_second, false, SECTIONS)?;
-        let root = scene.fleet.root();
-        let root = root.to_str().context("a path is text")?;
+        let mut scene = Self::enrolled(binaries, directory, per_second, None, SECTIONS)?;
+        let (root, key) = (scene.fleet.root(), scene.fleet.key());
+        let [root, key] = [&root, &key].map(|path| path.to_str().context("a path is text"));
+        let arguments = ["--root", root?, "--time-key", key?];
         scene.site.cloud.kill9()?;
-        scene.site.cloud.start_again_with(&["--root", root])?;
+        scene.site.cloud.start_again_with(&arguments)?;
         let gateway = &scene.site.gateway;
         let config = gateway.configuration();
         let arguments: [&OsStr; 3] = [

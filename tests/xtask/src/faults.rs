@@ -40,7 +40,8 @@ pub(crate) struct Arguments {
     /// The power cut under a gateway in a User-Mode Linux guest
     #[arg(long, value_name = "N")]
     power_cuts: Option<u32>,
-    /// Deployments on a live stream, good ones and ones that go wrong, with a kill in the middle of half of them
+    /// Deployments on a live stream: good ones and ones that go wrong, with a kill in the middle of half of them; as many that
+    /// are killed, or have a bad disk, at a named step; and a fifth with the power cut in the middle
     #[arg(long, value_name = "N")]
     updates: Option<u32>,
     /// Decides what happens when
@@ -77,7 +78,8 @@ impl Arguments {
             "broker" => self.broker,
             "corrupt" => self.corrupt,
             "power cuts" => self.power_cuts,
-            "updates" => self.updates,
+            "updates" | "update points" => self.updates,
+            "update power cuts" => self.updates.map(|updates| updates.div_ceil(5)),
             "clock" => self.clock.then_some(1),
             _ => None,
         };

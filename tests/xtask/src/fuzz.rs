@@ -67,9 +67,16 @@ pub(crate) fn run(steps: &Steps, arguments: &Arguments) -> Result<()> {
     let corpus = folder().join("corpus");
     let lines = fuzz(steps, &targets, arguments.seconds, arguments.seed, &corpus)?;
     println!("\n{}", table(&lines));
-    let faults: Vec<_> = lines.iter().filter(|line| !line.holds()).map(fault).collect();
+    let faults: Vec<_> = lines
+        .iter()
+        .filter(|line| !line.holds())
+        .map(fault)
+        .collect();
     ensure!(faults.is_empty(), "{}", faults.join("\n"));
-    println!("no promise was broken; inputs that reached something new are kept in {}", corpus.display());
+    println!(
+        "no promise was broken; inputs that reached something new are kept in {}",
+        corpus.display()
+    );
     Ok(())
 }
 
@@ -84,9 +91,17 @@ pub(crate) fn fuzz(
 ) -> Result<Vec<Line>> {
     steps.say("building the fuzz targets");
     cargo_fuzz("build", &[])?;
-    steps.say(&format!("fuzzing {}, {seconds} s each, seed {seed}", targets.join(", ")));
+    steps.say(&format!(
+        "fuzzing {}, {seconds} s each, seed {seed}",
+        targets.join(", ")
+    ));
     let waiting = Mutex::new(targets.iter().collect::<VecDeque<_>>());
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let next = || {
+        waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    };
     let work = || -> Result<Vec<Line>> {
         let mut lines = Vec::new();
         while let Some(target) = next() {
@@ -99,7 +114,11 @@ pub(crate) fn fuzz(
         let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
         let mut lines = Vec::new();
         for worker in workers {
-            lines.extend(worker.join().unwrap_or_else(|_| bail!("a worker has panicked"))?);
+            lines.extend(
+                worker
+                    .join()
+                    .unwrap_or_else(|_| bail!("a worker has panicked"))?,
+            );
         }
         Ok(lines)
     })?;
@@ -130,11 +149,14 @@ impl Line {
     /// Reads what the fuzzer said.
     fn read(target: &str, seconds: f64, said: &str) -> Result<Self> {
         let after = |words: &str| said.lines().find_map(|line| line.split_once(words));
-        let runs = after("stat::number_of_executed_units:").map(|(_, number)| number.trim().parse());
+        let runs =
+            after("stat::number_of_executed_units:").map(|(_, number)| number.trim().parse());
         let Some(Ok(runs)) = runs else {
             bail!("target {target} did not run:\n{said}");
         };
-        let panic = said.lines().skip_while(|line| !line.contains("panicked at"));
+        let panic = said
+            .lines()
+            .skip_while(|line| !line.contains("panicked at"));
         let mut promise: Vec<_> = panic.take(3).collect();
         if promise.is_empty() {
             promise.extend(after("SUMMARY: ").map(|(_, summary)| summary));
@@ -153,7 +175,10 @@ impl Line {
 pub(crate) fn fault(line: &Line) -> String {
     let target = &line.target;
     match &line.found {
-        None => format!("{target}: nothing was found in {} runs, the targets prove nothing", line.runs),
+        None => format!(
+            "{target}: nothing was found in {} runs, the targets prove nothing",
+            line.runs
+        ),
         Some((input, promise)) => format!(
             "{target}: {promise}\n  input: {}\n  again: cargo fuzz run --dev --sanitizer none --fuzz-dir {} {target} {}",
             input.display(),
@@ -175,16 +200,25 @@ pub(crate) fn set_up(steps: &Steps) -> Result<()> {
     steps.say("installing cargo-fuzz");
     let mut command = Command::new("cargo");
     command.args(["install", "--quiet", "--locked", "cargo-fuzz"]);
-    let output = command.stdin(Stdio::null()).output().context("cannot start cargo")?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start cargo")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "cannot install cargo-fuzz: {}", said.trim());
+    ensure!(
+        output.status.success(),
+        "cannot install cargo-fuzz: {}",
+        said.trim()
+    );
     Ok(())
 }
 
 /// Names of all targets, in order.
 pub(crate) fn targets() -> Result<Vec<String>> {
     let sources = folder().join("fuzz_targets");
-    let entries = sources.read_dir().with_context(|| format!("no {}", sources.display()))?;
+    let entries = sources
+        .read_dir()
+        .with_context(|| format!("no {}", sources.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -200,7 +234,14 @@ fn cargo_fuzz(command: &str, arguments: &[&str]) -> Result<String> {
     let folder = folder();
     let target = target_folder()?.join("fuzz");
     let output = Command::new("cargo")
-        .args(["fuzz", command, "--dev", "--sanitizer", "none", "--fuzz-dir"])
+        .args([
+            "fuzz",
+            command,
+            "--dev",
+            "--sanitizer",
+            "none",
+            "--fuzz-dir",
+        ])
         .arg(&folder)
         .arg("--target-dir")
         .arg(&target)
@@ -210,7 +251,10 @@ fn cargo_fuzz(command: &str, arguments: &[&str]) -> Result<String> {
         .output()
         .context("cannot start cargo")?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success() || command == "run", "the fuzz targets cannot be built:\n{said}");
+    ensure!(
+        output.status.success() || command == "run",
+        "the fuzz targets cannot be built:\n{said}"
+    );
     Ok(said)
 }
 
@@ -227,7 +271,12 @@ fn table(lines: &[Line]) -> String {
     let head = ["target", "runs", "seconds", "found"].map(str::to_owned);
     let rows = lines.iter().map(|line| {
         let seconds = format!("{:.1}", line.seconds);
-        [line.target.clone(), line.runs.to_string(), seconds, found(line)]
+        [
+            line.target.clone(),
+            line.runs.to_string(),
+            seconds,
+            found(line),
+        ]
     });
     let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
     let width = |column: usize| {

@@ -8,7 +8,7 @@
 //! - [`faults`]: hurts the product in many ways, many times, and looks for what was lost.
 //! - [`attacks`]: forged, old, foreign and changed documents, and how many got through.
 //! - [`fuzz`]: changed input for every parser, and what they are held against.
-//! - [`offline`]: a week without a link, in minutes.
+//! - [`offline`]: a week without a link, in minutes. [`rollout`]: a fleet at one centre. [`lines`]: what these promise.
 //! - [`bench`]: ours against a reference, both measured in one run.
 //! - [`steps`]: what the user sees meanwhile.
 
@@ -23,7 +23,9 @@ mod bench;
 mod demo;
 mod faults;
 mod fuzz;
+mod lines;
 mod offline;
+mod rollout;
 mod setup;
 mod steps;
 mod test;
@@ -62,6 +64,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Takes a week's records without a link, in minutes, and lets them leave when it is back
     Offline(offline::Arguments),
+    /// Rolls a good release and a bad one out to a fleet of gateways over HTTPS, and kills a third of them meanwhile
+    Rollout(rollout::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Attacks(arguments) => attacks::run(&steps, &arguments),
         Command::Fuzz(arguments) => fuzz::run(&steps, &arguments),
         Command::Offline(arguments) => offline::run(&steps, &arguments),
+        Command::Rollout(arguments) => rollout::run(&steps, &arguments),
     };
     if let Err(error) = &result {
         println!("error: {error:#}");

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use tidegate_tests::binaries::{Binaries, Profile, target_folder};
-use tidegate_tests::offline::{Line, Outage, run as run_outage};
+use tidegate_tests::offline::{Outage, run as run_outage};
 
+use crate::lines;
 use crate::setup;
 use crate::steps::Steps;
 
@@ -61,48 +62,5 @@ pub(crate) fn run(steps: &Steps, arguments: &Arguments) -> Result<()> {
         directory: folder.path(),
     };
     let lines = run_outage(&outage, &mut |text| steps.say(text))?;
-    println!("\n{}", table(&lines));
-    let broken: Vec<_> = lines.iter().filter(|line| !line.kept).collect();
-    ensure!(
-        broken.is_empty(),
-        "broken: {}",
-        broken
-            .iter()
-            .map(|line| line.what)
-            .collect::<Vec<_>>()
-            .join("; ")
-    );
-    println!("every promise was kept");
-    Ok(())
-}
-
-fn table(lines: &[Line]) -> String {
-    let kept = |line: &Line| match (line.promised.is_empty(), line.kept) {
-        (true, _) => "",
-        (false, true) => "yes",
-        (false, false) => "NO",
-    };
-    let head = ["what", "measured", "promised", "kept"].map(str::to_owned);
-    let rows = lines.iter().map(|line| {
-        [
-            line.what.to_owned(),
-            line.measured.clone(),
-            line.promised.clone(),
-            kept(line).to_owned(),
-        ]
-    });
-    let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(String::len).max().unwrap_or(0)
-    };
-    let widths = [0, 1, 2, 3].map(width);
-    let print = |row: &[String; 4]| {
-        let cells = row.iter().zip(widths);
-        let cells: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        cells.join(" | ").trim_end().to_owned()
-    };
-    rows.iter().map(print).collect::<Vec<_>>().join("\n")
+    lines::judge(&lines)
 }

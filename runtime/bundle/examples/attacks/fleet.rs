@@ -72,7 +72,7 @@ pub(crate) fn sign_any(
     keys: &[&SigningKey],
 ) -> Outcome<Vec<u8>> {
     let body = serde_json::to_vec(body)?;
-    Ok(Envelope::sign("document", kind, body, keys).write()?)
+    Ok(Envelope::sign("document", kind, body, keys)?.write()?)
 }
 
 impl Fleet {

@@ -19,7 +19,7 @@ pub(crate) fn run(scene: &mut Scene) -> Outcome {
 
 fn by(root: &Root, keys: &[&SigningKey]) -> Outcome<Vec<u8>> {
     let body = serde_json::to_vec(root)?;
-    Ok(Envelope::sign("root", ROOT_TYPE, body, keys).write()?)
+    Ok(Envelope::sign("root", ROOT_TYPE, body, keys)?.write()?)
 }
 
 /// Every set of signatures of the two old and the two new keys, but all of them.

@@ -65,6 +65,18 @@ impl Trust {
         Ok(signed.deployment)
     }
 
+    /// Epoch and number of a deployment that keys of the deploy role signed for this gateway, whatever else speaks against
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trust::check_deployment`], up to its target.
+    pub fn place(&self, gateway: &Gateway, bytes: &[u8]) -> Result<(u64, u64), Error> {
+        let signed = Signed::open(bytes, &self.root)?;
+        self.check_target(gateway, &signed.deployment)?;
+        Ok((signed.deployment.epoch, signed.deployment.seq))
+    }
+
     /// Takes a deployment with the release documents that it names, each once and no others, and moves the memory up to
     /// it. One that was taken before is taken again, and changes nothing.
     ///

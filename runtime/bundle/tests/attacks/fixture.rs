@@ -93,6 +93,7 @@ impl Fleet {
     /// The genuine body of the release, changed and signed again.
     pub(crate) fn bundle_of_body(&self, body: &str) -> Vec<u8> {
         let envelope = Envelope::sign("release", RELEASE_TYPE, body.into(), &[&self.publishers[0]])
+            .unwrap()
             .write()
             .unwrap();
         bundle_of(&envelope)

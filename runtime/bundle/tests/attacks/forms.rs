@@ -34,7 +34,7 @@ fn check_text(from: &str, to: &str, reason: &str) {
     assert!(body.contains(from), "{body}");
     let body = body.replacen(from, to, 1).into_bytes();
     let kind = tidegate_bundle::DEPLOYMENT_TYPE;
-    let envelope = Envelope::sign("deployment", kind, body, &[&site.fleet.deployer]);
+    let envelope = Envelope::sign("deployment", kind, body, &[&site.fleet.deployer]).unwrap();
     site.refuses_bytes(&envelope.write().unwrap(), &[&release], reason);
 }
 
@@ -279,7 +279,7 @@ fn a_time_has_every_field_and_no_other() {
         let mut body = serde_json::to_value(site.time(nonce, CREATED)).unwrap();
         edit(&mut body);
         let body = body.to_string().into_bytes();
-        let envelope = Envelope::sign("time", TIME_TYPE, body, &[&site.fleet.timekeeper]);
+        let envelope = Envelope::sign("time", TIME_TYPE, body, &[&site.fleet.timekeeper]).unwrap();
         let bytes = envelope.write().unwrap();
         if reason == "accepted" {
             site.trust
@@ -367,7 +367,7 @@ fn a_report_is_believed_of_the_device_that_signed_it_and_of_no_other() {
     }
     assert_eq!(reason(&bytes, &other), "wrong-key");
     let mut twice = Envelope::read("status", &bytes).unwrap();
-    twice.cosign(&device);
+    twice.cosign(&device).unwrap();
     assert_eq!(
         reason(&twice.write().unwrap(), &device),
         "duplicate-signature-key"
@@ -387,6 +387,7 @@ fn a_report_has_every_field_and_no_other() {
         edit(&mut body);
         let body = body.to_string().into_bytes();
         let bytes = Envelope::sign("status", STATUS_TYPE, body, &[&device])
+            .unwrap()
             .write()
             .unwrap();
         let opened = VerifiedStatus::open(&bytes, &device.public_key());
@@ -443,7 +444,7 @@ fn a_report_may_say_what_its_machine_is_and_then_says_all_of_it() {
         let mut body = body.clone();
         body["facts"].as_object_mut().unwrap().remove(field);
         let body = body.to_string().into_bytes();
-        let envelope = Envelope::sign("status", STATUS_TYPE, body, &[&device]);
+        let envelope = Envelope::sign("status", STATUS_TYPE, body, &[&device]).unwrap();
         let refused = Status::unverified(&envelope.write().unwrap());
         assert_eq!(refused.unwrap_err().reason(), "malformed", "{field}");
     }
@@ -476,6 +477,7 @@ fn no_signed_nonsense_ends_in_anything_but_a_reason() {
         let key = &site.fleet.deployer;
         let kind = tidegate_bundle::DEPLOYMENT_TYPE;
         let bytes = Envelope::sign("deployment", kind, nonsense, &[key])
+            .unwrap()
             .write()
             .unwrap();
         match Deployment::verify(&bytes, site.trust.root()) {

@@ -87,7 +87,8 @@ fn a_root_is_signed_by_both_sides() {
     let by = |keys: &[&SigningKey]| {
         let body = serde_json::to_vec(&next).unwrap();
         let envelope =
-            tidegate_bundle::Envelope::sign("root", tidegate_bundle::ROOT_TYPE, body, keys);
+            tidegate_bundle::Envelope::sign("root", tidegate_bundle::ROOT_TYPE, body, keys)
+                .unwrap();
         envelope.write().unwrap()
     };
     let only_new = by(&[&new_one, &new_two]);

@@ -30,7 +30,8 @@ fn with_signature(fleet: &Fleet, signature: [u8; 64]) -> Vec<u8> {
 }
 
 fn signed_by(keys: &[&SigningKey]) -> Vec<u8> {
-    let envelope = Envelope::sign("release", RELEASE_TYPE, release_body().into_bytes(), keys);
+    let envelope =
+        Envelope::sign("release", RELEASE_TYPE, release_body().into_bytes(), keys).unwrap();
     bundle_of(&envelope.write().unwrap())
 }
 
@@ -44,6 +45,7 @@ fn edited_root(fleet: &Fleet, edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     edit(&mut body);
     let keys = [&fleet.roots[0], &fleet.roots[1]];
     Envelope::sign("root", ROOT_TYPE, body.to_string().into_bytes(), &keys)
+        .unwrap()
         .write()
         .unwrap()
 }
@@ -74,6 +76,7 @@ fn a_key_of_no_role_or_of_another_role_is_refused() {
     }
     let body = serde_json::to_vec(&fleet.root()).unwrap();
     let root = Envelope::sign("root", ROOT_TYPE, body, &[&fleet.publishers[0]])
+        .unwrap()
         .write()
         .unwrap();
     assert_eq!(root_reason(&root), "wrong-key");
@@ -102,6 +105,7 @@ fn a_document_of_another_type_is_refused() {
     // Signed as another type, then relabelled: the type is in what was signed.
     let key = &fleet.publishers[0];
     let other = Envelope::sign("release", ROOT_TYPE, release_body().into_bytes(), &[key])
+        .unwrap()
         .write()
         .unwrap();
     let mut relabelled: Value = serde_json::from_slice(&other).unwrap();

@@ -90,7 +90,8 @@ fn a_document_is_never_taken_for_one_of_another_type() {
     // Signed as another type by a key of the role, then relabelled.
     let body = serde_json::to_vec(&deployment(1, &[&release])).unwrap();
     for signed_as in [TIME_TYPE, RELEASE_TYPE] {
-        let envelope = Envelope::sign("x", signed_as, body.clone(), &[&site.fleet.deployer]);
+        let envelope =
+            Envelope::sign("x", signed_as, body.clone(), &[&site.fleet.deployer]).unwrap();
         let mut relabelled: Value = serde_json::from_slice(&envelope.write().unwrap()).unwrap();
         relabelled["payloadType"] = DEPLOYMENT_TYPE.into();
         let bytes = relabelled.to_string().into_bytes();
@@ -172,7 +173,7 @@ fn a_signature_can_be_added_by_a_signer_elsewhere() {
     let half = by(&[&fleet().deployer]);
     site.refuses_bytes(&half, &[&release], "threshold");
     let mut envelope = Envelope::read("deployment", &half).unwrap();
-    envelope.cosign(&second);
+    envelope.cosign(&second).unwrap();
     let bytes = envelope.write().unwrap();
     assert!(site.give(&bytes, &[&release]).is_ok());
 }
@@ -235,7 +236,7 @@ fn leave_to_go_back_counts_distinct_publishers() {
     let by_both = |counter| {
         let release = signed_release(MODULE, counter);
         let mut envelope = Envelope::read("release", &release.bytes).unwrap();
-        envelope.cosign(two);
+        envelope.cosign(two).unwrap();
         Signed {
             bytes: envelope.write().unwrap(),
             ..release
@@ -302,7 +303,7 @@ fn a_release_beside_a_deployment_is_verified_like_any_other() {
         (&fleet().deployer, "wrong-key"),
         (&fleet().publishers[1], "module-not-allowed"),
     ] {
-        let envelope = Envelope::sign("release", RELEASE_TYPE, body(&genuine), &[key]);
+        let envelope = Envelope::sign("release", RELEASE_TYPE, body(&genuine), &[key]).unwrap();
         let forged = Signed {
             bytes: envelope.write().unwrap(),
             digest: genuine.digest,

@@ -76,7 +76,7 @@ pub(crate) fn edited_release(
     let body = serde_json::to_vec(&release).unwrap();
     let digest = Digest::of(&body);
     let key = &fleet().publishers[0];
-    let envelope = Envelope::sign("release", RELEASE_TYPE, body, &[key]);
+    let envelope = Envelope::sign("release", RELEASE_TYPE, body, &[key]).unwrap();
     let bytes = envelope.write().unwrap();
     Signed { bytes, digest }
 }
@@ -158,7 +158,7 @@ pub(crate) fn signed_as(
     let mut body = serde_json::to_value(deployment).unwrap();
     edit(&mut body);
     let body = body.to_string().into_bytes();
-    let envelope = Envelope::sign("deployment", DEPLOYMENT_TYPE, body, keys);
+    let envelope = Envelope::sign("deployment", DEPLOYMENT_TYPE, body, keys).unwrap();
     envelope.write().unwrap()
 }
 

@@ -176,7 +176,7 @@ fn envelopes(fleet: &Fleet, next: &Deployment, name: &str) -> Vec<Value> {
     let body = serde_json::to_string(next).unwrap();
     let of_body = |body: String| {
         let kind = tidegate_bundle::DEPLOYMENT_TYPE;
-        let envelope = Envelope::sign("deployment", kind, body.into_bytes(), &[deployer]);
+        let envelope = Envelope::sign("deployment", kind, body.into_bytes(), &[deployer]).unwrap();
         envelope.write().unwrap()
     };
     let twice = body.replacen("\"seq\":6", "\"seq\":6,\"s\\u0065q\":7", 1);

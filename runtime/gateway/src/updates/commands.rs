@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidegate_record::SystemClock;
 use tidegate_update::{Audit, Client, audit};
 
-use super::{Told, begin};
+use super::{Told, begin, fresh};
 use crate::cli::{Common, print};
 use crate::config::Settings;
 use crate::control;
@@ -137,6 +137,9 @@ fn text(updates: &Value) -> String {
         if updates.get(key).is_some_and(|value| !value.is_null()) {
             text.push_str(&format!("{words}: {}\n", word(key)));
         }
+    }
+    if let Some(fresh) = fresh::text(updates) {
+        text.push_str(&format!("{fresh}\n"));
     }
     if let Some(error) = updates.pointer("/centre/error").and_then(Value::as_str) {
         text.push_str(&format!("the centre was asked for updates: {error}\n"));

@@ -1,16 +1,18 @@
 //! Goes between the centre and the client's thread: it waits for links, so that the thread need not.
 //!
-//! A round is a report, the roots that follow ours, the deployment that is wanted here, and blobs that are missing, piece by
-//! piece. One begins when the gateway starts, at every interval, and at once when something has changed or is missing. A
-//! round that fails is followed by another with back-off; of a blob, what has come stays. A round ends after a minute with
-//! what it has, so that what happens meanwhile is reported.
+//! A round is a report, the question what is the newest, the roots that follow ours, the deployment that is wanted here, and
+//! blobs that are missing, piece by piece; then it is seen whether all came that the answer names. One begins when the
+//! gateway starts, at every interval, and at once when something has changed or is missing. A round that fails is followed
+//! by another with back-off, or when the centre says; of a blob, what has come stays. A round ends after a minute with what
+//! it has, so that what happens meanwhile is reported.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_bundle::{
-    DEPLOYMENT_TYPE, DOCUMENT_BYTES_MAX, Deployment, Digest, RELEASE_TYPE, ROOT_TYPE, STATUS_TYPE,
+    DEPLOYMENT_TYPE, DOCUMENT_BYTES_MAX, Deployment, Digest, Nonce, RELEASE_TYPE, ROOT_TYPE,
+    STATUS_TYPE, TIME_TYPE,
 };
 use tidegate_record::{Backoff, Name};
 use tidegate_update::{Blob, Parcel};
@@ -30,6 +32,8 @@ const APART: Duration = Duration::from_secs(1);
 const SPELL: Duration = Duration::from_secs(60);
 /// By how much the interval grows while rounds fail.
 const BACKOFF_FACTOR: u32 = 16;
+/// Longest wait that a centre may ask for.
+const PATIENCE_MAX: Duration = Duration::from_secs(3600);
 /// How long a deployment that was refused is not fetched again: the site's policy may have been changed.
 const REFUSED_FOR: Duration = Duration::from_secs(900);
 /// Most roots that are followed in one round.
@@ -64,6 +68,8 @@ enum Broken {
     Gone,
     /// For this reason; another centre may do better.
     Failed(String),
+    /// The same, and the centre asks not to be asked for so long.
+    Busy(String, Duration),
     /// The client did not take what came, for this reason.
     Refused(String),
 }
@@ -78,7 +84,10 @@ enum Round {
 
 impl From<fetch::Error> for Broken {
     fn from(error: fetch::Error) -> Self {
-        Self::Failed(chain(&error))
+        match error.retry_after() {
+            Some(wait) => Self::Busy(chain(&error), wait.min(PATIENCE_MAX)),
+            None => Self::Failed(chain(&error)),
+        }
     }
 }
 
@@ -98,7 +107,7 @@ impl Courier {
         let longest = interval.saturating_mul(BACKOFF_FACTOR);
         let mut backoff = Backoff::new(interval, longest);
         loop {
-            let begun = Instant::now();
+            let mut not_before = Instant::now() + APART;
             let wait = match self.round().await {
                 Ok(Round::More) => Duration::ZERO,
                 Ok(Round::Done) => {
@@ -108,13 +117,18 @@ impl Courier {
                     interval.mul_f64(0.5).saturating_add(share)
                 }
                 Err(Broken::Failed(_) | Broken::Refused(_)) => backoff.jittered(),
+                Err(Broken::Busy(_, asked)) => {
+                    not_before = not_before.max(Instant::now() + asked);
+                    // Those that were sent away together do not come back together.
+                    asked.saturating_add(backoff.jittered())
+                }
                 Err(Broken::Gone) => return,
             };
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.wake.notified() => {}
             }
-            sleep_until(begun + APART).await;
+            sleep_until(not_before).await;
         }
     }
 
@@ -124,7 +138,7 @@ impl Courier {
         let mut ended = Ok(Round::Done);
         for fetcher in &mut fetchers {
             ended = self.round_with(fetcher).await;
-            if !matches!(ended, Err(Broken::Failed(_))) {
+            if !matches!(ended, Err(Broken::Failed(_) | Broken::Busy(..))) {
                 break;
             }
             fetcher.rest();
@@ -132,7 +146,9 @@ impl Courier {
         self.road.fetchers = fetchers;
         let told = match &ended {
             Ok(_) => Ok(()),
-            Err(Broken::Failed(reason) | Broken::Refused(reason)) => Err(reason.clone()),
+            Err(Broken::Failed(reason) | Broken::Busy(reason, _) | Broken::Refused(reason)) => {
+                Err(reason.clone())
+            }
             Err(Broken::Gone) => return Err(Broken::Gone),
         };
         self.say(Delivery::Asked(told)).await?;
@@ -149,11 +165,38 @@ impl Courier {
             Err(error @ fetch::Error::Refused { .. }) => Err(error),
             reported => Ok(reported?),
         };
-        self.roots(fetcher).await?;
-        self.desired(fetcher).await?;
-        let round = self.blobs(fetcher).await?;
+        // First the question, then all that the answer may name: what the centre gets meanwhile makes nothing seem kept back.
+        let answer = self.question(fetcher).await;
+        let brought = self.bring(fetcher).await;
+        let heard = self.hear(answer).await;
+        let round = brought?;
+        heard?;
         reported?;
         Ok(round)
+    }
+
+    async fn bring(&mut self, fetcher: &mut Fetcher) -> Result<Round, Broken> {
+        self.roots(fetcher).await?;
+        self.desired(fetcher).await?;
+        self.blobs(fetcher).await
+    }
+
+    /// Asks what is the newest; none from a centre without a time key.
+    async fn question(&self, fetcher: &mut Fetcher) -> Result<Option<(Nonce, Vec<u8>)>, Broken> {
+        let nonce = Nonce::generate().map_err(|error| Broken::Failed(chain(&error)))?;
+        let path = format!("{}&nonce={nonce}", self.path("time"));
+        let found = fetcher.document(&path, TIME_TYPE, &[], DOCUMENT_BYTES_MAX);
+        Ok(match found.await? {
+            Found::Document(answer) => Some((nonce, answer)),
+            Found::Unchanged | Found::Nothing => None,
+        })
+    }
+
+    async fn hear(&self, answer: Result<Option<(Nonce, Vec<u8>)>, Broken>) -> Result<(), Broken> {
+        match answer? {
+            Some((nonce, time)) => self.ask(|answer| Delivery::Time(nonce, time, answer)).await,
+            None => Ok(()),
+        }
     }
 
     async fn roots(&self, fetcher: &mut Fetcher) -> Result<(), Broken> {
@@ -290,5 +333,27 @@ fn parcel() -> Parcel {
     Parcel {
         from: CENTRE.to_owned(),
         ..Parcel::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_centre_that_asks_for_patience_is_given_it_up_to_an_hour() {
+        let refused = |retry_after| fetch::Error::Refused {
+            status: 503,
+            text: "busy".to_owned(),
+            retry_after,
+        };
+        for (asked, given) in [(1, 1), (600, 600), (u64::MAX, 3600)] {
+            let broken = Broken::from(refused(Some(Duration::from_secs(asked))));
+            assert!(
+                matches!(broken, Broken::Busy(_, wait) if wait == Duration::from_secs(given)),
+                "{asked}"
+            );
+        }
+        assert!(matches!(Broken::from(refused(None)), Broken::Failed(_)));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tidegate_bundle::Digest;
+use tidegate_bundle::{Digest, Nonce};
 use tidegate_update::{Blob, Error, Parcel, Piece, Wants};
 use tokio::sync::{Notify, oneshot};
 
@@ -30,6 +30,8 @@ pub(super) enum Delivery {
     Take(Parcel, Answer<()>),
     /// Here is the piece of a blob that begins at this byte.
     Piece(Blob, u64, Bytes, Answer<()>),
+    /// Here is what the centre says to be the newest, to a question with this nonce.
+    Time(Nonce, Vec<u8>, Answer<()>),
     /// The centre was asked: this is how it went.
     Asked(Result<(), String>),
 }
@@ -73,6 +75,7 @@ impl Desk<'_> {
             }
             Delivery::Take(parcel, answer) => give(answer, self.take(parcel)),
             Delivery::Piece(blob, at, piece, answer) => give(answer, self.piece(blob, at, &piece)),
+            Delivery::Time(nonce, time, answer) => give(answer, self.time(nonce, &time)),
             Delivery::Asked(asked) => {
                 if let Err(error) = &asked
                     && self.post.asked.as_ref() != Some(&asked)
@@ -115,6 +118,17 @@ impl Desk<'_> {
             self.follow(commands);
         }
         Ok(())
+    }
+
+    /// An answer that is refused is in the next report, and none is made for it: there may be one of these in each round.
+    fn time(&mut self, nonce: Nonce, time: &[u8]) -> Result<(), String> {
+        let taken = self.fleet.client.take_time(self.post.from, nonce, time);
+        taken.map_err(|error| {
+            if let Error::Document(refused) = &error {
+                self.post.reporter.refuse(time, refused.reason());
+            }
+            chain(&error)
+        })
     }
 
     /// A refusal is reported; that a disk or source failed is none.

@@ -20,6 +20,7 @@
 //! - `thread`: the client, where it may wait.
 //! - `driver`: between the client and the modules.
 //! - `courier`: between the client and the centre; `delivery`: what they say; `report`: what the centre is told.
+//! - `fresh`: what is told of how fresh the documents are.
 //! - `commands`: `tidegate update`.
 
 mod begin;
@@ -27,6 +28,7 @@ pub(crate) mod commands;
 mod courier;
 mod delivery;
 mod driver;
+pub(crate) mod fresh;
 mod report;
 mod thread;
 

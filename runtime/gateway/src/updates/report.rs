@@ -63,6 +63,11 @@ impl Reporter {
         true
     }
 
+    /// What the gateway's clock is worth.
+    pub(super) fn clock(&self) -> ClockQuality {
+        quality(&*self.clock)
+    }
+
     /// The next report. The key is read each time: it may have been changed.
     pub(super) fn sign(&mut self, client: &Client) -> Result<Vec<u8>, String> {
         let key = device::load_or_make(&self.state).map_err(|error| chain(&error))?;
@@ -79,7 +84,7 @@ impl Reporter {
             seq: trust.seq(),
             modules: client.installed(),
             refused: self.refused.iter().cloned().collect(),
-            clock: quality(&*self.clock),
+            clock: self.clock(),
             missing_protection: Vec::new(),
             confirmed: client.machine().confirmed().map(|set| set.deployment),
             facts: Some(self.facts.clone()),

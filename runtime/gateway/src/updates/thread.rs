@@ -12,8 +12,8 @@ use tidegate_update::{Client, Command, Event, Generation, Policy, Set, Taken, Tr
 use tokio::sync::mpsc;
 
 use super::begin::Enrolled;
-use super::delivery::Post;
-use super::{Course, Deed, Word, read_policy};
+use super::delivery::{Delivery, Post};
+use super::{Course, Deed, Word, fresh, read_policy};
 use crate::deployed;
 use crate::error::chain;
 
@@ -39,6 +39,8 @@ pub(super) fn run(
     desk.follow(commands);
     while let Some(word) = words.blocking_recv() {
         let turn = desk.fleet.client.turn();
+        // That nothing is newer is written down as well, and is no news for the centre.
+        let is_news = !matches!(word, Word::Delivery(Delivery::Time(..)));
         match word {
             Word::Event(event) => desk.hear(event),
             Word::Import(stick, answer) => {
@@ -50,7 +52,7 @@ pub(super) fn run(
             }
             Word::Delivery(delivery) => desk.deliver(delivery),
         }
-        if desk.fleet.client.turn() != turn {
+        if is_news && desk.fleet.client.turn() != turn {
             desk.post.wake.notify_one();
         }
     }
@@ -262,6 +264,8 @@ impl Desk<'_> {
         let mut status = status(&self.fleet.client);
         if let Some(fields) = status.as_object_mut() {
             fields.insert("centre".to_owned(), self.post.json());
+            let fresh = fresh::told(&self.fleet.client.fresh(), self.post.reporter.clock());
+            fields.insert("freshness".to_owned(), fresh);
         }
         status
     }

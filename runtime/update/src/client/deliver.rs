@@ -78,6 +78,7 @@ impl Client {
     pub fn lacking(&mut self, parcel: &Parcel) -> Result<Vec<Digest>, Error> {
         let lacking = self.look_through(parcel);
         if let Err(error) = &lacking {
+            self.note_judged(parcel.deployment.as_deref().unwrap_or_default(), error);
             self.note_refusal(&parcel.from, error);
         }
         lacking

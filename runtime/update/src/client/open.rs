@@ -76,8 +76,11 @@ impl Client {
                     site,
                     clock,
                     file,
+                    written: state.heard,
                     state: *state,
                     refused: None,
+                    judged: None,
+                    newest: None,
                 };
                 Ok(Found::Enrolled(Box::new(client)))
             }
@@ -94,6 +97,7 @@ impl Client {
             trust,
             machine: Machine::default(),
             audit: Head::none(),
+            heard: None,
         };
         let file = StateFile::enrol(&site.folder, &state)?;
         let mut client = Self {
@@ -103,7 +107,10 @@ impl Client {
             clock,
             file,
             state,
+            written: None,
             refused: None,
+            judged: None,
+            newest: None,
         };
         let root = client.state.trust.root();
         let text = format!("fleet {}, root {}", root.root().fleet_id, root.digest());

@@ -113,7 +113,6 @@ impl Client {
         }
     }
 
-    /// Takes the deployment, unless it is confirmed or on its way already.
     fn take_deployment(
         &mut self,
         source: &mut dyn Source,
@@ -123,19 +122,33 @@ impl Client {
         let bytes = bytes.ok_or_else(|| Error::NoDeployment {
             source_name: source.name(),
         })?;
+        let taken = self.take_document(&bytes, source, policy);
+        if let Err(error) = &taken {
+            self.note_judged(&bytes, error);
+        }
+        taken
+    }
+
+    /// Takes a deployment, unless it is confirmed or on its way already.
+    fn take_document(
+        &mut self,
+        bytes: &[u8],
+        source: &mut dyn Source,
+        policy: &Policy,
+    ) -> Result<Vec<Command>, Error> {
         let mut trust = self.state.trust.clone();
         let (gateway, now) = (&self.site.gateway, self.now());
-        let deployment = trust.check_deployment(gateway, now, &bytes)?;
+        let deployment = trust.check_deployment(gateway, now, bytes)?;
         if self.is_known(&deployment) {
             return Ok(Vec::new());
         }
         let releases = self.releases(source, &deployment)?;
         let presented: Vec<_> = releases.iter().map(Vec::as_slice).collect();
-        let verified = trust.accept_deployment(gateway, now, &bytes, &presented)?;
+        let verified = trust.accept_deployment(gateway, now, bytes, &presented)?;
         let changes = self.check_policy(&verified, policy)?;
-        let set = self.set(&verified, &bytes, &releases)?;
+        let set = self.set(&verified, bytes, &releases)?;
         self.note("verified", &changes)?;
-        self.store_documents(&set, &bytes, &releases)?;
+        self.store_documents(&set, bytes, &releases)?;
         self.advance(trust, Event::Accepted(set))
     }
 

@@ -8,6 +8,7 @@ use crate::fixture::{Fleet, Module, Toxic, clock, component, fleet, policy, site
 use crate::{Blob, Policy};
 
 mod deliver;
+mod fresh;
 mod frozen;
 mod hostile;
 

@@ -36,6 +36,7 @@ fn state(version: u64) -> State {
         trust,
         machine: Machine::default(),
         audit: Head::none(),
+        heard: None,
     }
 }
 

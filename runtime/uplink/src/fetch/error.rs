@@ -17,6 +17,8 @@ pub enum Error {
         status: u16,
         /// The start of its answer.
         text: String,
+        /// When it is to be asked again, if it says so.
+        retry_after: Option<Duration>,
     },
     /// It wants the gateway to ask elsewhere.
     #[error(
@@ -74,4 +76,15 @@ pub enum Error {
     /// The byte budget has nothing for updates.
     #[error("the byte budget leaves nothing for updates for another {} min", .0.as_secs().div_ceil(60))]
     Budget(Duration),
+}
+
+impl Error {
+    /// For how long the centre asks not to be asked again.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }

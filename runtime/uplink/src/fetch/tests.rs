@@ -169,6 +169,22 @@ async fn a_document_that_is_endless_late_elsewhere_or_something_else_is_refused(
 }
 
 #[tokio::test]
+async fn a_refusal_says_when_to_ask_again() {
+    for (header, expected) in [
+        ("retry-after: 7\r\n", Some(7)),
+        ("", None),
+        ("retry-after: soon\r\n", None),
+        ("retry-after: -1\r\n", None),
+    ] {
+        let answer = format!("HTTP/1.1 503 No\r\n{header}content-length: 0\r\n\r\n");
+        let mut fetcher = centre(impatient(), move |_, stream| say(stream, answer.clone())).await;
+        let error = ask(&mut fetcher).await.unwrap_err();
+        let seconds = error.retry_after().map(|wait| wait.as_secs());
+        assert_eq!(seconds, expected, "{header}");
+    }
+}
+
+#[tokio::test]
 async fn a_report_is_sent_and_a_refusal_is_told() {
     for (status, taken) in [
         ("200 OK", true),

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
-use tidegate_bundle::{Deployment, Digest, Error as Refusal, Release, SigningKey, Target};
+use tidegate_bundle::{Deployment, Digest, Error as Refusal, Release, Target};
 
 use crate::clock;
 use crate::commands::verify::read_verified;
 use crate::deployment_file::DeploymentFile;
 use crate::error::Error;
 use crate::files;
+use crate::key::Key;
 use crate::report::Report;
 
 /// Sign a deployment that is kept as a TOML file: what a gateway, or a group of them, runs.
@@ -21,7 +22,7 @@ use crate::report::Report;
 pub(crate) struct Args {
     /// The deployment; paths in it are from its folder.
     file: PathBuf,
-    /// Secret key file of who signs deployments; may be repeated. For a way back also those of publishers.
+    /// Key file of who signs deployments, or signer file (.toml); may be repeated. For a way back also those of publishers.
     #[arg(long, required = true)]
     key: Vec<PathBuf>,
     /// The newest root document of the fleet.
@@ -63,11 +64,10 @@ impl Args {
     }
 
     fn sign(&self, deployment: &Deployment) -> Result<Vec<u8>, Error> {
-        let keys = self.key.iter().map(|path| files::read_secret_key(path));
-        let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        let signers: Vec<&SigningKey> = keys.iter().collect();
-        deployment.sign(&signers).map_err(|source| Error::Document {
-            path: self.file.clone(),
+        let keys = Key::read_all(&self.key)?;
+        let keys: Vec<&Key> = keys.iter().collect();
+        deployment.sign(&keys).map_err(|source| Error::Sign {
+            what: self.file.display().to_string(),
             source,
         })
     }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tidegate_bundle::{
-    KeyId, PublicKey, ReleaseRole, Role, Roles, Root, SigningKey, VerifiedRoot, text,
+    KeyId, PublicKey, ReleaseRole, Role, Roles, Root, Sign as _, VerifiedRoot, text,
 };
 
 use crate::commands::rotate;
 use crate::error::Error;
 use crate::files;
+use crate::key::Key;
 use crate::report::Report;
 
 /// Make the root document of a fleet, and the ones that follow.
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     /// Name of the fleet: a-z, 0-9 and -.
     #[arg(long)]
     fleet: String,
-    /// Secret key file of a holder of the root role; may be repeated.
+    /// Key file of a holder of the root role, or signer file (.toml); may be repeated.
     #[arg(long, required = true)]
     root_key: Vec<PathBuf>,
     /// How many root keys must sign the next root; all, if not given.
@@ -62,14 +63,10 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self) -> Result<Report, Error> {
-        let root_keys = self
-            .root_key
-            .iter()
-            .map(|path| files::read_secret_key(path));
-        let root_keys = root_keys.collect::<Result<Vec<_>, _>>()?;
+        let root_keys = Key::read_all(&self.root_key)?;
         let root = self.document(&root_keys)?;
-        let signers: Vec<&SigningKey> = root_keys.iter().collect();
-        let bytes = root.sign(&signers).map_err(Error::Root)?;
+        let root_keys: Vec<&Key> = root_keys.iter().collect();
+        let bytes = root.sign(&root_keys).map_err(Error::Root)?;
         let digest = VerifiedRoot::open(&bytes).map_err(Error::Root)?.digest();
         files::write_new(&self.file, &bytes, 0o644)?;
         let facts = json!({"root": self.file, "sha256": digest, "document": root});
@@ -80,7 +77,7 @@ impl Args {
             .line("Put it on each gateway by hand: everything a gateway believes starts from it."))
     }
 
-    fn document(&self, root_keys: &[SigningKey]) -> Result<Root, Error> {
+    fn document(&self, root_keys: &[Key]) -> Result<Root, Error> {
         let mut keys = Keys::default();
         let root = root_keys
             .iter()

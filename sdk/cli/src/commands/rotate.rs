@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tidegate_bundle::{KeyId, ReleaseRole, Role, Root, SigningKey};
+use tidegate_bundle::{KeyId, ReleaseRole, Role, Root};
 
 use super::root::{Keys, publisher};
 use crate::error::Error;
 use crate::files;
+use crate::key::Key;
 use crate::report::Report;
 
 /// Make the root document that follows: what is not given stays as it was.
@@ -18,7 +19,7 @@ pub(crate) struct Args {
     old: PathBuf,
     /// Where to write the next one; never overwritten.
     new: PathBuf,
-    /// Secret key file of a root holder, of the old root or the new one; each needs its threshold.
+    /// Key file of a root holder, or signer file (.toml), of the old root or the new one; each needs its threshold.
     #[arg(long, required = true)]
     key: Vec<PathBuf>,
     /// Public key file of a holder of the root role, instead of those before; may be repeated.
@@ -51,10 +52,9 @@ impl Args {
     pub(crate) fn run(&self) -> Result<Report, Error> {
         let old = files::read_root(&self.old)?;
         let root = self.document(old.root())?;
-        let keys = self.key.iter().map(|path| files::read_secret_key(path));
-        let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        let signers: Vec<&SigningKey> = keys.iter().collect();
-        let bytes = root.sign(&signers).map_err(Error::Root)?;
+        let keys = Key::read_all(&self.key)?;
+        let keys: Vec<&Key> = keys.iter().collect();
+        let bytes = root.sign(&keys).map_err(Error::Root)?;
         let next = old.next(&bytes).map_err(Error::Root)?;
         files::write_new(&self.new, &bytes, 0o644)?;
         let (version, epoch) = (root.version, root.epoch);

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tidegate_bundle::{Artifact, ArtifactKind, Release, SigningKey, WORLD, seal};
+use tidegate_bundle::{Artifact, ArtifactKind, Release, Sign as _, WORLD, seal};
 
 use crate::clock;
 use crate::commands::build::read_component;
 use crate::error::Error;
 use crate::files;
+use crate::key::Key;
 use crate::manifest::Manifest;
 use crate::project::Project;
 use crate::report::{Report, size};
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     /// The module's folder.
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// Secret key file of a publisher; repeat it if the fleet wants several signatures.
+    /// Key file of a publisher, or signer file (.toml); repeat it if the fleet wants several signatures.
     #[arg(long, required = true)]
     key: Vec<PathBuf>,
     /// Which build to sign.
@@ -36,17 +37,14 @@ impl Args {
         let project = Project::open(&self.folder)?;
         let (path, _) = read_component(&project, self.target)?;
         let component = files::read_bundle(&path)?;
-        let keys = self
-            .key
-            .iter()
-            .map(|path| files::read_secret_key(path))
-            .collect::<Result<Vec<_>, _>>()?;
-        let keys: Vec<&SigningKey> = keys.iter().collect();
+        let keys = Key::read_all(&self.key)?;
+        let keys: Vec<&Key> = keys.iter().collect();
 
         let release = release(project.manifest, &component);
-        let module = release.module.clone();
-        let bundle = seal(&release, &[&component], &keys)
-            .map_err(|source| Error::Sign { module, source })?;
+        let bundle = seal(&release, &[&component], &keys).map_err(|source| Error::Sign {
+            what: format!("module {}", release.module),
+            source,
+        })?;
         let folder = self.to.as_deref().unwrap_or(&self.folder);
         let file = file_name(folder, &release);
         files::write(&file, &bundle)?;

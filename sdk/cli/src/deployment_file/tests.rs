@@ -1,4 +1,5 @@
 use tidegate_bundle::{Check, SecretRef, Shadow};
+use tidegate_settings::Problem;
 
 use super::read::read;
 use super::*;

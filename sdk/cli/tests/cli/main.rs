@@ -12,6 +12,7 @@ mod bundle_usb;
 mod deploy;
 mod fixture;
 mod fleet;
+mod keys;
 mod module;
 mod signing;
 mod usage;
