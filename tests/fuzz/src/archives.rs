@@ -39,7 +39,7 @@ static RELEASE: LazyLock<Release> = LazyLock::new(|| {
 
 impl Subject for Bundle {
     fn seeds() -> Vec<Vec<u8>> {
-        let own = seal(&RELEASE, &[COMPONENT], &[&KEY]).expect("a bundle of ours");
+        let own = seal(&RELEASE, &[COMPONENT], &[&*KEY]).expect("a bundle of ours");
         let documented = fleet::documented(RELEASE_TYPE);
         let documented = documented
             .iter()
@@ -75,7 +75,7 @@ impl Subject for Bundle {
             assert_eq!(input.get(place), Some(*artifact));
         }
         assert!(artifacts.contains(&verified.component()));
-        let again = seal(verified.release(), &artifacts, &[&KEY]).expect("can be packed again");
+        let again = seal(verified.release(), &artifacts, &[&*KEY]).expect("can be packed again");
         let again = UnverifiedBundle::open(again).and_then(|again| again.verify(&OWN_ROOT));
         assert_eq!(again.expect("and opened").release(), verified.release());
     }

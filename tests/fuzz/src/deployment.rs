@@ -1,8 +1,8 @@
 //! The deployment: what a gateway takes, what it remembers of it, and the target that must be found out.
 
 use tidegate_bundle::{
-    DENIED_MAX, DEPLOYMENT_TYPE, Deployment, Digest, JUMP_MAX, Now, Release, TRUST_BYTES_MAX,
-    Trust, VerifiedDeployment,
+    DENIED_MAX, DEPLOYMENT_TYPE, Deployment, Digest, Now, Release, TRUST_BYTES_MAX, Trust,
+    VerifiedDeployment,
 };
 
 use crate::documents::{body, memory};
@@ -85,7 +85,7 @@ fn named(deployment: &[u8]) -> Vec<Vec<u8>> {
 fn check_taken(mut after: Trust, taken: &VerifiedDeployment, input: &[u8]) {
     assert_eq!(after.accepted(), Some(taken.digest()));
     assert_eq!(after.seq(), taken.deployment().seq);
-    assert!((1..=JUMP_MAX).contains(&after.seq()));
+    assert!(after.seq() > 0);
     assert_eq!(taken.modules().count(), taken.deployment().modules.len());
     for (module, release) in taken.modules() {
         let granted = module.grants.capabilities();

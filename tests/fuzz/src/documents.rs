@@ -73,7 +73,7 @@ fn check_root(opened: &VerifiedRoot) {
     }
     if roles.root.key_ids.contains(&KEY.public_key().id()) && roles.root.threshold == 1 {
         let again = root
-            .sign(&[&KEY])
+            .sign(&[&*KEY])
             .expect("a root that was read can be written");
         let again = VerifiedRoot::open(&again).expect("and read again");
         assert_eq!(value(again.root()), value(root));

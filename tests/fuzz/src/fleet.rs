@@ -97,7 +97,7 @@ pub fn own_root(version: u64) -> Vec<u8> {
         min_runtime_version: "0.1.0".parse().expect("a version"),
         expires: Some(1_900_000_000),
     };
-    root.sign(&[&KEY]).expect("our root is one")
+    root.sign(&[&*KEY]).expect("our root is one")
 }
 
 /// A vector of this name.
@@ -151,7 +151,8 @@ pub fn parts(envelope: &[u8]) -> Option<(String, Vec<u8>)> {
 /// A body, signed by our key.
 #[must_use]
 pub fn sign(kind: &str, body: Vec<u8>) -> Option<Vec<u8>> {
-    Envelope::sign("document", kind, body, &[&KEY]).write().ok()
+    let envelope = Envelope::sign("document", kind, body, &[&*KEY]).ok()?;
+    envelope.write().ok()
 }
 
 /// A document with its body changed, signed by our key.

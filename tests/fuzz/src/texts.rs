@@ -56,7 +56,9 @@ impl Subject for Key {
             assert_eq!(key.to_text(), line);
         }
         if let Ok(key) = OpeningKey::parse(text) {
-            assert_eq!(key.to_secret_text(), line);
+            // Some bits of it are set whatever stands there, so it is the same key that is written, not the same text.
+            let again = OpeningKey::parse(&key.to_secret_text()).expect("what is written is one");
+            assert_eq!(again.to_secret_text(), key.to_secret_text());
             SealingKey::parse(&key.sealing_key().to_text()).expect("the public half is one");
         }
         if let Ok(id) = KeyId::parse(text) {
