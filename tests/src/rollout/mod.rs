@@ -54,6 +54,11 @@ const CANARIES: usize = 2;
 /// Messages after which a flaw shows: in probation, after the shadow.
 const LATE: u64 = 3 * SHADOW;
 
+/// From the start of a rollout until the last kill: four waves take longer, each with its shadow, ...
+const KILLS_GOOD: Duration = Duration::from_secs(15);
+/// ... and so do the messages before the flaw shows.
+const KILLS_BAD: Duration = Duration::from_secs(10);
+
 /// What was seen of a rollout.
 struct Seen {
     /// How it ended.
@@ -62,7 +67,7 @@ struct Seen {
     offered: usize,
     /// Looks at which a wave had begun before all of the ones before it had confirmed.
     early: usize,
-    /// Gateways that were killed meanwhile.
+    /// Gateways that were killed before it ended.
     killed: usize,
     took: Duration,
 }
@@ -90,12 +95,12 @@ pub fn run(campaign: &Campaign<'_>, say: &mut dyn FnMut(&str)) -> Result<Vec<Lin
         ..Terms::QUICK
     };
     let (good, number) = rig.roll_out(terms, "", &WAVES)?;
-    let mut outages = Outages::drawn(&mut random, all, Duration::from_secs(30));
+    let mut outages = Outages::drawn(&mut random, all, KILLS_GOOD);
     let waves = watch(&mut rig, number, &mut outages, say)?;
     let reached = settle(&mut rig, &good)?;
 
     say("a release that traps when it is active");
-    let mut outages = Outages::drawn(&mut random, all, Duration::from_secs(20));
+    let mut outages = Outages::drawn(&mut random, all, KILLS_BAD);
     let (canary, kept) = spoil(&mut rig, &good, &WAVES, &mut outages, say)?;
     say("negative control: the same without canaries");
     let (control, returned) = spoil(&mut rig, &good, &ALL, &mut Outages::none(), say)?;
@@ -168,7 +173,7 @@ fn watch(
     say: &mut dyn FnMut(&str),
 ) -> Result<Seen> {
     let begun = Instant::now();
-    let (mut early, mut wave, mut over) = (0, 0, None);
+    let (mut early, mut wave, mut over, mut killed) = (0, 0, None, 0);
     let (state, offered) = wait_for("the rollout to end", PATIENCE, || {
         outages.go_on(&mut rig.gateways)?;
         let status = rig.rollout(number)?;
@@ -180,7 +185,7 @@ fn watch(
         early += usize::from(is_early(&status)?);
         let state = said(&status, "/state").as_str().unwrap_or_default();
         if over.is_none() && ["done", "stopped"].contains(&state) {
-            over = Some(begun.elapsed());
+            (over, killed) = (Some(begun.elapsed()), outages.killed());
             say(&format!("{state}, {}", seconds(begun.elapsed())));
         }
         let ended = over.is_some() && outages.are_over();
@@ -190,7 +195,7 @@ fn watch(
         state,
         offered,
         early,
-        killed: outages.killed(),
+        killed,
         took: over.unwrap_or_default(),
     })
 }

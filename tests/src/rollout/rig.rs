@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -28,6 +28,8 @@ pub(super) const PER_SECOND: f64 = 4.0;
 pub(super) const SHADOW: u64 = 20;
 /// The group of all gateways.
 const GROUP: &str = "presses";
+/// How long no gateway has a row before none is expected any more.
+const QUIET: Duration = Duration::from_secs(3);
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -170,8 +172,13 @@ impl Rig {
     /// of the messages.
     pub(super) fn account(&mut self) -> Result<Vec<Account>> {
         let messages = self.source.pause()?;
+        let mut busy = Instant::now();
         wait_until("the rows to leave", PATIENCE, || {
-            Ok(self.gateways.iter().all(is_empty))
+            // The broker may still have a message for one that has sent all its rows.
+            if !self.gateways.iter().all(is_empty) {
+                busy = Instant::now();
+            }
+            Ok(busy.elapsed() > QUIET)
         })?;
         for gateway in &mut self.gateways {
             gateway.stop()?;
@@ -186,7 +193,7 @@ impl Rig {
     }
 }
 
-/// Whether a gateway has taken all messages, and the centre all rows.
+/// Whether the centre has all rows that a gateway has made.
 fn is_empty(gateway: &Gateway) -> bool {
     let status = gateway.status().unwrap_or_default();
     *said(&status, "/buffer/rows_waiting") == 0

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use tidegate_tests::attacks::{Line, SUITES};
 
+use crate::columns::aligned;
 use crate::steps::Steps;
 
 /// How much chance there is in them.
@@ -85,17 +86,5 @@ fn table(lines: &[Line]) -> String {
     let rows: Vec<[String; 6]> = std::iter::once(head.map(str::to_owned))
         .chain(rows)
         .collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(String::len).max().unwrap_or(0)
-    };
-    let widths = [0, 1, 2, 3, 4, 5].map(width);
-    let print = |row: &[String; 6]| {
-        let cells = row.iter().zip(widths);
-        let cells: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        cells.join(" | ").trim_end().to_owned()
-    };
-    rows.iter().map(print).collect::<Vec<_>>().join("\n")
+    aligned(&rows)
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use tidegate_tests::binaries::{Binaries, target_folder};
 use tidegate_tests::faults::{DRILLS, Drill, Report, Run};
 
+use crate::columns::aligned;
 use crate::setup;
 use crate::steps::Steps;
 
@@ -197,20 +198,7 @@ fn table(lines: &[Line]) -> String {
         rows.push(columns(line.name.to_owned(), &line.found));
         rows.push(columns(format!("{} (control)", line.name), &line.control));
     }
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(String::len).max().unwrap_or(0)
-    };
-    let widths: Vec<_> = (0..head.len()).map(width).collect();
-    let print = |row: &[String; 7]| {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        cells.join(" | ").trim_end().to_owned()
-    };
-    let printed: Vec<_> = rows.iter().map(print).collect();
-    printed.join("\n")
+    aligned(&rows)
 }
 
 fn columns(name: String, report: &Result<Report>) -> [String; 7] {

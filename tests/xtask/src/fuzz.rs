@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use tidegate_tests::binaries::{repository, target_folder};
 
+use crate::columns::aligned;
 use crate::steps::Steps;
 
 /// What to run, and for how long.
@@ -279,19 +280,7 @@ fn table(lines: &[Line]) -> String {
         ]
     });
     let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(String::len).max().unwrap_or(0)
-    };
-    let widths = [0, 1, 2, 3].map(width);
-    let print = |row: &[String; 4]| {
-        let cells = row.iter().zip(widths);
-        let cells: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        cells.join(" | ").trim_end().to_owned()
-    };
-    rows.iter().map(print).collect::<Vec<_>>().join("\n")
+    aligned(&rows)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use anyhow::{Result, ensure};
 use tidegate_tests::lines::Line;
 
+use crate::columns::aligned;
+
 /// Prints the table. A promise that is broken is an error.
 pub(crate) fn judge(lines: &[Line]) -> Result<()> {
     println!("\n{}", table(lines));
@@ -29,17 +31,5 @@ fn table(lines: &[Line]) -> String {
         ]
     });
     let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(String::len).max().unwrap_or(0)
-    };
-    let widths = [0, 1, 2, 3].map(width);
-    let print = |row: &[String; 4]| {
-        let cells = row.iter().zip(widths);
-        let cells: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        cells.join(" | ").trim_end().to_owned()
-    };
-    rows.iter().map(print).collect::<Vec<_>>().join("\n")
+    aligned(&rows)
 }

@@ -10,7 +10,7 @@
 //! - [`fuzz`]: changed input for every parser, and what they are held against.
 //! - [`offline`]: a week without a link, in minutes. [`rollout`]: a fleet at one centre. [`lines`]: what these promise.
 //! - [`bench`]: ours against a reference, both measured in one run.
-//! - [`steps`]: what the user sees meanwhile.
+//! - [`steps`]: what the user sees meanwhile. [`columns`]: tables.
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]
 #![allow(
@@ -20,6 +20,7 @@
 
 mod attacks;
 mod bench;
+mod columns;
 mod demo;
 mod faults;
 mod fuzz;

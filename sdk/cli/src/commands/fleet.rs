@@ -75,14 +75,18 @@ pub(crate) struct Label {
     access: Access,
 }
 
-/// Say which gateways are in a group: those with all of these labels; without any, all. Without a name: list groups.
+/// Say which gateways are in a group: those with all of these labels. Without a name: list groups.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Group {
     /// Its name, as deployments name it.
+    #[arg(requires = "members")]
     name: Option<String>,
     /// The labels.
-    #[arg(value_name = "LABEL=VALUE")]
+    #[arg(value_name = "LABEL=VALUE", group = "members")]
     labels: Vec<String>,
+    /// All gateways of the fleet are in it.
+    #[arg(long, group = "members", requires = "name")]
+    all: bool,
     #[command(flatten)]
     access: Access,
 }
@@ -207,10 +211,11 @@ impl Group {
     fn run(&self) -> Result<Report, Error> {
         let centre = self.access.prepare()?;
         if let Some(name) = &self.name {
-            let labels: Map<_, _> = pairs(&self.labels)?
+            let labels = pairs(if self.all { &[] } else { &self.labels })?;
+            let labels = labels
                 .into_iter()
-                .map(|(label, value)| (label, Value::from(value)))
-                .collect();
+                .map(|(label, value)| (label, Value::from(value)));
+            let labels: Map<_, _> = labels.collect();
             centre.post_json("/v1/groups", &json!({"name": name, "labels": labels}))?;
         }
         let answer = centre.get("/v1/groups")?;

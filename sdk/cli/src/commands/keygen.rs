@@ -35,7 +35,7 @@ impl Args {
             .fact(
                 "secret key",
                 format!(
-                    "{}  (keep it offline; whoever has it can {can})",
+                    "{}  (keep it to yourself; whoever has it can {can})",
                     self.file.display()
                 ),
             )

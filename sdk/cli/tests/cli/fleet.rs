@@ -77,6 +77,11 @@ fn what_is_asked_wrongly_is_told_before_anything_is_sent() {
             "label \"north\" is not LABEL=VALUE",
         ),
         (
+            // Who wants to look at a group does not make it all gateways.
+            &["fleet", "group", "pumps"],
+            "required arguments were not provided",
+        ),
+        (
             &["fleet", "show", "../x"],
             "name \"../x\" has characters that none has",
         ),
@@ -87,6 +92,10 @@ fn what_is_asked_wrongly_is_told_before_anything_is_sent() {
     asked(&workshop, &no_deployment).check(3, &["reason code wrong-type"]);
     asked(&workshop, &["push", "tide.toml"]).check(3, &["tide.toml is refused"]);
     // The control: what is right is sent.
+    for members in ["--all", "kind=pump"] {
+        let group = ["fleet", "group", "pumps", members];
+        asked(&workshop, &group).check(1, &["cannot be reached"]);
+    }
     let right = [&start[..], &["1,50%,100%"]].concat();
     asked(&workshop, &right).check(1, &["cannot be reached"]);
     for file in ["deployment.json", "root.json", "pump-1.2.0.tidegate"] {
