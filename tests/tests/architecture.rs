@@ -82,7 +82,9 @@ const RESERVED: &[(&str, &[&str])] = &[
 /// Files that may contain `unsafe`.
 const UNSAFE: &[&str] = &[
     // Loads precompiled code, after its MAC was checked.
-    "runtime/sandbox/src/cache.rs",
+    "runtime/sandbox/src/code.rs",
+    // A process gives up its namespaces.
+    "runtime/sandbox/src/seal.rs",
     // Bindings that wit-bindgen generates, for the guest alone: they run inside the sandbox.
     "sdk/guest/src/lib.rs",
 ];

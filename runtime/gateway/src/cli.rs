@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -48,6 +49,12 @@ enum Command {
     /// Look at messages that were set aside.
     #[command(subcommand)]
     DeadLetter(look::DeadLetter),
+    /// Run modules for a gateway, which starts this itself.
+    #[command(hide = true)]
+    Worker,
+    /// Compile a module for a gateway, which starts this itself.
+    #[command(hide = true)]
+    Compile,
 }
 
 #[derive(Debug, Args)]
@@ -107,23 +114,37 @@ pub(crate) enum Output {
 
 impl Cli {
     /// Runs the command.
-    pub(crate) fn run(self) -> Result<(), Error> {
+    pub(crate) fn run(self) -> Result<ExitCode, Error> {
         match self.command {
-            Command::Run(common) => {
+            Command::Worker => {
+                log_to_stderr();
+                Ok(tidegate_sandbox::worker::main())
+            }
+            Command::Compile => Ok(tidegate_sandbox::compile::main()),
+            command => command.run().map(|()| ExitCode::SUCCESS),
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<(), Error> {
+        match self {
+            Self::Worker | Self::Compile => Ok(()),
+            Self::Run(common) => {
                 log_to_stderr();
                 let settings = Settings::read(&common.config)?;
                 block_on(run::run(settings))
             }
-            Command::Check(common) => check(&common),
-            Command::Status(arguments) => show_status(&arguments),
-            Command::Enrol(arguments) => block_on(enrol::enrol(&arguments)),
-            Command::DeviceKey(DeviceKeyArguments { command, common }) => match command {
+            Self::Check(common) => check(&common),
+            Self::Status(arguments) => show_status(&arguments),
+            Self::Enrol(arguments) => block_on(enrol::enrol(&arguments)),
+            Self::DeviceKey(DeviceKeyArguments { command, common }) => match command {
                 Some(DeviceKeyCommand::Rotate(common)) => block_on(enrol::rotate(&common)),
                 None => device::show(&common),
             },
-            Command::Update(command) => block_on(command.run()),
-            Command::Buffer(command) => block_on(command.run()),
-            Command::DeadLetter(command) => block_on(command.run()),
+            Self::Update(command) => block_on(command.run()),
+            Self::Buffer(command) => block_on(command.run()),
+            Self::DeadLetter(command) => block_on(command.run()),
         }
     }
 }

@@ -96,6 +96,7 @@ pub(crate) async fn install_all(
     buffer: &mut Buffer,
 ) -> Result<Vec<Installed>, Error> {
     let mut installed: Vec<Installed> = Vec::new();
+    let mut crew = sandbox.crew();
     for module in settings {
         let checked = check(module, root);
         let (name, version) = match &checked {
@@ -110,7 +111,7 @@ pub(crate) async fn install_all(
             Ok(accepted) => {
                 let restored = buffer.restore(&accepted.name).await?;
                 let spec = accepted.spec(OWN_GENERATION, restored.active, restored.seen);
-                let loaded = sandbox.load(spec);
+                let loaded = crew.load(spec);
                 loaded.map_err(|error| Refusal::Sandbox(crate::error::chain(&error)))
             }
             Err(refusal) => Err(refusal),
@@ -128,6 +129,7 @@ pub(crate) async fn install_all(
             }),
         });
     }
+    crew.seal()?;
     Ok(installed)
 }
 

@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
         Err(usage) => return error::usage(&usage),
     };
     match cli.run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => error::report(&failure),
     }
 }

@@ -63,8 +63,14 @@ async fn once(settings: &Settings, stop: &mut Stop) -> Result<Ended, Error> {
     }
     let control = Control::open(settings.control_socket())?;
     let cache = CodeCache::open(&settings.state.join("compiled"))?;
-    let sandbox = Arc::new(Sandbox::new(limits.clone(), clock.clone(), Some(cache))?);
+    let sandbox = Arc::new(Sandbox::new(
+        limits.clone(),
+        clock.clone(),
+        Some(cache),
+        settings.guests,
+    )?);
     let Begun { installed, fleet } = begin(settings, &clock, &sandbox, &mut buffer).await?;
+    let wall = sandbox.wall();
     let standing = lag::standing(&mut buffer).await?;
     let scrape = match settings.metrics {
         Some(address) => Some(Scrape::open(address).await?),
@@ -128,6 +134,7 @@ async fn once(settings: &Settings, stop: &mut Stop) -> Result<Ended, Error> {
         uplink: way.as_ref().map(Way::told),
         lags: Arc::new(lags),
         updates: updates.told.clone(),
+        wall,
     });
     let (stop_uplink, uplink_stopped) = watch::channel(false);
     let mut tasks = Tasks {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidegate_buffer::{BufferHandle, Tally};
 use tidegate_field::{BrokerHandle, SensorHandle};
 use tidegate_record::{Backlog, BootTime, Clock, Name};
-use tidegate_sandbox::ModuleCounters;
+use tidegate_sandbox::{Layer, ModuleCounters};
 use tidegate_wire::{BufferStatus, GatewayStatus, ModuleStatus};
 
 use crate::dispatch::DispatchCounters;
@@ -34,6 +34,8 @@ pub(crate) struct Status {
     pub(crate) uplink: Option<Arc<Told>>,
     pub(crate) lags: Arc<Lags>,
     pub(crate) updates: UpdatesTold,
+    /// The wall around the modules' workers.
+    pub(crate) wall: Vec<Layer>,
 }
 
 /// A module, or why there is none.
@@ -126,6 +128,7 @@ impl Status {
             "unrouted": get(&self.dispatch.unrouted),
             "dropped_outputs": get(&self.outward.dropped),
             "modules": self.modules.iter().map(|module| module.json(&inboxes)).collect::<Value>(),
+            "wall": self.wall.iter().map(layer).collect::<Value>(),
             "updates": updates,
             "buffer": self.buffer_json(),
             "streams": self.lags.reports().iter().map(Report::json).collect::<Value>(),
@@ -204,6 +207,10 @@ impl Status {
 
 fn inbox((module, backlog): &(Name, Backlog)) -> Value {
     json!({"module": module.as_str(), "messages": backlog.messages, "bytes": backlog.bytes})
+}
+
+fn layer(layer: &Layer) -> Value {
+    json!({"layer": layer.name, "missing": layer.missing})
 }
 
 fn tally(tally: &Tally) -> Value {

@@ -9,7 +9,7 @@ use tidegate_record::{
     Ack, Body, Channel, Class, Clock, ClockQuality, Content, DeliveryFlags, Limits, Name,
     NamedValue, Quality, Record, Scalar, Seen, SystemClock,
 };
-use tidegate_sandbox::{Grants, Module, ModuleSpec, Sandbox, StreamSpec};
+use tidegate_sandbox::{Grants, Guests, Module, ModuleSpec, Sandbox, StreamSpec};
 
 const BATCH: u64 = 256;
 const MESSAGE_BYTES: usize = 128;
@@ -95,7 +95,7 @@ fn check(content: &Content, sum: i64) -> Result<(), Failure> {
 }
 
 fn load(component: Bytes, clock: &Arc<dyn Clock>) -> Result<Module, Failure> {
-    let sandbox = Sandbox::new(Arc::new(Limits::DEFAULT), clock.clone(), None)?;
+    let sandbox = Sandbox::new(Arc::new(Limits::DEFAULT), clock.clone(), None, Guests::Here)?;
     Ok(sandbox.load(ModuleSpec {
         name: Name::new("sum")?,
         version: "0.1.0".into(),

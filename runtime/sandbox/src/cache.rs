@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
-use wasmtime::component::Component;
 
+use crate::code::Code;
 use crate::error::Error;
 
 const MAGIC: &[u8; 8] = b"tidecwa1";
@@ -66,21 +66,16 @@ impl CodeCache {
     }
 
     /// The compiled form of `component`, if there is one that fits.
-    pub(crate) fn load(
-        &self,
-        engine: &Engine,
-        component: &[u8],
-    ) -> Result<Option<Component>, Error> {
+    pub(crate) fn load(&self, engine: &Engine, component: &[u8]) -> Result<Option<Code>, Error> {
         let path = self.path(component);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(self.error(source)),
         };
-        let checked = self.check(&bytes, &header(engine, component));
-        match checked.map(|code| deserialize(engine, code)) {
-            Some(Ok(component)) => Ok(Some(component)),
-            Some(Err(_)) | None => {
+        match self.check(&bytes, &header(engine, component)) {
+            Some(code) => Code::seal(code).map(Some).map_err(|source| self.error(source)),
+            None => {
                 tracing::warn!(path = %path.display(), "compiled module does not fit, compiling it again");
                 fs::remove_file(&path).map_err(|source| self.error(source))?;
                 Ok(None)
@@ -93,20 +88,17 @@ impl CodeCache {
         &self,
         engine: &Engine,
         component: &[u8],
-        compiled: &Component,
+        code: &[u8],
     ) -> Result<(), Error> {
-        let Ok(code) = compiled.serialize() else {
-            return Ok(()); // Only the next start is slower.
-        };
         let header = header(engine, component);
-        let mac = self.mac(&header, &code).finalize().into_bytes();
+        let mac = self.mac(&header, code).finalize().into_bytes();
         let write = || {
             let path = self.path(component);
             let unfinished = path.with_extension("new");
             let mut file = private_file(&unfinished)?;
             file.write_all(&header)?;
             file.write_all(&mac)?;
-            file.write_all(&code)?;
+            file.write_all(code)?;
             file.sync_all()?;
             fs::rename(&unfinished, &path)
         };
@@ -194,21 +186,6 @@ fn private_file(path: &Path) -> io::Result<fs::File> {
         .open(path)
 }
 
-/// The one place where compiled code is loaded.
-#[allow(
-    unsafe_code,
-    reason = "loading compiled code cannot be made safe; see the safety comment"
-)]
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is the one module that the ban points to"
-)]
-fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `check` has verified, in memory and over exactly these bytes, a MAC under a key that only this service can
-    // read, so they are what `Component::serialize` gave this service for this engine.
-    unsafe { Component::deserialize(engine, code) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,8 +195,8 @@ mod tests {
         let engine = Engine::default();
         // An empty component: magic and version.
         let component = b"\0asm\x0d\0\x01\0".to_vec();
-        let binary = Component::from_binary(&engine, &component).unwrap();
-        cache.store(&engine, &component, &binary).unwrap();
+        let code = engine.precompile_component(&component).unwrap();
+        cache.store(&engine, &component, &code).unwrap();
         (cache, engine, component)
     }
 

@@ -7,19 +7,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_record::{
-    BootTime, Class, Clock, ClockQuality, Command, Content, Delivery, Document, Limits, NamedValue,
+    BootTime, Class, ClockQuality, Command, Content, Delivery, Document, Limits, NamedValue,
     Publication, Quality, Record, Rejection, Row, Scalar, Topic, WallTime,
 };
 
 use crate::bindings::tidegate::module::types as wit;
 use crate::error::Failure;
+use crate::guest::Call;
 use crate::spec::{Grants, StreamSpec};
 
 /// A batch that borrows its records.
+#[derive(Debug, Default)]
 pub(crate) struct BatchParts<'a> {
-    channels: Vec<wit::Channel<'a>>,
-    messages: Vec<wit::Message<'a>>,
-    properties: Vec<wit::Property<'a>>,
+    pub(crate) channels: Vec<wit::Channel<'a>>,
+    pub(crate) messages: Vec<wit::Message<'a>>,
+    pub(crate) properties: Vec<wit::Property<'a>>,
 }
 
 impl<'a> BatchParts<'a> {
@@ -60,12 +62,17 @@ impl<'a> BatchParts<'a> {
         parts
     }
 
-    pub(crate) fn batch(&self, clock: &dyn Clock, now: (WallTime, BootTime)) -> wit::Batch<'_> {
+    /// Whether the guest is only woken.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(crate) fn batch(&self, call: &Call<'_>) -> wit::Batch<'_> {
         wit::Batch {
-            now: now.0.0,
-            clock: quality_of(clock.quality()),
-            now_boot: now.1.0,
-            boot: clock.boot().0,
+            now: call.now.0.0,
+            clock: quality_of(call.clock),
+            now_boot: call.now.1.0,
+            boot: call.boot.0,
             channels: &self.channels,
             messages: &self.messages,
             properties: &self.properties,

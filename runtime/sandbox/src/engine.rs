@@ -1,4 +1,4 @@
-//! wasmtime's settings, the epoch ticker, and loading a module.
+//! wasmtime's settings, the epoch ticker, and linking a component.
 //!
 //! Every setting that shapes compiled code is fixed here and part of the cache's fingerprint: a difference would make
 //! precompiled code refuse to load.
@@ -8,16 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidegate_record::{Clock, Limits, Name};
+use tidegate_record::Name;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, EngineWeak};
 
 use crate::bindings::{Processor, ProcessorPre};
-use crate::cache::CodeCache;
 use crate::error::Error;
 use crate::host::{Host, Whole};
-use crate::module::Module;
-use crate::spec::ModuleSpec;
 use crate::wasi;
 
 /// How often a running guest can be interrupted.
@@ -36,82 +33,30 @@ const CONTRACT: [&str; 4] = [
     "wasi:logging/logging",
 ];
 
-/// The engine of this process, and all that its modules share.
-#[derive(Debug)]
-pub struct Sandbox {
-    engine: Engine,
-    cache: Option<CodeCache>,
-    limits: Arc<Limits>,
-    clock: Arc<dyn Clock>,
-    ticker: Arc<Ticker>,
+/// The engine of this process.
+///
+/// # Errors
+/// When it cannot run on this machine.
+pub(crate) fn engine() -> Result<Engine, Error> {
+    Engine::new(&settings()).map_err(|error| Error::Engine(error.into()))
 }
 
-impl Sandbox {
-    /// Makes the engine. Compiled code is kept in `cache`, where there is one.
-    ///
-    /// # Errors
-    /// When the engine cannot run on this machine.
-    pub fn new(
-        limits: Arc<Limits>,
-        clock: Arc<dyn Clock>,
-        cache: Option<CodeCache>,
-    ) -> Result<Self, Error> {
-        let engine = Engine::new(&settings()).map_err(|error| Error::Engine(error.into()))?;
-        let ticker = Ticker::start(&engine).map_err(|error| Error::Engine(error.into()))?;
-        Ok(Self {
-            engine,
-            cache,
-            limits,
-            clock,
-            ticker: Arc::new(ticker),
-        })
-    }
-
-    /// Compiles a module, or takes it from the cache, and checks that it fits the contract. Nothing of it runs yet.
-    ///
-    /// # Errors
-    /// When it is not a component, imports what is not granted (said by name), or does not fit the contract.
-    pub fn load(&self, spec: ModuleSpec) -> Result<Module, Error> {
-        let component = self.compile(&spec.name, &spec.component)?;
-        let pre = self.link(&spec.name, &component)?;
-        Ok(Module::new(
-            pre,
-            spec,
-            self.limits.clone(),
-            self.clock.clone(),
-            self.ticker.clone(),
-        ))
-    }
-
-    fn compile(&self, module: &Name, bytes: &[u8]) -> Result<Component, Error> {
-        if let Some(cache) = &self.cache
-            && let Some(component) = cache.load(&self.engine, bytes)?
-        {
-            return Ok(component);
-        }
-        let component =
-            Component::from_binary(&self.engine, bytes).map_err(|source| Error::Compile {
-                module: module.clone(),
-                source: source.into(),
-            })?;
-        if let Some(cache) = &self.cache {
-            cache.store(&self.engine, bytes, &component)?;
-        }
-        Ok(component)
-    }
-
-    fn link(&self, module: &Name, component: &Component) -> Result<ProcessorPre<Host>, Error> {
-        refuse_ungranted(module, component, &self.engine)?;
-        let contract = |source: wasmtime::Error| Error::Contract {
-            module: module.clone(),
-            source: source.into(),
-        };
-        let mut linker = Linker::new(&self.engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(contract)?;
-        Processor::add_to_linker::<_, Whole>(&mut linker, |host| host).map_err(contract)?;
-        let pre: InstancePre<Host> = linker.instantiate_pre(component).map_err(contract)?;
-        ProcessorPre::new(pre).map_err(contract)
-    }
+/// Checks that a component fits the contract, and imports nothing beyond. Nothing of it runs yet.
+pub(crate) fn link(
+    module: &Name,
+    component: &Component,
+    engine: &Engine,
+) -> Result<ProcessorPre<Host>, Error> {
+    refuse_ungranted(module, component, engine)?;
+    let contract = |source: wasmtime::Error| Error::Contract {
+        module: module.clone(),
+        source: source.into(),
+    };
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(contract)?;
+    Processor::add_to_linker::<_, Whole>(&mut linker, |host| host).map_err(contract)?;
+    let pre: InstancePre<Host> = linker.instantiate_pre(component).map_err(contract)?;
+    ProcessorPre::new(pre).map_err(contract)
 }
 
 fn settings() -> Config {
@@ -162,16 +107,27 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    fn start(engine: &Engine) -> std::io::Result<Self> {
+    pub(crate) fn start(engine: &Engine) -> Result<Self, Error> {
+        Self::spawn(engine).map_err(|error| Error::Engine(error.into()))
+    }
+
+    fn spawn(engine: &Engine) -> std::io::Result<Self> {
         let (calls, asleep, stop) = <(Arc<AtomicU64>, Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let (running, runs) = std::sync::mpsc::sync_channel(1);
         let engine = engine.weak();
         let thread = {
             let ticker = (calls.clone(), asleep.clone(), stop.clone());
-            let tick = move || Self::tick(&engine, &ticker.0, &ticker.1, &ticker.2);
+            let tick = move || {
+                // Only fails where nobody waits.
+                drop(running.send(()));
+                Self::tick(&engine, &ticker.0, &ticker.1, &ticker.2);
+            };
             std::thread::Builder::new()
                 .name("epoch".into())
                 .spawn(tick)?
         };
+        // A process that seals itself next would refuse the calls of a thread's beginning.
+        runs.recv().map_err(std::io::Error::other)?;
         Ok(Self {
             calls,
             asleep,

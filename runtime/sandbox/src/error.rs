@@ -35,6 +35,13 @@ pub enum Error {
         #[source]
         source: anyhow::Error,
     },
+    /// A worker cannot be started, or ended while it was filled.
+    #[error("cannot make a worker for modules ready")]
+    Worker {
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// The cache of compiled code cannot be used.
     #[error("cannot use the cache of compiled modules in {path}")]
     Cache {
@@ -66,6 +73,9 @@ pub enum Failure {
     /// The guest asked for an effect that is refused; nothing of the call is applied.
     #[error("{0}")]
     Refused(String),
+    /// The process that it ran in ended, or had to be ended; it had no other guest.
+    #[error("{0}")]
+    Ended(String),
     /// The guest says that granted I/O failed: the same batch again.
     #[error("transient fault: {0}")]
     Transient(String),

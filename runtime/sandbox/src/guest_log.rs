@@ -1,12 +1,58 @@
-//! Log lines of one module: bounded in rate and length, and harmless to a terminal.
+//! Log lines of one module: bounded in number where the guest runs, in rate where they are printed, in length at both,
+//! and harmless to a terminal.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tidegate_record::{BootTime, Limits, Name};
 use tracing::Level;
 
+use crate::guest::Bounds;
+
 /// One second, in nanoseconds.
 const SECOND_NS: u64 = 1_000_000_000;
+
+/// What a guest says during a call.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    said: Mutex<Said>,
+    lines_max: usize,
+    line_bytes_max: usize,
+}
+
+/// What a guest said during a call.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) lines: Vec<(Level, String)>,
+    /// Lines beyond the bound.
+    pub(crate) dropped: u64,
+}
+
+impl Lines {
+    pub(crate) fn new(bounds: &Bounds) -> Self {
+        Self {
+            said: Mutex::default(),
+            lines_max: usize::try_from(bounds.log_lines_max).unwrap_or(usize::MAX),
+            line_bytes_max: bounds.log_line_bytes_max,
+        }
+    }
+
+    pub(crate) fn add(&self, level: Level, text: &str) {
+        let mut said = self.locked();
+        match said.lines.len() < self.lines_max {
+            true => said.lines.push((level, harmless(text, self.line_bytes_max))),
+            false => said.dropped += 1,
+        }
+    }
+
+    /// What was said since it was last asked.
+    pub(crate) fn take(&self) -> Said {
+        std::mem::take(&mut *self.locked())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Takes a module's log lines. Beyond the rate they are counted, and the count is logged with the next second's first.
 #[derive(Debug)]
@@ -14,7 +60,7 @@ pub(crate) struct GuestLog {
     module: Name,
     lines_per_second: u32,
     line_bytes_max: usize,
-    second: Mutex<Second>,
+    second: Second,
 }
 
 #[derive(Debug, Default)]
@@ -30,12 +76,19 @@ impl GuestLog {
             module,
             lines_per_second: limits.log_lines_per_second,
             line_bytes_max: limits.log_line_bytes_max,
-            second: Mutex::default(),
+            second: Second::default(),
         }
     }
 
-    /// Logs `text` as the module's words.
-    pub(crate) fn line(&self, now: BootTime, level: Level, text: &str) {
+    /// Prints what the module said in a call at `now`.
+    pub(crate) fn print(&mut self, now: BootTime, said: Said) {
+        for (level, text) in &said.lines {
+            self.line(now, *level, text);
+        }
+        self.second.dropped += said.dropped;
+    }
+
+    fn line(&mut self, now: BootTime, level: Level, text: &str) {
         let dropped = match self.admit(now) {
             Some(dropped) => dropped,
             None => return,
@@ -54,11 +107,8 @@ impl GuestLog {
     }
 
     /// None when the line is over the rate; else how many were dropped before it.
-    fn admit(&self, now: BootTime) -> Option<u64> {
-        let mut second = self
-            .second
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn admit(&mut self, now: BootTime) -> Option<u64> {
+        let second = &mut self.second;
         if now.0.saturating_sub(second.started) >= SECOND_NS {
             let dropped = second.dropped;
             *second = Second {
@@ -112,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_dropped_and_counted() {
-        let log = GuestLog::new(
+        let mut log = GuestLog::new(
             Name::new("m").unwrap(),
             &Limits {
                 log_lines_per_second: 2,

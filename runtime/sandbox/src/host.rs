@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_record::{Limits, StateChange};
+use tidegate_record::StateChange;
 use tracing::Level;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -14,7 +14,7 @@ use crate::bindings::wasi::config::store as config;
 use crate::bindings::wasi::keyvalue::store as keyvalue;
 use crate::bindings::wasi::logging::logging;
 use crate::budget::Budget;
-use crate::guest_log::GuestLog;
+use crate::guest_log::Lines;
 use crate::wasi::{self, Now};
 
 /// Keys in one answer of `list-keys`.
@@ -37,7 +37,7 @@ pub(crate) struct Host {
     /// Epoch ticks that the current call may still run.
     pub(crate) ticks_left: u64,
     config: Arc<BTreeMap<String, String>>,
-    log: Arc<GuestLog>,
+    lines: Arc<Lines>,
     metrics: HashMap<String, f64>,
     metrics_max: usize,
 }
@@ -45,25 +45,25 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(
         config: Arc<BTreeMap<String, String>>,
-        log: Arc<GuestLog>,
+        lines: Arc<Lines>,
         budget: Budget,
         state: State,
-        limits: &Limits,
+        metrics_max: usize,
     ) -> Self {
         let now = Arc::new(Now::default());
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         Self {
             table,
-            wasi: wasi::context(&now, &log),
+            wasi: wasi::context(&now, &lines),
             now,
             budget,
             state,
             ticks_left: 0,
             config,
-            log,
+            lines,
             metrics: HashMap::new(),
-            metrics_max: limits.metrics_max,
+            metrics_max,
         }
     }
 
@@ -97,11 +97,6 @@ impl State {
             bytes,
             bytes_max,
         }
-    }
-
-    /// Without the writes of the current call.
-    pub(crate) const fn values(&self) -> &BTreeMap<String, Bytes> {
-        &self.values
     }
 
     fn get(&self, key: &str) -> Option<&Bytes> {
@@ -283,10 +278,8 @@ impl logging::Host for Host {
             logging::Level::Error | logging::Level::Critical => Level::ERROR,
         };
         match context.is_empty() {
-            true => self.log.line(self.now.boot(), level, &message),
-            false => self
-                .log
-                .line(self.now.boot(), level, &format!("{context}: {message}")),
+            true => self.lines.add(level, &message),
+            false => self.lines.add(level, &format!("{context}: {message}")),
         }
         Ok(())
     }

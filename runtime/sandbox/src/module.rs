@@ -1,4 +1,4 @@
-//! One module: its instance, its state, and a call.
+//! One module as the gateway knows it: what it may do, its state, and a call of its guest, whose answer is checked here.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -10,52 +10,34 @@ use tidegate_record::{
     Ack, Applied, BootTime, Clock, Command, Limits, MessageId, Name, Publication, Record, Seen,
     StateChange, TopicFilter, WallTime,
 };
-use wasmtime::{Store, UpdateDeadline};
 
-use crate::bindings::exports::tidegate::module::entry::Start;
-use crate::bindings::tidegate::module::types::{Fault, Outcome};
-use crate::bindings::{Processor, ProcessorPre};
-use crate::budget::Budget;
-use crate::convert::{BatchParts, Rules};
-use crate::engine::{TICK, Ticker};
+use crate::convert::{BatchParts, Effects, Rules};
 use crate::error::Failure;
+use crate::guest::{Answer, Call};
 use crate::guest_log::GuestLog;
-use crate::host::{Host, State};
+use crate::home::Home;
 use crate::spec::{Grants, ModuleSpec, StreamSpec};
-use crate::stopwatch::Stopwatch;
 
-/// Bytes that guest and host may pass each other in one call: a full batch and full outputs, encoded.
-const CALL_BYTES_MAX: usize = 32 << 20;
-/// Handles of one instance in the component model's own tables.
-const COMPONENT_HANDLES_MAX: usize = 256;
-/// A call may wait in a host function (a sleep) for this many deadlines before it is given up.
-const WAIT_DEADLINES: u32 = 20;
-
-/// A loaded module. Not running between calls; its instance may be dropped at any time.
+/// A loaded module. Its guest may be gone between calls, and the process of its guest at any time.
 pub struct Module {
-    pre: ProcessorPre<Host>,
-    live: Option<Live>,
-    /// The state while no instance holds it.
+    home: Home,
+    /// As it is when all calls that ended well are committed. The guest has a copy.
     state: BTreeMap<String, Bytes>,
+    /// Its keys and values.
+    state_bytes: usize,
     state_bytes_max: usize,
     state_written_by: Option<Arc<str>>,
-    memory_bytes_max: usize,
+    /// Whether the guest's copy is not this state.
+    renew: bool,
     name: Name,
     version: Arc<str>,
     generation: u64,
-    config: Arc<BTreeMap<String, String>>,
     grants: Grants,
     streams: Vec<StreamSpec>,
     seen: Seen,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
-    ticker: Arc<Ticker>,
-    log: Arc<GuestLog>,
-}
-
-struct Live {
-    store: Store<Host>,
-    processor: Processor,
+    log: GuestLog,
 }
 
 /// What a call led to, to be passed on in this order: effects that leave at once, then the commit.
@@ -102,30 +84,27 @@ pub struct Failed {
 
 impl Module {
     pub(crate) fn new(
-        pre: ProcessorPre<Host>,
+        home: Home,
         spec: ModuleSpec,
         limits: Arc<Limits>,
         clock: Arc<dyn Clock>,
-        ticker: Arc<Ticker>,
     ) -> Self {
         Self {
-            pre,
-            live: None,
+            home,
+            state_bytes: bytes_of(&spec.state),
             state: spec.state,
             state_bytes_max: spec.state_bytes_max,
             state_written_by: spec.state_written_by.map(Arc::from),
-            memory_bytes_max: spec.memory_bytes_max,
-            log: Arc::new(GuestLog::new(spec.name.clone(), &limits)),
+            renew: true,
+            log: GuestLog::new(spec.name.clone(), &limits),
             name: spec.name,
             version: spec.version.into(),
             generation: spec.generation,
-            config: Arc::new(spec.config),
             grants: spec.grants,
             streams: spec.streams,
             seen: spec.seen,
             limits,
             clock,
-            ticker,
         }
     }
 
@@ -149,35 +128,7 @@ impl Module {
     }
 
     pub(crate) async fn start_at(&mut self, now: Now) -> Result<Option<BootTime>, Failure> {
-        if self.live.is_some() {
-            return Ok(None);
-        }
-        let mut store = self.store();
-        self.open_call(&mut store, now);
-        let started = {
-            let (pre, version) = (&self.pre, self.state_written_by.as_deref());
-            let starting = async {
-                let processor = pre.instantiate_async(&mut store).await?;
-                let start = Start {
-                    state_written_by: version,
-                };
-                let answer = processor
-                    .tidegate_module_entry()
-                    .call_init(&mut store, start)
-                    .await?;
-                Ok((processor, answer))
-            };
-            tokio::time::timeout(self.wait_max(), starting).await
-        };
-        match started {
-            Ok(Ok((processor, Ok(wake_at)))) => {
-                self.live = Some(Live { store, processor });
-                Ok(wake_at.map(BootTime))
-            }
-            Ok(Ok((_, Err(fault)))) => Err(self.drop_instance(store, Some(said(fault)))),
-            Ok(Err(error)) => Err(self.trapped(store, &error)),
-            Err(_) => Err(self.drop_instance(store, None)),
-        }
+        Ok(self.ask(None, now).await?.wake_at)
     }
 
     /// Gives the module a batch, or none when it is to be woken. Messages that it has seen are acknowledged with the
@@ -256,54 +207,61 @@ impl Module {
     }
 
     async fn process(&mut self, records: &[Record], now: Now) -> Result<Called, Failure> {
-        let mut wake_at = self.start_at(now).await?;
-        let Some(mut live) = self.live.take() else {
-            return Err(Failure::Trap("instance is gone".to_owned()));
-        };
-        self.open_call(&mut live.store, now);
-        let spent = Stopwatch::start(&*self.clock);
         let parts = BatchParts::new(records);
-        let batch = parts.batch(self.clock.as_ref(), now);
-        let answer = {
-            let calling = live
-                .processor
-                .tidegate_module_entry()
-                .call_process(&mut live.store, batch);
-            tokio::time::timeout(self.wait_max(), calling).await
+        let answer = self.ask(Some(&parts), now).await?;
+        // From here on the guest is ahead of the state here, if its answer is refused.
+        self.renew = true;
+        let (wake_at, cost) = (answer.wake_at, answer.cost);
+        let (effects, state) = self.checked(records, answer, now)?;
+        self.renew = false;
+        self.merge(&state);
+        let applied = Applied {
+            rows: effects.rows,
+            publications: effects.durable,
+            rejections: effects.rejections,
+            state,
+            ..self.nothing()
         };
-        let cost = spent.read(&*self.clock);
-        let outcome = match answer {
-            Ok(Ok(Ok(outcome))) => outcome,
-            Ok(Ok(Err(fault))) => return Err(self.drop_instance(live.store, Some(said(fault)))),
-            Ok(Err(error)) => return Err(self.trapped(live.store, &error)),
-            Err(_) => return Err(self.drop_instance(live.store, None)),
-        };
-        if outcome.wake_at.is_some() || !records.is_empty() {
-            wake_at = outcome.wake_at.map(BootTime);
-        }
-        match self.apply(&mut live.store, records, outcome, now) {
-            Ok(called) => {
-                self.live = Some(live);
-                if !called.applied.state.is_empty() {
-                    self.state_written_by = Some(self.version.clone());
-                }
-                Ok(Called {
-                    wake_at,
-                    cost,
-                    ..called
-                })
-            }
-            Err(failure) => Err(self.drop_instance(live.store, Some(failure))),
-        }
+        Ok(Called {
+            at_once: effects.at_once,
+            commands: effects.commands,
+            applied,
+            wake_at,
+            repeated: 0,
+            records: Vec::new(),
+            now,
+            cost,
+        })
     }
 
-    fn apply(
+    async fn ask(&mut self, batch: Option<&BatchParts<'_>>, now: Now) -> Result<Answer, Failure> {
+        let reply = self
+            .home
+            .call(Call {
+                now,
+                clock: self.clock.quality(),
+                boot: self.clock.boot(),
+                state: &self.state,
+                state_written_by: self.state_written_by.as_deref(),
+                renew: self.renew,
+                batch,
+            })
+            .await;
+        // A guest that failed went back to the state that it was given.
+        self.renew = false;
+        self.log.print(now.1, reply.said);
+        reply.result
+    }
+
+    fn checked(
         &self,
-        store: &mut Store<Host>,
         records: &[Record],
-        outcome: Outcome,
+        answer: Answer,
         now: Now,
-    ) -> Result<Called, Failure> {
+    ) -> Result<(Effects, Vec<StateChange>), Failure> {
+        let Some(outcome) = answer.outcome else {
+            return Err(Failure::Trap("answered nothing".to_owned()));
+        };
         let rules = Rules {
             grants: &self.grants,
             streams: &self.streams,
@@ -311,23 +269,43 @@ impl Module {
             now_boot: now.1,
         };
         let effects = rules.effects(records, outcome)?;
-        let applied = Applied {
-            rows: effects.rows,
-            publications: effects.durable,
-            rejections: effects.rejections,
-            state: store.data_mut().state.merge(),
-            ..self.nothing()
-        };
-        Ok(Called {
-            at_once: effects.at_once,
-            commands: effects.commands,
-            applied,
-            wake_at: None,
-            repeated: 0,
-            records: Vec::new(),
-            now,
-            cost: Cost::default(),
-        })
+        self.check_state(&answer.state)?;
+        Ok((effects, answer.state))
+    }
+
+    /// The guest's side holds the limit as well, and gives changes in order: this is for one that has got out of it.
+    fn check_state(&self, changes: &[StateChange]) -> Result<(), Failure> {
+        if !changes.is_sorted_by(|one, next| one.key < next.key) {
+            return Err(Failure::Refused("answered state without order".to_owned()));
+        }
+        let (mut less, mut more) = (0, 0);
+        for StateChange { key, value } in changes {
+            less += self.state.get(key).map_or(0, |old| key.len() + old.len());
+            more += value.as_ref().map_or(0, |new| key.len() + new.len());
+        }
+        let (bytes, limit) = (self.state_bytes + more - less, self.state_bytes_max);
+        match bytes > limit {
+            true => Err(Failure::Refused(format!(
+                "answered a state of {bytes} bytes, limit is {limit}"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    fn merge(&mut self, changes: &[StateChange]) {
+        for StateChange { key, value } in changes {
+            let old = match value {
+                Some(value) => {
+                    self.state_bytes += key.len() + value.len();
+                    self.state.insert(key.clone(), value.clone())
+                }
+                None => self.state.remove(key),
+            };
+            self.state_bytes -= old.map_or(0, |old| key.len() + old.len());
+        }
+        if !changes.is_empty() {
+            self.state_written_by = Some(self.version.clone());
+        }
     }
 
     /// Which activation of the module it is.
@@ -342,11 +320,9 @@ impl Module {
 
     /// Goes on from where another generation is: with a copy of its state.
     pub(crate) fn follow(&mut self, other: &Self) {
-        self.live = None;
-        self.state = match &other.live {
-            Some(live) => live.store.data().state.values().clone(),
-            None => other.state.clone(),
-        };
+        self.renew = true;
+        self.state = other.state.clone();
+        self.state_bytes = other.state_bytes;
         self.state_written_by = other.state_written_by.clone();
     }
 
@@ -357,15 +333,11 @@ impl Module {
 
     /// All of its state, and which release wrote it last.
     pub(crate) fn state(&self) -> (Vec<StateChange>, Option<Arc<str>>) {
-        let entries = match &self.live {
-            Some(live) => live.store.data().state.values(),
-            None => &self.state,
-        };
         let change = |(key, value): (&String, &Bytes)| StateChange {
             key: key.clone(),
             value: Some(value.clone()),
         };
-        let changes = entries.iter().map(change).collect();
+        let changes = self.state.iter().map(change).collect();
         (changes, self.state_written_by.clone())
     }
 
@@ -379,90 +351,21 @@ impl Module {
     pub(crate) fn nothing(&self) -> Applied {
         Applied::new(self.name.clone(), self.generation, self.version.clone())
     }
-
-    fn store(&mut self) -> Store<Host> {
-        let state = State::new(std::mem::take(&mut self.state), self.state_bytes_max);
-        let budget = Budget::new(self.memory_bytes_max);
-        let host = Host::new(
-            self.config.clone(),
-            self.log.clone(),
-            budget,
-            state,
-            &self.limits,
-        );
-        let mut store = Store::new(self.pre.engine(), host);
-        store.limiter(|host| &mut host.budget);
-        store.set_hostcall_fuel(CALL_BYTES_MAX);
-        store.set_max_component_handles(COMPONENT_HANDLES_MAX);
-        store.epoch_deadline_callback(|mut context| {
-            let ticks_left = &mut context.data_mut().ticks_left;
-            match ticks_left.checked_sub(1) {
-                None => Ok(UpdateDeadline::Interrupt),
-                Some(left) => {
-                    *ticks_left = left;
-                    // The other tasks of this thread go on between two ticks of a slow guest.
-                    Ok(UpdateDeadline::Yield(1))
-                }
-            }
-        });
-        store
-    }
-
-    /// Sets the time and the deadline of the call that begins.
-    fn open_call(&self, store: &mut Store<Host>, now: Now) {
-        let ticks = self
-            .limits
-            .call_deadline
-            .as_nanos()
-            .div_ceil(TICK.as_nanos());
-        let host = store.data_mut();
-        host.now.set(now.0, now.1);
-        host.ticks_left = u64::try_from(ticks).unwrap_or(u64::MAX);
-        store.set_epoch_deadline(1);
-        self.ticker.call();
-    }
-
-    fn wait_max(&self) -> Duration {
-        self.limits.call_deadline * WAIT_DEADLINES
-    }
-
-    fn trapped(&mut self, store: Store<Host>, error: &wasmtime::Error) -> Failure {
-        let host = store.data();
-        let failure = if host.ticks_left == 0 {
-            None
-        } else if let Some(wanted) = host.budget.refused_bytes {
-            let limit = host.budget.memory_bytes_max();
-            Some(Failure::Memory {
-                wanted_mib: wanted.div_ceil(1 << 20),
-                limit_mib: limit >> 20,
-            })
-        } else {
-            Some(Failure::Trap(error.root_cause().to_string()))
-        };
-        self.drop_instance(store, failure)
-    }
-
-    /// Takes the state back out of the instance. Without a failure of its own, the call was stopped for its time.
-    fn drop_instance(&mut self, store: Store<Host>, failure: Option<Failure>) -> Failure {
-        self.state = store.into_data().state.discard();
-        failure.unwrap_or(Failure::Deadline(self.limits.call_deadline.as_millis()))
-    }
 }
 
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Module")
             .field("name", &self.name)
-            .field("live", &self.live.is_some())
+            .field("home", &self.home)
             .finish_non_exhaustive()
     }
 }
 
-fn said(fault: Fault) -> Failure {
-    match fault {
-        Fault::Transient(reason) => Failure::Transient(reason),
-        Fault::Permanent(reason) => Failure::Permanent(reason),
-    }
+/// Bytes of keys and values.
+fn bytes_of(state: &BTreeMap<String, Bytes>) -> usize {
+    let sizes = state.iter().map(|(key, value)| key.len() + value.len());
+    sizes.sum()
 }
 
 /// Takes the acks out of all of them.

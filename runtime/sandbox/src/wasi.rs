@@ -14,7 +14,7 @@ use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx};
 
-use crate::guest_log::GuestLog;
+use crate::guest_log::Lines;
 
 /// What a guest may import beyond the contract: by instance name, up to the version.
 pub(crate) const BASELINE: [&str; 5] = [
@@ -37,18 +37,13 @@ impl Now {
         self.wall.store(wall.0, Ordering::Relaxed);
         self.boot.store(boot.0, Ordering::Relaxed);
     }
-
-    pub(crate) fn boot(&self) -> BootTime {
-        BootTime(self.boot.load(Ordering::Relaxed))
-    }
 }
 
 /// A context that grants nothing.
-pub(crate) fn context(now: &Arc<Now>, log: &Arc<GuestLog>) -> WasiCtx {
+pub(crate) fn context(now: &Arc<Now>, lines: &Arc<Lines>) -> WasiCtx {
     let stream = |level| LogStream {
         level,
-        log: log.clone(),
-        now: now.clone(),
+        lines: lines.clone(),
     };
     WasiCtx::builder()
         .stdout(stream(Level::INFO))
@@ -87,8 +82,7 @@ impl HostMonotonicClock for BatchClock {
 #[derive(Clone)]
 struct LogStream {
     level: Level,
-    log: Arc<GuestLog>,
-    now: Arc<Now>,
+    lines: Arc<Lines>,
 }
 
 impl IsTerminal for LogStream {
@@ -111,7 +105,7 @@ impl AsyncWrite for LogStream {
     ) -> Poll<io::Result<usize>> {
         let text = String::from_utf8_lossy(bytes);
         for line in text.lines().filter(|line| !line.is_empty()) {
-            self.log.line(self.now.boot(), self.level, line);
+            self.lines.add(self.level, line);
         }
         Poll::Ready(Ok(bytes.len()))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_record::{BootTime, Clock as _, Limits, Name, Record, Seen, TopicFilter};
 use tidegate_sandbox::{
-    Called, CodeCache, Failure, Grants, Module, ModuleSpec, Sandbox, StreamSpec,
+    Called, CodeCache, Failure, Grants, Guests, Module, ModuleSpec, Sandbox, StreamSpec,
 };
 
 use crate::Class;
@@ -141,6 +141,7 @@ impl Rig {
             Arc::clone(&limits),
             Arc::clone(&clock) as Arc<_>,
             Some(cache),
+            Guests::Here,
         )?;
         Ok(Self {
             sandbox,

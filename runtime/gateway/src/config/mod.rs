@@ -5,6 +5,7 @@
 mod broker;
 mod buffer;
 mod metrics;
+mod sandbox;
 mod stream;
 mod updates;
 mod uplink;
@@ -58,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) sensors: Vec<SensorConfig>,
     /// Modules.
     pub(crate) modules: Vec<ModuleSettings>,
+    /// In which processes they run.
+    pub(crate) guests: tidegate_sandbox::Guests,
 }
 
 /// One module, as its operator wants it.
@@ -165,6 +168,7 @@ impl File<'_> {
         let uplink = top
             .section("uplink")
             .and_then(|section| self.uplink(section));
+        let guests = top.section("sandbox").map(sandbox::read);
         let updates_interval = top.section("updates").and_then(updates::read);
         let name = gateway.as_ref().map(|(name, ..)| name.clone());
         let brokers = top
@@ -200,6 +204,7 @@ impl File<'_> {
             brokers,
             sensors,
             modules,
+            guests: guests.unwrap_or(sandbox::DEFAULT),
         })
     }
 

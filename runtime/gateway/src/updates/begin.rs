@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tidegate_buffer::Buffer;
 use tidegate_bundle::Gateway;
 use tidegate_record::{Clock, Name, Switch};
-use tidegate_sandbox::{Module, Sandbox};
+use tidegate_sandbox::{Crew, Module, Sandbox};
 use tidegate_update::{
     Client, Command, Event, Found, FrozenClient, Generation, STORE_BYTES_DEFAULT, Site, Trial,
 };
@@ -184,14 +184,14 @@ impl Bench<'_> {
     ) -> Result<Vec<Installed>, Error> {
         let residency = deployed::residency(generations, self.here);
         self.buffer.reside(&residency).await?;
-        let mut installed = Vec::new();
+        let (mut installed, mut crew) = (Vec::new(), self.sandbox.crew());
         for generation in generations {
             let name = generation.module.name.clone();
             let mut others = before.iter();
             let standby = others.find(|other| {
                 other.module.name == name && other.generation != generation.generation
             });
-            let loaded = self.make_ready(generation, standby).await?;
+            let loaded = self.make_ready(generation, standby, &mut crew).await?;
             let version = generation.release.version.to_string();
             match &loaded {
                 Ok(_) => tracing::info!(
@@ -206,6 +206,7 @@ impl Bench<'_> {
                 loaded,
             });
         }
+        crew.seal()?;
         Ok(installed)
     }
 
@@ -213,6 +214,7 @@ impl Bench<'_> {
         &mut self,
         active: &Generation,
         standby: Option<&Generation>,
+        crew: &mut Crew<'_>,
     ) -> Result<Result<Loaded, Refusal>, Error> {
         let accepted = match deployed::accept(active, self.here) {
             Ok(accepted) => accepted,
@@ -222,7 +224,7 @@ impl Bench<'_> {
         self.align(&name, active.generation).await?;
         let restored = self.buffer.restore(&name).await?;
         let spec = accepted.spec(active.generation, restored.active, restored.seen);
-        let loaded = self.sandbox.load(spec);
+        let loaded = crew.load(spec);
         let module = match loaded {
             Ok(module) => module,
             Err(error) => return Ok(Err(Refusal::Sandbox(chain(&error)))),
@@ -233,7 +235,7 @@ impl Bench<'_> {
             let accepted = deployed::accept(other, self.here).ok()?;
             let seen = tidegate_record::Seen::new(0, []);
             let spec = accepted.spec(other.generation, restored.standby, seen);
-            let loaded: Option<Module> = self.sandbox.load(spec).ok();
+            let loaded: Option<Module> = crew.load(spec).ok();
             loaded.map(Box::new)
         });
         Ok(Ok(Loaded {
