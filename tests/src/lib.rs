@@ -33,6 +33,7 @@
 //! - [`faults`]: the drills that hurt the product and count what was lost. [`random`]: when and how, from a seed.
 //! - [`tally`]: a gateway whose fleet updates a module on a live stream, and what its rows say of each message.
 //! - [`attacks`]: programs that attack a part of the product, and what they counted.
+//! - [`workers`]: the processes in which a gateway's modules run.
 //! - [`wait`]: waiting for something with a deadline.
 
 #![allow(
@@ -70,3 +71,4 @@ pub mod tap;
 pub mod tools;
 pub mod trace;
 pub mod wait;
+pub mod workers;

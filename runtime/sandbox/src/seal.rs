@@ -20,6 +20,9 @@ mod calls {
     }
 }
 
+#[cfg(feature = "faults")]
+pub(crate) mod escape;
+
 /// More files than any worker has open.
 const OPEN_FILES_MAX: u64 = 256;
 

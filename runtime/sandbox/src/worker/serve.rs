@@ -54,6 +54,10 @@ fn work() -> anyhow::Result<()> {
     while let Some(guest) = next(&mut way, &engine).context("while it was filled")? {
         guests.push(guest);
     }
+    #[cfg(feature = "faults")]
+    let drill = seal::escape::Drill::asked();
+    #[cfg(feature = "faults")]
+    let escaped = drill.as_ref().filter(|drill| drill.before_seal).map(|drill| drill.run());
     let mut layers = seal::before_threads();
     let ticker = Arc::new(Ticker::start(&engine)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -71,6 +75,8 @@ fn work() -> anyhow::Result<()> {
             serving.spawn(serve(guest, stream));
         }
         layers.push(seal::calls());
+        #[cfg(feature = "faults")]
+        layers.extend(escaped.or_else(|| Some(drill?.run())).unwrap_or_default());
         let mut buffer = Vec::new();
         frame::frame(&mut buffer, |buffer| message::write_layers(buffer, &layers));
         frame::write_now(&mut way, &buffer, &[])?;
