@@ -10,7 +10,7 @@
 //! - [`binaries`]: our own programs, built once.
 //! - [`process`]: a child process that never outlives its owner.
 //! - [`broker`]: mosquitto on a free port.
-//! - [`cloud`], [`gateway`]: our two servers.
+//! - [`cloud`], [`gateway`]: our two servers. [`manager`]: what a service manager hears of one.
 //! - [`bundles`]: keys, the root document, signed modules.
 //! - [`fleet`]: deployments, signed and on sticks.
 //! - [`site`]: all of them together, as a plant would have them. [`plant`]: one that runs, for a test.
@@ -54,6 +54,7 @@ pub mod http;
 pub mod lines;
 pub mod link;
 pub mod listener;
+pub mod manager;
 pub mod meter;
 pub mod mischief;
 pub mod mqtt;

@@ -141,16 +141,28 @@ impl Process {
         Ok(())
     }
 
+    /// Asks it to read its configuration again.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(Signal::HUP)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("not a process id")?;
+        kill_process(pid, signal).with_context(|| format!("cannot send {} a signal", self.name))
+    }
+
     /// Asks it to end with SIGTERM and waits until it has.
     ///
     /// # Errors
     /// When it does not end within `limit`, or ends with another code than 0.
     pub fn stop(&mut self, limit: Duration) -> Result<()> {
-        let pid = i32::try_from(self.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("not a process id")?;
-        kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop {}", self.name))?;
+        self.signal(Signal::TERM)?;
         let status = wait_for(&format!("{} to stop", self.name), limit, || self.exited())
             .with_context(|| self.last_words())?;
         if !status.success() {

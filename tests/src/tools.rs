@@ -29,11 +29,13 @@ pub enum Tool {
     CheckExt4,
     /// Reads it without mounting it.
     ReadExt4,
+    /// Checks the files of services.
+    SystemdAnalyze,
 }
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Mosquitto,
         Self::MosquittoPub,
         Self::MosquittoSub,
@@ -44,6 +46,7 @@ impl Tool {
         Self::MakeExt4,
         Self::CheckExt4,
         Self::ReadExt4,
+        Self::SystemdAnalyze,
     ];
 
     /// Whether there may be none for this kind of machine: then what needs it is skipped, and counted.
@@ -64,6 +67,7 @@ impl Tool {
             Self::MakeExt4 => "mke2fs",
             Self::CheckExt4 => "e2fsck",
             Self::ReadExt4 => "debugfs",
+            Self::SystemdAnalyze => "systemd-analyze",
         }
     }
 
@@ -77,6 +81,7 @@ impl Tool {
             Self::OpenSsl => "openssl",
             Self::UserModeLinux => "user-mode-linux",
             Self::MakeExt4 | Self::CheckExt4 | Self::ReadExt4 => "e2fsprogs",
+            Self::SystemdAnalyze => "systemd",
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidegate_record::{Applied, Limits, Mark, StreamEpoch};
+use tidegate_record::{Applied, Limits, Mark, Pulse, StreamEpoch};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::commit::{Commits, Group};
@@ -72,6 +72,8 @@ pub struct BufferCounters {
     pub bytes_used: AtomicU64,
     /// From the receipt of the first message of a call to the return of its commit.
     pub in_to_durable: Latency,
+    /// The writer's: it waits for modules and handles, and commits.
+    pub pulse: Pulse,
 }
 
 /// The only writer of the database.
@@ -106,7 +108,9 @@ impl Writer {
             }
             self.report(&mut group);
         }
-        self.commits.close(&self.shared).await
+        let closed = self.commits.close(&self.shared).await;
+        self.shared.counters.pulse.end();
+        closed
     }
 
     /// Commits. A quota or disk without room is waited out: nothing is acknowledged meanwhile, and so the brokers keep
@@ -147,6 +151,7 @@ impl Writer {
             );
         }
         self.shared.counters.full.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.pulse.beat();
         self.commits.space.drop_ballast();
         match self.commits.make_room(&self.shared).await {
             Ok(true) => Ok(()),
@@ -200,6 +205,7 @@ impl Writer {
                     self.commits.space.log_bytes()
                 );
             }
+            self.shared.counters.pulse.beat();
             tokio::time::sleep(LOG_WAIT).await;
         }
         Ok(())
@@ -209,13 +215,19 @@ impl Writer {
     /// who could ask for something.
     async fn gather(&mut self, group: &mut Group) -> bool {
         let filling = self.commits.is_filling(&self.shared);
-        tokio::select! {
-            biased;
-            Some(applied) = self.queue.recv() => group.applied.push(applied),
-            Some(request) = self.waiting.recv() => group.requests.push(request),
-            // Nothing else to do: go on making room, in no hurry where there is some.
-            () = tokio::time::sleep(self.commits.rest()), if filling => {}
-            else => return false,
+        let work = async {
+            tokio::select! {
+                biased;
+                Some(applied) = self.queue.recv() => group.applied.push(applied),
+                Some(request) = self.waiting.recv() => group.requests.push(request),
+                // Nothing else to do: go on making room, in no hurry where there is some.
+                () = tokio::time::sleep(self.commits.rest()), if filling => {}
+                else => return false,
+            }
+            true
+        };
+        if !self.shared.counters.pulse.during(work).await {
+            return false;
         }
         while group.applied.len() < self.limits.commit_applied_max
             && let Ok(applied) = self.queue.try_recv()

@@ -119,7 +119,11 @@ impl Broker {
             told: None,
         };
         let dial = Dial::new(self, filters, surroundings);
-        tasks.spawn(link.run(Arc::new(dial)));
+        tasks.spawn(async move {
+            let counters = link.counters.clone();
+            link.run(Arc::new(dial)).await;
+            counters.pulse.end();
+        });
         handle
     }
 }
@@ -250,18 +254,22 @@ impl Link {
 
     /// Waits for `done` without a connection; none when the run no longer goes on.
     async fn offline<T>(&mut self, done: impl Future<Output = T>) -> Option<T> {
+        let counters = self.counters.clone();
         let mut done = std::pin::pin!(done);
-        loop {
-            if now(&self.phase) != Phase::Running {
-                return None;
+        let waiting = async {
+            loop {
+                if now(&self.phase) != Phase::Running {
+                    return None;
+                }
+                tokio::select! {
+                    biased;
+                    () = reached(&mut self.phase, Phase::Draining) => return None,
+                    Some(_) = self.at_once.recv() => counters::count(&counters.publish_dropped),
+                    output = &mut done => return Some(output),
+                }
             }
-            tokio::select! {
-                biased;
-                () = reached(&mut self.phase, Phase::Draining) => return None,
-                Some(_) = self.at_once.recv() => counters::count(&self.counters.publish_dropped),
-                output = &mut done => return Some(output),
-            }
-        }
+        };
+        counters.pulse.during(waiting).await
     }
 
     /// Shows the error. The log has it again only when it is another one, or after a while.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use tidegate_record::Pulse;
+
 /// What happened with one broker.
 #[derive(Debug, Default)]
 pub struct BrokerCounters {
@@ -40,6 +42,8 @@ pub struct BrokerCounters {
     pub publish_refused: AtomicU64,
     /// Topic filters that the broker refused, or took at QoS 0 only.
     pub subscriptions_refused: AtomicU64,
+    /// That of the loop that moves everything.
+    pub pulse: Pulse,
     last_error: Mutex<Option<String>>,
 }
 
@@ -71,6 +75,8 @@ pub struct SensorCounters {
     pub malformed: AtomicU64,
     /// Whether the driver has no more to say.
     pub ended: AtomicBool,
+    /// That of its loop: it waits for the driver and for room.
+    pub pulse: Pulse,
 }
 
 /// Adds to a counter. No counter orders anything.

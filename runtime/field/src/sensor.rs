@@ -75,6 +75,7 @@ impl Sensor {
                 () = self.run(&mut surroundings, &counters) => {}
             }
             counters.ended.store(true, Ordering::Relaxed);
+            counters.pulse.end();
         });
         handle
     }
@@ -83,14 +84,16 @@ impl Sensor {
         let mut channels = HashMap::new();
         let mut readings = Vec::new();
         loop {
-            let progress = self.driver.next(&mut readings).await;
+            let next = self.driver.next(&mut readings);
+            let progress = counters.pulse.during(next).await;
             counters
                 .malformed
                 .store(self.driver.malformed(), Ordering::Relaxed);
             for reading in readings.drain(..) {
                 let record = record(reading, &self.name, &mut channels, surroundings);
                 let bad = record.quality == Quality::Bad;
-                if surroundings.records.send(record).await.is_err() {
+                let sending = surroundings.records.send(record);
+                if counters.pulse.during(sending).await.is_err() {
                     return;
                 }
                 count(&counters.readings);

@@ -12,7 +12,6 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::updates::commands::Update;
-use crate::updates::read_policy;
 use crate::{control, device, enrol, install, look, run};
 
 /// Runs signed WebAssembly modules over sensor and MQTT streams, and keeps their results while the link is down.
@@ -132,8 +131,7 @@ impl Command {
             Self::Worker | Self::Compile => Ok(()),
             Self::Run(common) => {
                 log_to_stderr();
-                let settings = Settings::read(&common.config)?;
-                block_on(run::run(settings))
+                block_on(run::run(&common.config))
             }
             Self::Check(common) => check(&common),
             Self::Status(arguments) => show_status(&arguments),
@@ -165,19 +163,12 @@ fn show_status(arguments: &StatusArguments) -> Result<(), Error> {
 }
 
 fn check(common: &Common) -> Result<(), Error> {
-    let settings = Settings::read(&common.config)?;
-    let root = install::read_root(&settings.root)?;
-    if let Some(policy) = &settings.policy {
-        read_policy(policy)?;
-    }
+    let (settings, root) = run::read(&common.config)?;
     let checked: Vec<_> = settings
         .modules
         .iter()
         .map(|module| install::check(module, &root))
         .collect();
-    for broker in &settings.brokers {
-        tidegate_field::Broker::new(broker.clone())?;
-    }
     let refused = checked.iter().filter(|outcome| outcome.is_err()).count();
     let report = settings.modules.iter().zip(&checked).map(|(module, outcome)| {
         let bundle = module.bundle.display().to_string();

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_record::{Body, Limits, Record, SkipReason, SkipSink};
+use tidegate_record::{Body, Limits, Pulse, Record, SkipReason, SkipSink};
 use tidegate_router::Router;
 use tokio::sync::mpsc;
 
@@ -17,6 +17,8 @@ pub(crate) struct DispatchCounters {
     pub(crate) records: AtomicU64,
     /// Records that no module asked for.
     pub(crate) unrouted: AtomicU64,
+    /// That of its loop: it waits for the field and for modules.
+    pub(crate) pulse: Pulse,
 }
 
 /// Dispatches until the field has gone.
@@ -28,11 +30,8 @@ pub(crate) async fn run(
     counters: &DispatchCounters,
 ) {
     let mut batch = Vec::new();
-    while records
-        .recv_many(&mut batch, Limits::DEFAULT.batch_records_max)
-        .await
-        > 0
-    {
+    let (pulse, most) = (&counters.pulse, Limits::DEFAULT.batch_records_max);
+    while pulse.during(records.recv_many(&mut batch, most)).await > 0 {
         for record in batch.drain(..) {
             counters.records.fetch_add(1, Ordering::Relaxed);
             let routes = router.route(&record.channel);
@@ -42,11 +41,14 @@ pub(crate) async fn run(
                 continue;
             };
             for route in others {
-                deliver(&modules, *route, record.clone()).await;
+                pulse
+                    .during(deliver(&modules, *route, record.clone()))
+                    .await;
             }
-            deliver(&modules, *last, record).await;
+            pulse.during(deliver(&modules, *last, record)).await;
         }
     }
+    pulse.end();
 }
 
 async fn deliver(modules: &[mpsc::Sender<Record>], route: usize, record: Record) {

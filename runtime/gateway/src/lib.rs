@@ -8,7 +8,7 @@
 //! - [`install`]: bundles to modules that may run here. [`deployed`]: the same of a fleet's deployment. [`secrets`]: what it names.
 //! - [`updates`]: the gateway under its fleet's deployments.
 //! - [`run`]: puts the stages together, and takes them apart in the order in which the data flows. [`stages`]: those in the
-//!   middle.
+//!   middle. [`service`]: what the service manager is told.
 //! - [`dispatch`]: records to the modules. [`skips`]: those that lead to nothing. [`effects`]: what leaves at once.
 //! - [`status`]: what the gateway says of itself. [`control`]: the socket on which it says it.
 //! - [`lag`]: how far the centre is behind, and the alarm when that is too much.
@@ -33,6 +33,7 @@ mod replay;
 mod run;
 mod scrape;
 mod secrets;
+mod service;
 mod skips;
 mod stages;
 mod stat;

@@ -6,15 +6,16 @@
 //! within `Limits::shutdown_grace`; what is not done by then comes again after the next start.
 
 use std::collections::HashMap;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_buffer::{Buffer, BufferHandle, Opened, Policy, Writer};
-use tidegate_field::{Phase, Surroundings};
+use tidegate_bundle::VerifiedRoot;
+use tidegate_field::{Broker, Phase, Surroundings};
 use tidegate_record::{Clock, Limits, Name, SystemClock};
 use tidegate_sandbox::{CodeCache, Sandbox};
 use tidegate_update::Found;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -27,32 +28,58 @@ use crate::error::Error;
 use crate::install;
 use crate::lag::{self, Lags};
 use crate::scrape::Scrape;
+use crate::service::{Asked, Service, Signals};
 use crate::skips::Skips;
 use crate::stages::{Field, Path, Running};
 use crate::status::Status;
-use crate::updates::{self, Begun, Fleet, Reporter};
-use crate::uplink::{Provisions, Way};
+use crate::updates::{self, Begun, Fleet, Reporter, read_policy};
+use crate::uplink::{self, Provisions, Way};
 
 /// Why the stages ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Ended {
-    /// The gateway was stopped.
-    Stopped,
-    /// It is to begin again.
+    /// A deployment asks for another data path.
     Again,
+    /// A signal came.
+    Asked(Asked),
 }
 
-/// Runs the gateway until it is stopped or a stage fails.
-pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
-    let mut stop = Stop::listen()?;
-    while once(&settings, &mut stop).await? == Ended::Again {
+/// Runs the gateway that `file` describes until it is stopped or a stage fails.
+pub(crate) async fn run(file: &FilePath) -> Result<(), Error> {
+    let mut settings = Settings::read(file)?;
+    let service = Arc::new(Service::from_environment());
+    let mut signals = Signals::listen(file)?;
+    loop {
+        service.begins();
+        match once(&settings, &mut signals, &service).await? {
+            Ended::Asked(Asked::Stop) => return Ok(()),
+            Ended::Asked(Asked::Reload(read)) => settings = *read,
+            Ended::Again => {}
+        }
         tracing::info!("the data path begins again");
     }
-    Ok(())
+}
+
+/// The configuration, and the files that it names, as far as they decide whether a gateway can start.
+pub(crate) fn read(file: &FilePath) -> Result<(Settings, VerifiedRoot), Error> {
+    let settings = Settings::read(file)?;
+    let root = install::read_root(&settings.root)?;
+    if let Some(policy) = &settings.policy {
+        read_policy(policy)?;
+    }
+    for broker in &settings.brokers {
+        Broker::new(broker.clone())?;
+    }
+    uplink::check(&settings, &Limits::DEFAULT)?;
+    Ok((settings, root))
 }
 
 /// From opening the database to closing it.
-async fn once(settings: &Settings, stop: &mut Stop) -> Result<Ended, Error> {
+async fn once(
+    settings: &Settings,
+    signals: &mut Signals,
+    service: &Arc<Service>,
+) -> Result<Ended, Error> {
     let limits = Arc::new(limits(settings));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let config = buffer_config(settings);
@@ -170,7 +197,11 @@ async fn once(settings: &Settings, stop: &mut Stop) -> Result<Ended, Error> {
         tasks.control.spawn(scrape.run(status.clone()));
     }
     let thread = updates.spawn(&mut tasks.control);
-    tasks.control.spawn(control.run(status));
+    tasks.control.spawn(control.run(status.clone()));
+    let told = service.clone();
+    tasks
+        .control
+        .spawn(async move { told.watch(&status).await });
     tracing::info!(
         "gateway {} runs, epoch {}",
         settings.name,
@@ -182,7 +213,8 @@ async fn once(settings: &Settings, stop: &mut Stop) -> Result<Ended, Error> {
         handle,
         limits,
     };
-    let ended = supervise(writer, tasks, stop, begins_again, shutdown).await?;
+    let asked = (signals, &**service);
+    let ended = supervise(writer, tasks, asked, begins_again, shutdown).await?;
     updates::join(thread);
     Ok(ended)
 }
@@ -272,7 +304,7 @@ struct Shutdown {
 async fn supervise(
     writer: Writer,
     mut tasks: Tasks,
-    stop: &mut Stop,
+    (signals, service): (&mut Signals, &Service),
     mut again: watch::Receiver<bool>,
     shutdown: Shutdown,
 ) -> Result<Ended, Error> {
@@ -287,10 +319,13 @@ async fn supervise(
         () = failed(&mut tasks.field) => return Err(Error::Task("field")),
         () = failed(&mut tasks.stages) => return Err(Error::Task("modules")),
         () = failed(&mut tasks.uplink) => return Err(Error::Task("uplink")),
-        () = stop.signalled() => Ended::Stopped,
+        asked = signals.next(service) => Ended::Asked(asked),
         // Its sender goes where there is no fleet.
         Ok(_) = again.wait_for(|again| *again) => Ended::Again,
     };
+    if matches!(ended, Ended::Asked(Asked::Stop)) {
+        service.stopping();
+    }
     tracing::info!("stopping");
     let grace = shutdown.limits.shutdown_grace;
     let ending = async {
@@ -337,32 +372,4 @@ async fn failed(tasks: &mut JoinSet<()>) {
         }
     }
     std::future::pending().await
-}
-
-/// The signals that stop the gateway.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self, Error> {
-        let listen = |kind| {
-            signal(kind).map_err(|source| Error::System {
-                what: "listen for signals",
-                source,
-            })
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn signalled(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

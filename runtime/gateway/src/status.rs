@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::{Value, json};
 use tidegate_buffer::{BufferHandle, Tally};
 use tidegate_field::{BrokerHandle, SensorHandle};
-use tidegate_record::{Backlog, BootTime, Clock, Name};
+use tidegate_record::{Backlog, BootTime, Clock, Name, Pulse};
 use tidegate_sandbox::{Layer, ModuleCounters};
 use tidegate_wire::{BufferStatus, GatewayStatus, ModuleStatus};
 
@@ -111,6 +111,43 @@ impl Module {
 }
 
 impl Status {
+    /// Every stage that runs, in the order of the data.
+    pub(crate) fn stages(&self) -> Vec<(String, &Pulse)> {
+        let brokers = self.brokers.iter();
+        let brokers = brokers.map(|broker| (broker.name(), "broker", &broker.counters().pulse));
+        let sensors = self.sensors.iter();
+        let sensors = sensors.map(|sensor| (sensor.name(), "sensor", &sensor.counters().pulse));
+        let field = brokers.chain(sensors);
+        let field = field.map(|(name, kind, pulse)| (format!("{kind} {name}"), pulse));
+        let modules = self.modules.iter().filter_map(|module| {
+            let counters = module.running.as_ref().ok()?;
+            Some((format!("module {}", module.name), &counters.pulse))
+        });
+        let uplink = self.uplink.iter().flat_map(|told| {
+            let second = told.second().map(|second| ("second uplink", second));
+            let both = std::iter::once(("uplink", told.counters())).chain(second);
+            both.map(|(name, counters)| (name.to_owned(), &counters.pulse))
+        });
+        let router = ("router".to_owned(), &self.dispatch.pulse);
+        let buffer = ("buffer".to_owned(), &self.buffer.counters().pulse);
+        let inside = std::iter::once(router).chain(modules);
+        let outside = std::iter::once(buffer).chain(uplink);
+        field.chain(inside).chain(outside).collect()
+    }
+
+    /// For the service manager.
+    pub(crate) fn line(&self) -> String {
+        let running = self.modules.iter().filter(|module| module.runs()).count();
+        let connected = |broker: &&BrokerHandle| flag(&broker.counters().connected);
+        format!(
+            "{running} of {} modules run, {} of {} brokers connected, {} rows wait",
+            self.modules.len(),
+            self.brokers.iter().filter(connected).count(),
+            self.brokers.len(),
+            self.buffer.rows_waiting()
+        )
+    }
+
     /// For the operator.
     pub(crate) async fn json(&self) -> Value {
         let updates = told_json(&self.updates).await;

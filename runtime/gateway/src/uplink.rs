@@ -168,6 +168,22 @@ impl Way {
     }
 }
 
+/// Holds the files that the way to the centre needs.
+///
+/// # Errors
+/// As [`Way::new`].
+pub(crate) fn check(settings: &Settings, limits: &Limits) -> Result<(), Error> {
+    let uplink = settings.uplink.iter();
+    let configs = uplink.flat_map(|uplink| {
+        let second = uplink.second.iter().map(|second| &second.config);
+        std::iter::once(&uplink.first).chain(second)
+    });
+    for config in configs {
+        Endpoint::new(config, &settings.name, limits, Arc::default(), None)?;
+    }
+    Ok(())
+}
+
 /// What signs for a centre. A broker has credentials of its own.
 fn signer(
     settings: &Settings,
@@ -211,6 +227,11 @@ impl Told {
     /// Of the first centre.
     pub(crate) fn counters(&self) -> &UplinkCounters {
         &self.first
+    }
+
+    /// Those of the second, where there is one.
+    pub(crate) fn second(&self) -> Option<&UplinkCounters> {
+        self.second.as_ref().map(|second| &*second.counters)
     }
 
     /// For the operator.

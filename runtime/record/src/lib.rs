@@ -20,6 +20,7 @@
 //! - [`openmetrics`]: numbers as text for a monitoring system.
 //! - [`seen`]: the window of message ids by which a repeated delivery is known.
 //! - [`clock`]: wall time, boot time, and how far to trust them.
+//! - [`pulse`]: whether a stage goes on, as its own loop says.
 //! - [`backoff`]: how long to wait after a failure.
 //! - [`limits`]: the bound of every queue, payload, retry and timeout.
 
@@ -33,6 +34,7 @@ pub mod loss;
 pub mod name;
 pub mod openmetrics;
 pub mod output;
+pub mod pulse;
 pub mod record;
 pub mod row;
 pub mod seen;
@@ -50,6 +52,7 @@ pub use limits::Limits;
 pub use loss::{Bins, Lost, LostValue, Numbers, Reason, Thinned, ThinnedValue};
 pub use name::{Name, NameError};
 pub use output::{Command, Delivery, Effects, Postbox, Publication};
+pub use pulse::Pulse;
 pub use record::{Body, Channel, DeliveryFlags, Quality, Record};
 pub use row::{
     Class, Content, Document, Epoch, Mark, NamedValue, Outbox, Row, Scalar, Stamp, StoredRow,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate_record::{Applied, BootTime, Clock, Effects, Inbox, Limits, Record};
+use tidegate_record::{Applied, BootTime, Clock, Effects, Inbox, Limits, Pulse, Record};
 use tokio::sync::mpsc;
 
 use crate::busy::Busy;
@@ -62,6 +62,8 @@ pub struct ModuleCounters {
     pub detached: AtomicBool,
     /// Whether there is no room on disk for what arrives meanwhile, so that the broker waits.
     pub held_up: AtomicBool,
+    /// That of its task: it waits for messages, orders and the buffer, and calls the module.
+    pub pulse: Pulse,
     standing: Mutex<Standing>,
 }
 
@@ -177,7 +179,9 @@ pub async fn run<I: Inbox>(
         wake_at: None,
         faults: VecDeque::new(),
     };
+    let counters = feeder.counters.clone();
     feeder.run(intake, seat.orders).await;
+    counters.pulse.end();
 }
 
 struct Feeder {
@@ -214,16 +218,19 @@ impl Feeder {
             Err(failure) => self.note(&failure),
         }
         let mut woken = BootTime::default();
+        let counters = self.counters.clone();
         loop {
             let due = self.due(woken);
-            let next = tokio::select! {
-                biased;
-                // Before the messages, of which there may always be some. Closed where nobody updates the module.
-                Some(order) = orders.recv() => Next::Order(order),
-                taken = intake.next() => taken.map_or(Next::Ended, Next::Load),
-                () = sleep(due) => Next::Wake,
+            let next = async {
+                tokio::select! {
+                    biased;
+                    // Before the messages, of which there may always be some. Closed where nobody updates the module.
+                    Some(order) = orders.recv() => Next::Order(order),
+                    taken = intake.next() => taken.map_or(Next::Ended, Next::Load),
+                    () = sleep(due) => Next::Wake,
+                }
             };
-            let done = match next {
+            let done = match counters.pulse.during(next).await {
                 Next::Ended => return,
                 Next::Order(order) => self.obey(order, &mut intake).await,
                 Next::Load(load) => self.feed(load, &mut intake).await,
@@ -256,6 +263,7 @@ impl Feeder {
         let (mut spent, mut retries) = (Duration::ZERO, 0);
         let mut todo = load.cut(self.limits.batch_bytes_max);
         while let Some(Load { records, place }) = todo.pop() {
+            self.counters.pulse.beat();
             if records.is_empty() || self.counters.standing().state == ModuleState::Parked {
                 self.set_aside(records, place, "module is parked").await?;
                 continue;
@@ -404,7 +412,17 @@ impl Feeder {
         count(&self.counters.messages, applied.acks.len());
         count(&self.counters.rows, applied.rows.len());
         count(&self.counters.rejected, applied.rejections.len());
-        self.outlets.applied.send(applied).await.map_err(|_| Closed)
+        self.send(applied).await
+    }
+
+    /// To the buffer, which may keep a module waiting for as long as it has no room.
+    async fn send(&mut self, applied: Applied) -> Result<(), Closed> {
+        let sending = self.outlets.applied.send(applied);
+        self.counters
+            .pulse
+            .during(sending)
+            .await
+            .map_err(|_| Closed)
     }
 
     fn now(&self) -> Now {

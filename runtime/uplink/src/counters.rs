@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidegate_record::BootTime;
+use tidegate_record::{BootTime, Pulse};
 
 use crate::drain::{Drain, Forecast};
 
@@ -19,6 +19,8 @@ pub struct UplinkCounters {
     pub rows_sent: AtomicU64,
     /// Bytes of request bodies sent.
     pub bytes_up: AtomicU64,
+    /// That of its loop: it waits for rows, for the centre and for the buffer.
+    pub pulse: Pulse,
     silence_ms: AtomicU64,
     told: Mutex<Told>,
 }

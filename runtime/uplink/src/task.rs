@@ -98,13 +98,14 @@ struct Request {
 impl<O: Outbox> Uplink<O> {
     /// Syncs until `stop` is true; then sends what still waits, as long as the centre takes it, and ends.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let role = self.role.clone();
+        let (role, counters) = (self.role.clone(), self.counters.clone());
+        let pulse = &counters.pulse;
         let mut backoff = Backoff::new(self.limits.backoff_min, self.limits.backoff_max);
         let mut course = Course::new(&self.limits);
         let mut marks = Marks::Unknown;
         loop {
             let last = *stop.borrow_and_update();
-            let turn = match role.duty().await {
+            let turn = match pulse.during(role.duty()).await {
                 Duty::Rows(turn) => turn,
                 Duty::Probe | Duty::Off if last => break,
                 Duty::Probe => {
@@ -114,10 +115,13 @@ impl<O: Outbox> Uplink<O> {
                 Duty::Off => {
                     marks = Marks::Unknown;
                     self.endpoint.rest();
-                    tokio::select! {
-                        () = role.called() => {}
-                        _ = stop.changed() => {}
-                    }
+                    let called = async {
+                        tokio::select! {
+                            () = role.called() => {}
+                            _ = stop.changed() => {}
+                        }
+                    };
+                    pulse.during(called).await;
                     continue;
                 }
             };
@@ -136,16 +140,17 @@ impl<O: Outbox> Uplink<O> {
                 }
             };
             match pause {
-                Some(pause) => tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    _ = stop.changed() => {}
-                },
+                Some(pause) => {
+                    let paused = tokio::time::timeout(pause, stop.changed());
+                    let _stopped = pulse.during(paused).await;
+                }
                 None if last => {}
-                None => self.wait(&course, &mut stop).await,
+                None => pulse.during(self.wait(&course, &mut stop)).await,
             }
             self.keep_account(false).await;
         }
         self.keep_account(true).await;
+        pulse.end();
     }
 
     /// Sends what may go now, and moves the marks.
@@ -171,7 +176,8 @@ impl<O: Outbox> Uplink<O> {
         self.counters.expect_silence(course.silence(self.grant()));
         let restored = restored?;
         if marks == Marks::Unknown {
-            self.outbox.connected().await.map_err(outbox)?;
+            let connected = self.counters.pulse.during(self.outbox.connected());
+            connected.await.map_err(outbox)?;
         }
         Ok(match (restored, marks) {
             (true, _) => Round::Restored,
@@ -188,8 +194,9 @@ impl<O: Outbox> Uplink<O> {
             let waiting = match marks {
                 Marks::Unknown => Vec::new(),
                 Marks::Known => {
-                    let next = self.outbox.next(rows_max, turn.least).await;
-                    next.map_err(outbox)?
+                    let next = self.outbox.next(rows_max, turn.least);
+                    let next = self.counters.pulse.during(next);
+                    next.await.map_err(outbox)?
                 }
             };
             let sent: usize = waiting.iter().map(|(_, rows)| rows.len()).sum();
@@ -242,7 +249,8 @@ impl<O: Outbox> Uplink<O> {
     async fn exchange(&mut self, request: &Request) -> Result<SyncReply, Error> {
         let bytes = request.bytes;
         let before = self.meter.as_ref().map(|meter| meter.carried());
-        let reply = self.endpoint.send(&request.message).await?;
+        let sending = self.endpoint.send(&request.message);
+        let reply = self.counters.pulse.during(sending).await?;
         self.counters.count(request.sent, bytes);
         if let Some((meter, before)) = self.meter.as_ref().zip(before) {
             let rows = if request.sent > 0 { bytes } else { 0 };
@@ -260,8 +268,9 @@ impl<O: Outbox> Uplink<O> {
         });
         let mut restored = false;
         if !reply.marks.is_empty() {
-            let outcome = self.outbox.acknowledged(&reply.marks).await;
-            restored = outcome.map_err(outbox)?;
+            let outcome = self.outbox.acknowledged(&reply.marks);
+            let outcome = self.counters.pulse.during(outcome);
+            restored = outcome.await.map_err(outbox)?;
         }
         match request.sent > 0 && !moved && !restored {
             true => Err(Error::NoProgress(request.sent)),

@@ -9,6 +9,7 @@
 //! - [`attacks`]: forged, old, foreign and changed documents, and how many got through.
 //! - [`fuzz`]: changed input for every parser, and what they are held against.
 //! - [`offline`]: a week without a link, in minutes. [`rollout`]: a fleet at one centre. [`lines`]: what these promise.
+//! - [`sbom`]: what each program is made of.
 //! - [`bench`]: ours against a reference, both measured in one run.
 //! - [`steps`]: what the user sees meanwhile. [`columns`]: tables.
 
@@ -27,6 +28,7 @@ mod fuzz;
 mod lines;
 mod offline;
 mod rollout;
+mod sbom;
 mod setup;
 mod steps;
 mod test;
@@ -67,6 +69,8 @@ enum Command {
     Offline(offline::Arguments),
     /// Rolls a good release and a bad one out to a fleet of gateways over HTTPS, and kills a third of them meanwhile
     Rollout(rollout::Arguments),
+    /// Writes a bill of materials for each program, as CycloneDX, into the target folder
+    Sbom,
 }
 
 fn main() -> ExitCode {
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz::run(&steps, &arguments),
         Command::Offline(arguments) => offline::run(&steps, &arguments),
         Command::Rollout(arguments) => rollout::run(&steps, &arguments),
+        Command::Sbom => sbom::run(&steps),
     };
     if let Err(error) = &result {
         println!("error: {error:#}");

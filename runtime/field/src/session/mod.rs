@@ -9,6 +9,7 @@
 
 mod publishing;
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -132,6 +133,7 @@ impl Session {
 
     /// The loop; ends without an error when the run has ended.
     async fn serve(&mut self, link: &mut Link, filters: &[TopicFilter]) -> Result<(), LinkError> {
+        let counters = link.counters.clone();
         loop {
             // First what makes room, then what fills it: what has arrived and is left for want of room would otherwise
             // wait for an event that need not come.
@@ -145,38 +147,45 @@ impl Session {
                 Phase::Running if self.acks.is_blocked() => return Err(LinkError::Abandoned),
                 Phase::Running => {}
             }
-            let next_phase = if self.deadline.is_some() {
-                Phase::Ended
-            } else {
-                Phase::Draining
-            };
-            let reading = match self.beyond_window {
-                Some(_) => Reading::Paused,
-                None => Reading::Yes,
-            };
-            let holding = !link.held.is_empty();
-            let room = self.inflight.has_room() && self.connection.has_room();
-            let room_for_durable =
-                self.inflight.has_room_for_durable() && self.connection.has_room();
-            tokio::select! {
-                biased;
-                () = reached(&mut link.phase, next_phase) => {}
-                () = until(self.deadline) => return Ok(()),
-                _ = self.keep_alive.tick() => self.ping(reading)?,
-                () = link.desk.changed() => {}
-                permit = room_in_inbox(link.records.as_ref(), holding) => {
-                    if let Some(held) = link.held.pop_front() {
-                        permit.send(held.record);
-                    }
-                }
-                Some(publication) = link.at_once.recv(), if room => self.publish(publication, link),
-                Some(letter) = link.letters.recv(), if room_for_durable => link.to_send.push_back(letter),
-                result = self.connection.exchange(reading) => {
-                    result.map_err(LinkError::Broken)?;
-                    self.heard = true;
-                }
+            if counters.pulse.during(self.wait(link)).await?.is_break() {
+                return Ok(());
             }
         }
+    }
+
+    /// Waits until there is something to do; breaks when draining takes too long.
+    async fn wait(&mut self, link: &mut Link) -> Result<ControlFlow<()>, LinkError> {
+        let next_phase = if self.deadline.is_some() {
+            Phase::Ended
+        } else {
+            Phase::Draining
+        };
+        let reading = match self.beyond_window {
+            Some(_) => Reading::Paused,
+            None => Reading::Yes,
+        };
+        let holding = !link.held.is_empty();
+        let room = self.inflight.has_room() && self.connection.has_room();
+        let room_for_durable = self.inflight.has_room_for_durable() && self.connection.has_room();
+        tokio::select! {
+            biased;
+            () = reached(&mut link.phase, next_phase) => {}
+            () = until(self.deadline) => return Ok(ControlFlow::Break(())),
+            _ = self.keep_alive.tick() => self.ping(reading)?,
+            () = link.desk.changed() => {}
+            permit = room_in_inbox(link.records.as_ref(), holding) => {
+                if let Some(held) = link.held.pop_front() {
+                    permit.send(held.record);
+                }
+            }
+            Some(publication) = link.at_once.recv(), if room => self.publish(publication, link),
+            Some(letter) = link.letters.recv(), if room_for_durable => link.to_send.push_back(letter),
+            result = self.connection.exchange(reading) => {
+                result.map_err(LinkError::Broken)?;
+                self.heard = true;
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Takes every packet that has arrived, up to the first message for which the window has no room.

@@ -167,12 +167,9 @@ impl Feeder {
         let notice = Notice(Mutex::new(Some(sender)));
         applied.switch = Some(switch);
         applied.acks = vec![Ack::new(Arc::new(notice), 0)];
-        self.outlets
-            .applied
-            .send(applied)
-            .await
-            .map_err(|_| Closed)?;
-        intake.beside(written).await.map_err(|_| Closed)
+        self.send(applied).await?;
+        let written = self.counters.pulse.during(intake.beside(written));
+        written.await.map_err(|_| Closed)
     }
 
     pub(super) async fn report(&mut self, generation: u64, news: News) {
