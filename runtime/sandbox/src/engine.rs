@@ -20,6 +20,8 @@ use crate::module::Module;
 use crate::spec::ModuleSpec;
 use crate::wasi;
 
+/// Version of wasmtime, which does not say it itself; a test holds it against the lock file.
+const WASMTIME: &str = "48.0.8";
 /// How often a running guest can be interrupted.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Ticks without a call after which the ticker sleeps until the next one.
@@ -65,6 +67,16 @@ impl Sandbox {
             clock,
             ticker: Arc::new(ticker),
         })
+    }
+
+    /// Engine, version, and what it compiles for: machine code by cranelift, or code for pulley, its interpreter.
+    #[must_use]
+    pub fn engine_name(&self) -> String {
+        let compiler = match self.engine.is_pulley() {
+            true => "pulley",
+            false => "cranelift",
+        };
+        format!("wasmtime {WASMTIME} {compiler}")
     }
 
     /// Compiles a module, or takes it from the cache, and checks that it fits the contract. Nothing of it runs yet.
@@ -227,5 +239,20 @@ impl Drop for Ticker {
             // The thread holds nothing that outlives it, and a panic in it has no message for us.
             drop(thread.join());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_record::SystemClock;
+
+    #[test]
+    fn the_engine_is_named_with_the_version_that_is_built_in_and_its_compiler() {
+        let lock = include_str!("../../../Cargo.lock");
+        assert!(lock.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME}\"\n")));
+        let clock = Arc::new(SystemClock::new());
+        let sandbox = Sandbox::new(Arc::new(Limits::DEFAULT), clock, None).unwrap();
+        assert_eq!(sandbox.engine_name(), format!("wasmtime {WASMTIME} cranelift"));
     }
 }
