@@ -22,12 +22,10 @@ pub(crate) fn resolve(
 ) -> Result<BTreeMap<String, String>, Refusal> {
     let value = |value: &ConfigValue| match value {
         ConfigValue::Text(text) => Ok(text.clone()),
-        ConfigValue::Secret(secret) => {
-            read(secret, folder).map_err(|reason| Refusal::Secret {
-                name: secret.to_string(),
-                reason,
-            })
-        }
+        ConfigValue::Secret(secret) => read(secret, folder).map_err(|reason| Refusal::Secret {
+            name: secret.to_string(),
+            reason,
+        }),
     };
     let resolved = config.iter().map(|(key, of)| Ok((key.clone(), value(of)?)));
     resolved.collect()

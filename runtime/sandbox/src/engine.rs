@@ -253,6 +253,9 @@ mod tests {
         assert!(lock.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME}\"\n")));
         let clock = Arc::new(SystemClock::new());
         let sandbox = Sandbox::new(Arc::new(Limits::DEFAULT), clock, None).unwrap();
-        assert_eq!(sandbox.engine_name(), format!("wasmtime {WASMTIME} cranelift"));
+        assert_eq!(
+            sandbox.engine_name(),
+            format!("wasmtime {WASMTIME} cranelift")
+        );
     }
 }

@@ -396,7 +396,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_refused_is_asked_for_again_when_the_site_says_something_else_and_not_before() {
+    async fn what_was_refused_is_asked_for_again_when_the_site_says_something_else_and_not_before()
+    {
         let (words, mut told) = mpsc::channel(1);
         let road = Road {
             fetchers: Vec::new(),
@@ -414,7 +415,9 @@ mod tests {
         let site = async {
             for stamp in [same, same, other] {
                 match told.recv().await {
-                    Some(Word::Delivery(Delivery::Stamp(answer))) => answer.send(Ok(stamp)).unwrap(),
+                    Some(Word::Delivery(Delivery::Stamp(answer))) => {
+                        answer.send(Ok(stamp)).unwrap()
+                    }
                     word => panic!("{word:?}"),
                 }
             }

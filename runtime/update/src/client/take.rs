@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek};
 
-use tidegate_bundle::{
-    DeployedModule, Deployment, Refusal, Release, Shadow, VerifiedDeployment,
-};
+use tidegate_bundle::{DeployedModule, Deployment, Refusal, Release, Shadow, VerifiedDeployment};
 
 use super::{Client, code};
 use crate::error::Error;

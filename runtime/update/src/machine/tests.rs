@@ -84,7 +84,10 @@ fn probation() -> Machine {
 }
 
 fn returning() -> Machine {
-    on_the_way(&[Event::Passed(trial("a", 2)), Event::Faulted(trial("a", 2), WHY.to_owned())])
+    on_the_way(&[
+        Event::Passed(trial("a", 2)),
+        Event::Faulted(trial("a", 2), WHY.to_owned()),
+    ])
 }
 
 #[test]
