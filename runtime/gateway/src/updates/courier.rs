@@ -155,18 +155,27 @@ impl Courier {
         }
     }
 
-    /// Until the site says something else than when a deployment was refused: then that one is asked for again.
+    /// Until what was refused is to be asked for again, without a round in between.
     async fn site_changes(&mut self) {
         while self.refused.is_some() {
             sleep(SITE).await;
-            let Ok(stamp) = self.ask(Delivery::Stamp).await else {
-                break; // The client is gone: the next round sees it.
-            };
-            if self.refused.take_if(|was| was.stamp != stamp).is_some() {
-                return;
+            match self.reconsiders().await {
+                Ok(false) => {}
+                Ok(true) => return,
+                Err(_) => break, // The client is gone: the next round sees it.
             }
         }
         std::future::pending().await
+    }
+
+    /// Whether what was refused is to be asked for again: the site says something else than then, or it was long ago.
+    async fn reconsiders(&mut self) -> Result<bool, Broken> {
+        if self.refused.is_none() {
+            return Ok(false);
+        }
+        let stamp = self.ask(Delivery::Stamp).await?;
+        let is_over = |was: &mut Refused| was.stamp != stamp || was.when.elapsed() > REFUSED_FOR;
+        Ok(self.refused.take_if(is_over).is_some())
     }
 
     /// Asks the first centre, and the second if that fails.
@@ -254,8 +263,7 @@ impl Courier {
     }
 
     async fn desired(&mut self, fetcher: &mut Fetcher) -> Result<(), Broken> {
-        self.refused
-            .take_if(|refused| refused.when.elapsed() > REFUSED_FOR);
+        self.reconsiders().await?;
         let refused = self.refused.as_ref().map(|refused| refused.digest);
         let known = self.ask(Delivery::Wants).await?.known.into_iter();
         let known: Vec<_> = known
