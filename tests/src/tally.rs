@@ -157,7 +157,8 @@ impl Scene {
         Ok(())
     }
 
-    fn module(&self, flaw: &str) -> Deployed {
+    /// The module of the next deployment, with a flaw as in [`Scene::deploy`].
+    pub fn module(&self, flaw: &str) -> Deployed {
         deployed(&self.bundle, flaw, self.fleet.next())
     }
 

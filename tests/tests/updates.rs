@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -169,11 +170,136 @@ fn a_deployment_that_is_pushed_to_the_centre_reaches_the_gateway_and_the_centre_
     };
     let failing = scene.push(terms, &format!("trap@{from}")).unwrap();
     scene.shown(&failing, "rolled-back").unwrap();
+    let said_so = |report: &Value| refused_last(report, "denied", "module tally: ");
+    scene.reported("the reason in words", said_so).unwrap();
     scene.flow(300).unwrap();
     // To one gap for the good one come two for the one that was taken back.
     let account = scene.account().unwrap();
     assert_holds(&account);
     assert_eq!(account.gaps.len(), 3, "{account:?}");
+}
+
+/// Whether a report says for this reason, in these words, why the last document was refused.
+fn refused_last(report: &Value, reason: &str, words: &str) -> bool {
+    let refused = said(report, "/refused").as_array();
+    let last = refused.and_then(|refused| refused.last());
+    let why = last.and_then(|last| said(last, "/why").as_str());
+    last.is_some_and(|last| *said(last, "/reason") == reason)
+        && why.is_some_and(|why| why.contains(words))
+}
+
+#[test]
+fn what_the_site_does_not_permit_or_lacks_is_reported_in_words_and_taken_within_seconds_of_being_mended()
+ {
+    let Some((_directory, mut scene)) = online("what_the_site_does_not_permit_or_lacks") else {
+        return;
+    };
+    let first = scene.push(Terms::QUICK, "").unwrap();
+    scene.shown(&first, "confirmed").unwrap();
+    scene.site.broker.wait_for_subscriber(GATEWAY).unwrap();
+    scene.source.resume();
+    let mut module = scene.module("");
+    module
+        .config
+        .push_str(", token = { file = \"tally-token\" }");
+    let next = scene.push_module(Terms::QUICK, module).unwrap();
+    let (what, words) = ("the site's policy to speak against it", "tally-token");
+    let permitted = |report: &Value| refused_last(report, "not-permitted", words);
+    scene.reported(what, permitted).unwrap();
+    // What is refused is asked for again after a quarter of an hour, or when the site has changed something.
+    let policy = "[[module]]\nname = \"tally\"\nsecrets = [\"tally-token\"]\n";
+    fs::write(scene.fleet().policy(), policy).unwrap();
+    let words = "secret file tally-token of module tally cannot be read";
+    let lacks = |report: &Value| refused_last(report, "secret-unreadable", words);
+    scene.reported("the secret to be missed", lacks).unwrap();
+    scene.settled(&first).unwrap();
+    let secrets = scene.site.gateway.state().join("secrets");
+    fs::create_dir_all(&secrets).unwrap();
+    fs::write(secrets.join("tally-token"), "s3cret\n").unwrap();
+    scene.shown(&next, "confirmed").unwrap();
+    let taken = |report: &Value| *said(report, "/refused") == serde_json::json!([]);
+    scene.reported("nothing to be refused", taken).unwrap();
+    assert_holds(&scene.account().unwrap());
+}
+
+#[test]
+fn a_configuration_that_a_module_refuses_is_denied_and_the_same_release_runs_with_another() {
+    let Some((_directory, mut scene)) = scene("a_configuration_that_a_module_refuses") else {
+        return;
+    };
+    // Another release than the confirmed one.
+    scene.alternate().unwrap();
+    let refused = scene.deploy(Terms::QUICK, "refuse").unwrap();
+    let (why, _) = scene.given_up(&refused).unwrap();
+    assert_eq!(why, "faulted");
+    let status = fleet::status(&scene.site.gateway).unwrap();
+    let sentence = said(&status, "/given_up/sentence").as_str().unwrap();
+    assert!(
+        sentence.contains("this configuration cannot be"),
+        "{sentence}"
+    );
+    let mended = scene.deploy(Terms::QUICK, "").unwrap();
+    scene.settled(&mended).unwrap();
+    assert_holds(&scene.account().unwrap());
+}
+
+#[test]
+fn a_gateway_whose_state_cannot_be_read_says_so_to_the_centre_and_runs_on() {
+    let Some((_directory, mut scene)) = online("a_gateway_whose_state_cannot_be_read") else {
+        return;
+    };
+    let first = scene.push(Terms::QUICK, "").unwrap();
+    scene.shown(&first, "confirmed").unwrap();
+    let engine = |report: &Value| {
+        let engine = said(report, "/facts/engine").as_str();
+        engine.is_some_and(|engine| engine.starts_with("wasmtime "))
+    };
+    scene.reported("the engine to be named", engine).unwrap();
+    scene.site.gateway.stop().unwrap();
+    for slot in ["state-0", "state-1"] {
+        let path = scene.site.gateway.state().join("updates").join(slot);
+        fs::write(path, b"\0\0\0\0").unwrap();
+    }
+    scene.site.gateway.start().unwrap();
+    let frozen = |report: &Value| {
+        let why = said(report, "/frozen").as_str();
+        why.is_some_and(|why| why.contains("no state can be read"))
+            && *said(report, "/confirmed") == first
+            && *said(report, "/modules/0/phase") == "confirmed"
+    };
+    scene.reported("that nothing is taken", frozen).unwrap();
+    scene.site.broker.wait_for_subscriber(GATEWAY).unwrap();
+    scene.source.resume();
+    scene.flow(300).unwrap();
+    assert_holds(&scene.account().unwrap());
+}
+
+#[test]
+fn a_reply_to_a_report_that_is_lost_is_harmless() {
+    let Some((_directory, mut scene)) = online("a_reply_to_a_report_that_is_lost") else {
+        return;
+    };
+    let first = scene.push(Terms::QUICK, "").unwrap();
+    scene.shown(&first, "confirmed").unwrap();
+    scene.site.broker.wait_for_subscriber(GATEWAY).unwrap();
+    scene.source.resume();
+    // The centre takes each request, and two of three replies never arrive.
+    let mut exchanges = 0_u64;
+    let script = move || {
+        exchanges += 1;
+        match exchanges.is_multiple_of(3) {
+            true => Mischief::None,
+            false => Mischief::ReplyLost,
+        }
+    };
+    scene.site.link.misbehave(Some(Box::new(script)));
+    scene.flow(300).unwrap();
+    scene.site.link.misbehave(None);
+    let next = scene.push(Terms::QUICK, "").unwrap();
+    scene.shown(&next, "confirmed").unwrap();
+    let fleet = scene.site.cloud.get_json("/v1/fleet").unwrap();
+    assert_eq!(said(&fleet, "/gateways").as_array().unwrap().len(), 1);
+    assert_holds(&scene.account().unwrap());
 }
 
 #[test]

@@ -99,6 +99,35 @@ async fn a_good_release_reaches_the_group_by_waves_and_those_that_join_later() {
 }
 
 #[tokio::test]
+async fn a_report_that_comes_again_because_its_reply_was_lost_counts_once() {
+    let centre = Centre::start().await;
+    centre.fleet(4).await;
+    let release = centre.released(1).await;
+    let digest = centre.deployed(&deployment(group(), 5, &release)).await;
+    centre.say("/v1/rollouts", &plan(&digest)).await;
+    centre.report(&confirmed("gw-2", 1, 5, &digest)).await;
+    let second = centre.until(1, |rollout| rollout["wave"] == 2).await;
+    let of_wave = offered(&second);
+    let other = of_wave.iter().find(|name| *name != "gw-2").unwrap();
+    assert_eq!(of_wave.len(), 2, "half of four");
+    // The same report, an older one, and newer ones that say the same: none of them stands for the other gateway.
+    for counter in [1, 1, 2, 3, 2, 3] {
+        centre.report(&confirmed("gw-2", counter, 5, &digest)).await;
+    }
+    let again = centre.report(&confirmed("gw-2", 3, 5, &digest)).await;
+    assert_eq!(again.json()["new"], false);
+    centre.report(&status(other, 1, 5)).await;
+    let trying = |rollout: &Value| {
+        let offers = rollout["offers"].as_array().unwrap();
+        offers.iter().any(|offer| offer["state"] == "trying")
+    };
+    let still = centre.until(1, trying).await;
+    assert_eq!((&still["wave"], offered(&still).len()), (&json!(2), 2));
+    centre.report(&confirmed(other, 2, 5, &digest)).await;
+    centre.until(1, |rollout| rollout["wave"] == 3).await;
+}
+
+#[tokio::test]
 async fn a_bad_release_is_stopped_at_the_canary_and_taken_back_where_it_was_offered() {
     for revert in [false, true] {
         let centre = Centre::start().await;
@@ -326,6 +355,7 @@ async fn what_does_not_fit_a_gateway_is_not_offered_to_it_and_it_is_said_why() {
         refused: vec![RefusedDocument {
             sha256: Digest::of(&sent),
             reason: "not-permitted".to_owned(),
+            why: None,
         }],
         ..status("gw-1", 2, 0)
     };

@@ -345,6 +345,16 @@ impl DeployedModule {
         self.flags.get(Flag::ENABLED) != Some(&Flag::Switch(false))
     }
 
+    /// SHA-256 of all that the deployment says of it, its release and configuration among it: it says nothing to others, and
+    /// tells this gateway whether it has had the same before.
+    ///
+    /// # Errors
+    ///
+    /// Those of the encoder, which no module causes.
+    pub fn digest(&self) -> Result<Digest, Error> {
+        Ok(Digest::of(&json::write(DOCUMENT, self)?))
+    }
+
     /// The configuration that the module gets: the release's, over it the deployment's, and each flag `NAME` under the
     /// key `flag.NAME`.
     #[must_use]

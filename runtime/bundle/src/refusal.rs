@@ -112,9 +112,11 @@ pub enum Refusal {
         limit: u64,
     },
     /// It was tried here, and failed.
-    #[error("{digest} has failed on this gateway and is not tried again")]
+    #[error("{} has failed on this gateway and is not tried again ({digest})", denied(.module.as_deref()))]
     Denied {
-        /// The deployment, or a release of it.
+        /// The module, if it is not all of the deployment.
+        module: Option<String>,
+        /// Of the deployment, or of all that it says of the module.
         digest: Digest,
     },
     /// A clock that is to be believed says that its time is over.
@@ -251,6 +253,13 @@ impl Refusal {
             Self::MemoryDamaged { .. } => "memory-damaged",
         }
     }
+}
+
+fn denied(module: Option<&str>) -> String {
+    module.map_or_else(
+        || "the deployment".to_owned(),
+        |name| format!("module {name} with this release and configuration"),
+    )
 }
 
 fn group(name: &Option<String>) -> String {

@@ -26,7 +26,7 @@ use memory::{Confirmation, Memory};
 /// Most by which a `seq` or a release counter may exceed the highest one remembered. The first of its kind is taken as
 /// it is.
 pub const JUMP_MAX: u64 = 1 << 20;
-/// Most failed deployments and releases that are remembered; the oldest is forgotten first.
+/// Most failed deployments and modules that are remembered; the oldest is forgotten first.
 pub const DENIED_MAX: usize = 64;
 
 /// What a gateway knows of itself.
@@ -205,7 +205,8 @@ impl Trust {
         Ok(VerifiedTime { time, confirms })
     }
 
-    /// Does not take a deployment, or a release, again: it has failed here.
+    /// Does not take a deployment, or a module that is deployed like this ([`crate::DeployedModule::digest`]), again: it
+    /// has failed here.
     pub fn deny(&mut self, digest: Digest) {
         let denied = &mut self.memory.denied;
         if denied.contains(&digest) {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 use tidegate_buffer::{Destination, Residency};
-use tidegate_bundle::{Check, Rollout, Shadow};
+use tidegate_bundle::{Check, ConfigValue, DeployedModule, Release, Rollout, Shadow};
 use tidegate_record::{Name, TopicFilter};
 use tidegate_sandbox::{Length, Terms};
-use tidegate_update::Generation;
+use tidegate_update::{Denial, Event, Generation, Trial};
 
 use crate::config::Wanted;
 use crate::install::{self, Accepted, Refusal};
@@ -47,6 +47,44 @@ pub(crate) fn residency(generations: &[Generation], here: &Surroundings) -> Resi
         }
     }
     residency
+}
+
+/// What a module of a deployment refers to, and is not here.
+pub(crate) fn missing(
+    module: &DeployedModule,
+    release: &Release,
+    here: &Surroundings,
+) -> Vec<Denial> {
+    let fed = module.inputs.iter().map(|input| &input.from);
+    let publishes = module.grants.publish.iter().map(|publish| &publish.to);
+    let is_here = |name: &&String| here.sources.iter().any(|known| known.as_str() == *name);
+    let unknown = fed.chain(publishes).filter(|name| !is_here(name));
+    let unknown = unknown.map(|name| Denial::Source {
+        module: module.name.clone(),
+        source_name: name.clone(),
+    });
+    let mut missing: Vec<_> = unknown.collect();
+    for value in module.configuration(release).values() {
+        if let ConfigValue::Secret(secret) = value
+            && let Err(reason) = secrets::read(secret, &here.secrets)
+        {
+            missing.push(Denial::Secret {
+                module: module.name.clone(),
+                secret: secret.to_string(),
+                reason,
+            });
+        }
+    }
+    missing
+}
+
+/// What becomes of a trial whose module may not run here: what this site lacks says nothing against it.
+pub(crate) fn refused(trial: Trial, refusal: &Refusal) -> Event {
+    let why = refusal.to_string();
+    match refusal {
+        Refusal::Secret { .. } | Refusal::UnknownSource(_) => Event::Hindered(trial, why),
+        _ => Event::Rejected(trial, why),
+    }
 }
 
 /// Holds a module of a verified deployment against what is here.

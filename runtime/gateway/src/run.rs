@@ -143,7 +143,7 @@ async fn once(
         .as_ref()
         .map(|way| way.road(settings, &limits, handle.epoch()));
     let road = road.transpose()?.flatten();
-    let reporter = Reporter::new(settings, clock.clone(), handle.epoch());
+    let reporter = Reporter::new(settings, &sandbox, clock.clone(), handle.epoch());
     let updates = updates::start(fleet, sandbox, seats, again, (reporter, road))?;
     let streams = &settings.streams;
     let lags = Lags::new(handle.clone(), clock.clone(), streams, standing);

@@ -7,6 +7,11 @@ use tidegate_bundle::{ConfigValue, SecretRef};
 
 use crate::install::Refusal;
 
+/// Stands where a secret's value would.
+const HIDDEN: &str = "***";
+/// Shortest value that is looked for in a text: a shorter one is in every second word.
+const VALUE_BYTES_MIN: usize = 4;
+
 /// Largest secret, in bytes: a key or certificate.
 const SECRET_BYTES_MAX: usize = 64 << 10;
 
@@ -17,34 +22,50 @@ pub(crate) fn resolve(
 ) -> Result<BTreeMap<String, String>, Refusal> {
     let value = |value: &ConfigValue| match value {
         ConfigValue::Text(text) => Ok(text.clone()),
-        ConfigValue::Secret(secret) => read(secret, folder),
+        ConfigValue::Secret(secret) => read(secret, folder).map_err(|reason| Refusal::Secret {
+            name: secret.to_string(),
+            reason,
+        }),
     };
     let resolved = config.iter().map(|(key, of)| Ok((key.clone(), value(of)?)));
     resolved.collect()
 }
 
-fn read(secret: &SecretRef, folder: &Path) -> Result<String, Refusal> {
-    let refused = |reason: String| Refusal::Secret {
-        name: secret.to_string(),
-        reason,
-    };
+/// A text of a module, without the values of secrets that it was given.
+pub(crate) fn hide(text: String, config: &BTreeMap<String, ConfigValue>, folder: &Path) -> String {
+    let values = config.values().filter_map(|value| match value {
+        ConfigValue::Secret(secret) => read(secret, folder).ok(),
+        ConfigValue::Text(_) => None,
+    });
+    let values = values.filter(|value| value.len() >= VALUE_BYTES_MIN);
+    values.fold(text, |text, value| text.replace(&value, HIDDEN))
+}
+
+/// The folders in which secrets are.
+pub(crate) fn folders(own: &Path) -> Vec<PathBuf> {
+    let credentials = credentials().into_iter();
+    credentials.chain([own.to_owned()]).collect()
+}
+
+fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// The value of a secret, or why it cannot be read.
+pub(crate) fn read(secret: &SecretRef, folder: &Path) -> Result<String, String> {
     let text = match secret {
         SecretRef::Environment(name) => {
-            std::env::var(variable(name)).map_err(|error| refused(error.to_string()))?
+            std::env::var(variable(name)).map_err(|error| error.to_string())?
         }
-        SecretRef::File(name) => read_file(&folder.join(name)).map_err(refused)?,
+        SecretRef::File(name) => read_file(&folder.join(name))?,
         SecretRef::Credential(name) => {
-            let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
-            let folder =
-                folder.ok_or_else(|| refused("CREDENTIALS_DIRECTORY is not set".to_owned()))?;
-            read_file(&PathBuf::from(folder).join(name)).map_err(refused)?
+            let folder = credentials().ok_or("CREDENTIALS_DIRECTORY is not set")?;
+            read_file(&folder.join(name))?
         }
     };
     match text.len() {
         0..=SECRET_BYTES_MAX => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-        bytes => Err(refused(format!(
-            "it has {bytes} bytes, limit is {SECRET_BYTES_MAX}"
-        ))),
+        bytes => Err(format!("it has {bytes} bytes, limit is {SECRET_BYTES_MAX}")),
     }
 }
 
@@ -80,6 +101,17 @@ mod tests {
             refused.starts_with("secret file other cannot be read"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn what_a_module_says_of_its_secrets_is_told_without_their_values() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("pump-token"), "s3cret\n").unwrap();
+        let secret = ConfigValue::Secret(SecretRef::File("pump-token".to_owned()));
+        let config = BTreeMap::from([("token".to_owned(), secret)]);
+        let said = "bad token s3cret, want 8 characters".to_owned();
+        let told = hide(said, &config, folder.path());
+        assert_eq!(told, "bad token ***, want 8 characters");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::error::Error;
 use crate::host::{Host, Whole};
 use crate::wasi;
 
+/// Version of wasmtime, which does not say it itself; a test holds it against the lock file.
+const WASMTIME: &str = "48.0.8";
 /// How often a running guest can be interrupted.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Ticks without a call after which the ticker sleeps until the next one.
@@ -39,6 +41,15 @@ const CONTRACT: [&str; 4] = [
 /// When it cannot run on this machine.
 pub(crate) fn engine() -> Result<Engine, Error> {
     Engine::new(&settings()).map_err(|error| Error::Engine(error.into()))
+}
+
+/// Engine, version, and what it compiles for: machine code by cranelift, or code for pulley, its interpreter.
+pub(crate) fn name(engine: &Engine) -> String {
+    let compiler = match engine.is_pulley() {
+        true => "pulley",
+        false => "cranelift",
+    };
+    format!("wasmtime {WASMTIME} {compiler}")
 }
 
 /// Checks that a component fits the contract, and imports nothing beyond. Nothing of it runs yet.
@@ -183,5 +194,23 @@ impl Drop for Ticker {
             // The thread holds nothing that outlives it, and a panic in it has no message for us.
             drop(thread.join());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_record::SystemClock;
+
+    #[test]
+    fn the_engine_is_named_with_the_version_that_is_built_in_and_its_compiler() {
+        let lock = include_str!("../../../Cargo.lock");
+        assert!(lock.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME}\"\n")));
+        let clock = Arc::new(SystemClock::new());
+        let sandbox = Sandbox::new(Arc::new(Limits::DEFAULT), clock, None).unwrap();
+        assert_eq!(
+            sandbox.engine_name(),
+            format!("wasmtime {WASMTIME} cranelift")
+        );
     }
 }

@@ -95,6 +95,12 @@ impl Sandbox {
         self.wall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Engine, version, and what it compiles for.
+    #[must_use]
+    pub fn engine_name(&self) -> String {
+        engine::name(&self.engine)
+    }
+
     /// Loads a module by itself, and checks that it fits the contract. Nothing of it runs yet.
     ///
     /// # Errors

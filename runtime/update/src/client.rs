@@ -25,7 +25,7 @@ mod take;
 
 use std::sync::Arc;
 
-use tidegate_bundle::{Gateway, Now, Trust, VerifiedDeployment};
+use tidegate_bundle::{Gateway, Now, Trust, VerifiedDeployment, text};
 use tidegate_record::{Clock, ClockQuality};
 
 use crate::audit::{Audit, Head};
@@ -268,6 +268,7 @@ impl Client {
 /// An event, for the log.
 fn words(event: &Event) -> (&'static str, String) {
     let of = |trial: &Trial| format!("module {}, generation {}", trial.module, trial.generation);
+    let because = |trial: &Trial, why: &str| format!("{}: {}", of(trial), text::sentence(why));
     match event {
         Event::Accepted(set) => ("accepted", format!("deployment {}", set.deployment)),
         Event::Stored => (
@@ -279,8 +280,9 @@ fn words(event: &Event) -> (&'static str, String) {
             "something is missing in the store, or damaged".to_owned(),
         ),
         Event::Passed(trial) => ("passed", of(trial)),
-        Event::Faulted(trial) => ("faulted", of(trial)),
-        Event::Rejected(trial) => ("rejected", of(trial)),
+        Event::Faulted(trial, why) => ("faulted", because(trial, why)),
+        Event::Rejected(trial, why) => ("rejected", because(trial, why)),
+        Event::Hindered(trial, why) => ("hindered", because(trial, why)),
         Event::Activated => ("activated", "the new generations are active".to_owned()),
         Event::Returned => (
             "returned",

@@ -11,8 +11,8 @@ pub enum Error {
     /// A document is not to be believed, or breaks a rule.
     #[error("a document is refused")]
     Document(#[from] tidegate_bundle::Error),
-    /// The site does not permit it.
-    #[error("the site does not permit it: {}", sentences(.0))]
+    /// The site does not permit it, or does not have what it needs.
+    #[error("the site does not take it: {}", sentences(.0))]
     NotPermitted(Vec<Denial>),
     /// The file is no stick.
     #[error("the stick is refused")]

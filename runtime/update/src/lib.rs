@@ -10,9 +10,10 @@
 //!
 //! # Invariants
 //!
-//! - Only what [`tidegate_bundle::Trust`] has verified and the site's [`Policy`] permits ever becomes a candidate.
+//! - Only what [`tidegate_bundle::Trust`] has verified and the site's [`Rules`] permit ever becomes a candidate.
 //! - The confirmed set is complete in the store and never overwritten; a newer one takes its place by being confirmed.
-//! - Each trial takes an attempt that is on disk before it begins; a deployment that fails is denied for good.
+//! - Each trial takes an attempt that is on disk before it begins; a deployment that fails is denied for good,
+//!   and the module to blame as it was deployed there. One that the site hinders is not.
 //! - A state that cannot be read is never begun anew: what runs runs on, and nothing is taken.
 //! - Code is hashed each time it is loaded, in memory that nothing else can change.
 //!
@@ -55,6 +56,6 @@ pub use client::{
 pub use error::Error;
 pub use machine::{Command, Event, GivenUp, Machine, Module, Set, Trial, Why};
 pub use parcel::Parcel;
-pub use policy::{Change, Denial, Permission, Policy, changes, permissions};
+pub use policy::{Change, Denial, Permission, Policy, Rules, changes, permissions};
 pub use source::Source;
 pub use store::{Blob, STORE_BYTES_DEFAULT};

@@ -25,7 +25,8 @@
 //! - Once a set is confirmed there always is one, it is never changed in place, and what it names is never collected.
 //! - A trial that ends with the process has used up an attempt, because the attempt was taken, and is on disk, before it
 //!   began. When none is left the deployment is given up. An orderly stop gives the attempt back.
-//! - What is given up is denied in the same step. A power cut looks like a crash: whoever allows one attempt
+//! - What is given up is denied in the same step, unless the site hindered it. A module is denied as it was deployed, and
+//!   may be tried with another release or configuration. A power cut looks like a crash: whoever allows one attempt
 //!   gives an update up for a power cut in its trial.
 
 mod candidate;
@@ -35,13 +36,16 @@ mod set;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tidegate_bundle::{Digest, Phase};
+use tidegate_bundle::{Digest, Phase, text};
 
 use crate::store::Blob;
 
 use candidate::{Candidate, Step};
 pub use event::{Command, Event, GivenUp, Trial, Why};
 pub use set::{Module, Set};
+
+/// What is said of a deployment whose attempts all ended with the process.
+const CRASHED: &str = "the gateway ended during its trial, as often as it may be tried";
 
 /// The machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +67,9 @@ impl Machine {
             Event::Stored => self.stored(),
             Event::Lost => self.lost(),
             Event::Passed(trial) => self.passed(&trial),
-            Event::Faulted(trial) => self.failed(&trial, Why::Faulted),
-            Event::Rejected(trial) => self.failed(&trial, Why::Rejected),
+            Event::Faulted(trial, sentence) => self.failed(&trial, Why::Faulted, &sentence),
+            Event::Rejected(trial, sentence) => self.failed(&trial, Why::Rejected, &sentence),
+            Event::Hindered(trial, sentence) => self.failed(&trial, Why::Hindered, &sentence),
             Event::Activated => self.activated(),
             Event::Returned => self.returned(),
             Event::Minutes(minutes) => self.minutes(minutes),
@@ -239,7 +244,7 @@ impl Machine {
         vec![Command::Activate]
     }
 
-    fn failed(&mut self, trial: &Trial, why: Why) -> Vec<Command> {
+    fn failed(&mut self, trial: &Trial, why: Why, sentence: &str) -> Vec<Command> {
         if !self.is_on_trial(trial) {
             return Vec::new();
         }
@@ -253,7 +258,7 @@ impl Machine {
                     vec![Command::Try(trial.clone())]
                 }
                 Step::Shadow { .. } | Step::Activating { .. } | Step::Probation { .. } => {
-                    self.give_up(candidate, blamed, why)
+                    self.give_up(candidate, blamed, why, sentence)
                 }
                 Step::Fetching | Step::Returning { .. } => self.unchanged(Some(candidate)),
             },
@@ -318,7 +323,7 @@ impl Machine {
                         self.candidate = Some(candidate);
                         vec![Command::Activate]
                     }
-                    false => self.give_up(candidate, None, Why::Crashed),
+                    false => self.give_up(candidate, None, Why::Crashed, CRASHED),
                 }
             }
             Step::Returning { .. } => {
@@ -338,7 +343,7 @@ impl Machine {
     /// Takes an attempt and starts all that changes, or gives up.
     fn begin(&mut self, mut candidate: Candidate) -> Vec<Command> {
         if !candidate.take_attempt() {
-            return self.give_up(candidate, None, Why::Crashed);
+            return self.give_up(candidate, None, Why::Crashed, CRASHED);
         }
         candidate.step = Step::Shadow {
             passed: BTreeSet::new(),
@@ -372,27 +377,30 @@ impl Machine {
         vec![Command::Return]
     }
 
-    /// Never again, and back to what is confirmed.
-    fn give_up(&mut self, candidate: Candidate, module: Option<String>, why: Why) -> Vec<Command> {
-        let mut commands = vec![Command::Deny(candidate.set.deployment)];
+    /// Back to what is confirmed, and never again unless the site hindered it.
+    fn give_up(
+        &mut self,
+        candidate: Candidate,
+        module: Option<String>,
+        why: Why,
+        sentence: &str,
+    ) -> Vec<Command> {
         let blamed = match &module {
             Some(name) => candidate.set.module(name),
             // Of several that changed nobody can tell which one ended the process.
             None => candidate.set.only_changed(self.confirmed()),
         };
-        let stays = |release: Digest| {
-            let mut modules = self.confirmed.iter().flat_map(|set| &set.modules);
-            modules.any(|module| module.release == release)
-        };
-        if let Some(release) = blamed.map(|module| module.release)
-            && !stays(release)
-        {
-            commands.push(Command::Deny(release));
+        let mut commands = Vec::new();
+        if why != Why::Hindered {
+            let settings = blamed.map(|module| module.settings);
+            let denied = [Some(candidate.set.deployment), settings];
+            commands.extend(denied.into_iter().flatten().map(Command::Deny));
         }
         self.given_up = Some(GivenUp {
             deployment: candidate.set.deployment,
             module,
             why,
+            sentence: text::sentence(sentence),
         });
         match candidate.step {
             Step::Activating { .. } | Step::Probation { .. } => {

@@ -50,7 +50,30 @@ struct Entry {
     regions: Vec<String>,
 }
 
-/// Something that the site does not permit.
+/// What a site has to say to a module of a deployment, before anything of it is taken.
+pub trait Rules {
+    /// What speaks against a module, and the release that it names. `before` is the same module in the confirmed
+    /// deployment.
+    fn denials(
+        &self,
+        module: &DeployedModule,
+        release: &Release,
+        before: Option<&DeployedModule>,
+    ) -> Vec<Denial>;
+}
+
+impl Rules for Policy {
+    fn denials(
+        &self,
+        module: &DeployedModule,
+        release: &Release,
+        before: Option<&DeployedModule>,
+    ) -> Vec<Denial> {
+        self.permits(module, release, before)
+    }
+}
+
+/// Something that the site does not permit, or does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// No entry covers the module.
@@ -116,6 +139,24 @@ pub enum Denial {
         /// What it imports.
         import: String,
     },
+    /// Its configuration refers to a secret that the site does not have.
+    #[error("secret {secret} of module {module} cannot be read: {reason}")]
+    Secret {
+        /// Its name on the gateway.
+        module: String,
+        /// The reference, never the value.
+        secret: String,
+        /// The reason.
+        reason: String,
+    },
+    /// It is fed by, or publishes to, what the site does not have.
+    #[error("module {module} needs a broker or sensor named {source_name}, and there is none")]
+    Source {
+        /// Its name on the gateway.
+        module: String,
+        /// The broker or sensor.
+        source_name: String,
+    },
 }
 
 impl Denial {
@@ -130,6 +171,8 @@ impl Denial {
             Self::LeavesSite { .. } => "leaves-site",
             Self::Region { .. } => "region-not-permitted",
             Self::NotGranted { .. } => "not-granted",
+            Self::Secret { .. } => "secret-unreadable",
+            Self::Source { .. } => "unknown-source",
         }
     }
 }

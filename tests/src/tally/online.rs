@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Scene, TALLY};
 use crate::binaries::Binaries;
-use crate::fleet::{Terms, said};
+use crate::fleet::{Deployed, Terms, said};
 use crate::process::run_well;
 use crate::site::GATEWAY;
 use crate::wait::wait_until;
@@ -50,6 +50,14 @@ impl Scene {
     /// When the centre does not take it.
     pub fn push(&mut self, terms: Terms, flaw: &str) -> Result<Value> {
         let module = self.module(flaw);
+        self.push_module(terms, module)
+    }
+
+    /// Brings the next deployment, of this module, to the centre. Gives what the gateway will call it.
+    ///
+    /// # Errors
+    /// When the centre does not take it.
+    pub fn push_module(&mut self, terms: Terms, module: Deployed) -> Result<Value> {
         let signed = self.fleet.signed(terms, &[module])?;
         let answer = self.fleet.push(&self.site.cloud, &signed)?;
         let digest = answer.pointer("/deployment/digest").cloned();
@@ -69,6 +77,20 @@ impl Scene {
             Ok(of_this && *said(&last, "/state") == *state)
         });
         shown.with_context(|| format!("{state} was expected of {deployment}: {last}"))
+    }
+
+    /// Waits until this is so of what the gateway has last reported to the centre.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub fn reported(&self, what: &str, is: impl Fn(&Value) -> bool) -> Result<()> {
+        let mut last = Value::Null;
+        let path = format!("/v1/fleet/{GATEWAY}");
+        let seen = wait_until(what, super::SOON, || {
+            last = said(&self.site.cloud.get_json(&path)?, "/reported").clone();
+            Ok(is(&last))
+        });
+        seen.with_context(|| format!("it has reported {last}"))
     }
 
     /// Bytes of the module's component.

@@ -218,16 +218,23 @@ impl Trust {
         Ok(())
     }
 
-    fn check_denied(&self, signed: &Signed) -> Result<(), Refusal> {
-        let mut named = signed.deployment.releases();
-        named.insert(signed.digest);
-        match named
-            .into_iter()
-            .find(|digest| self.memory.denied.contains(digest))
-        {
-            Some(digest) => Err(Refusal::Denied { digest }),
-            None => Ok(()),
+    /// A module may be tried again with another release, or as it is configured otherwise.
+    fn check_denied(&self, signed: &Signed) -> Result<(), Error> {
+        let is_denied = |digest: Digest| self.memory.denied.contains(&digest);
+        let denied = |module: Option<&str>, digest: Digest| Refusal::Denied {
+            module: module.map(str::to_owned),
+            digest,
+        };
+        if is_denied(signed.digest) {
+            return Err(denied(None, signed.digest).into());
         }
+        for module in &signed.deployment.modules {
+            let digest = module.digest()?;
+            if is_denied(digest) {
+                return Err(denied(Some(&module.name), digest).into());
+            }
+        }
+        Ok(())
     }
 
     /// One that was taken before it expired stays taken.

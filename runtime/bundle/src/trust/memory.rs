@@ -41,7 +41,7 @@ pub(super) struct Memory {
     /// The last time document that named what this gateway has as the newest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) confirmation: Option<Confirmation>,
-    /// Deployments and releases that failed here, the newest last.
+    /// Deployments and modules that failed here, by their digests, the newest last.
     pub(super) denied: Vec<Digest>,
 }
 

@@ -215,13 +215,19 @@ fn what_failed_here_is_not_tried_again() {
     let failed = site.takes(&second, &[&bad]);
     site.trust.deny(failed.digest());
     site.refuses(&second, &[&bad], "denied");
-    // Another deployment may try the release again, until that itself is denied.
-    let mut third = deployment(3, &[&bad]);
-    third.modules[0].config.clear();
-    site.takes(&third, &[&bad]);
-    site.trust.deny(bad.digest);
+    // Another deployment may try the module again, until that itself is denied.
+    let third = deployment(3, &[&bad]);
+    let tried = site.takes(&third, &[&bad]);
+    site.trust
+        .deny(tried.deployment().modules[0].digest().unwrap());
     site.refuses(&third, &[&bad], "denied");
     site.refuses(&deployment(4, &[&bad]), &[&bad], "denied");
+    // The same release with another configuration is another try, and so is another release.
+    let mut mended = deployment(4, &[&bad]);
+    mended.modules[0].config.clear();
+    site.takes(&mended, &[&bad]);
+    let newer = signed_release(MODULE, 9);
+    site.takes(&deployment(5, &[&newer]), &[&newer]);
     // What has proven itself opens as before.
     let bytes = site.sign(&deployment(1, &[&good]));
     assert!(site.trust.reopen(&bytes, &[&good.bytes]).is_ok());
@@ -230,7 +236,7 @@ fn what_failed_here_is_not_tried_again() {
         site.trust.deny(Digest::of(&index.to_le_bytes()));
         site.trust.deny(Digest::of(&index.to_le_bytes()));
     }
-    site.takes(&deployment(4, &[&bad]), &[&bad]);
+    site.takes(&deployment(6, &[&newer]), &[&newer]);
 }
 
 #[test]

@@ -168,10 +168,14 @@ impl Bench<'_> {
                 false => Vec::new(),
             };
             let installed = self.install(&generations, &before).await?;
-            let failed = installed.iter().find(|module| module.loaded.is_err());
-            let trial = failed.and_then(|failed| trial(&client, &failed.name));
-            match trial {
-                Some(trial) => commands = client.on(Event::Rejected(trial))?,
+            let mut failed = installed
+                .iter()
+                .filter_map(|module| Some((&module.name, module.loaded.as_ref().err()?)));
+            let refused = failed.find_map(|(name, refusal)| {
+                Some(deployed::refused(trial(&client, name)?, refusal))
+            });
+            match refused {
+                Some(refused) => commands = client.on(refused)?,
                 None => return Ok((client, commands, installed, generations)),
             }
         }

@@ -165,10 +165,11 @@ fn text(updates: &Value) -> String {
     if let Some(given_up) = updates.get("given_up").filter(|value| !value.is_null()) {
         let of = |key: &str| given_up.get(key).map(plain).unwrap_or_default();
         text.push_str(&format!(
-            "given up: deployment {}, module {}, {}\n",
+            "given up: deployment {}, module {}, {}: {}\n",
             of("deployment"),
             of("module"),
-            of("why")
+            of("why"),
+            of("sentence")
         ));
     }
     text

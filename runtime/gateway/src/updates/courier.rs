@@ -34,8 +34,10 @@ const SPELL: Duration = Duration::from_secs(60);
 const BACKOFF_FACTOR: u32 = 16;
 /// Longest wait that a centre may ask for.
 const PATIENCE_MAX: Duration = Duration::from_secs(3600);
-/// How long a deployment that was refused is not fetched again: the site's policy may have been changed.
+/// How long a deployment that was refused is not fetched again.
 const REFUSED_FOR: Duration = Duration::from_secs(900);
+/// How often it is seen meanwhile whether the site has changed its policy or a secret.
+const SITE: Duration = Duration::from_secs(2);
 /// Most roots that are followed in one round.
 const ROOTS_MAX: usize = 64;
 /// Most bytes of the releases of one deployment.
@@ -52,14 +54,35 @@ pub(crate) struct Road {
     pub(crate) interval: Duration,
 }
 
+impl Road {
+    /// Where something is asked for, or told.
+    pub(super) fn path(&self, what: &str) -> String {
+        format!("/v1/{what}?gateway={}", self.gateway)
+    }
+
+    /// From a half to one and a half of the interval: gateways that began together do not stay so.
+    pub(super) fn pause(&self) -> Duration {
+        let share = Backoff::new(self.interval, self.interval).jittered();
+        self.interval.mul_f64(0.5).saturating_add(share)
+    }
+}
+
 /// Goes between.
 #[derive(Debug)]
 pub(super) struct Courier {
     road: Road,
     words: mpsc::WeakSender<Word>,
     wake: Arc<Notify>,
-    /// What was refused last.
-    refused: Option<(Digest, Instant)>,
+    refused: Option<Refused>,
+}
+
+/// The deployment that was refused last.
+#[derive(Debug)]
+struct Refused {
+    digest: Digest,
+    when: Instant,
+    /// Of what the site said, before the deployment was held against that.
+    stamp: Digest,
 }
 
 /// Why a round ended early.
@@ -106,15 +129,14 @@ impl Courier {
         let interval = self.road.interval;
         let longest = interval.saturating_mul(BACKOFF_FACTOR);
         let mut backoff = Backoff::new(interval, longest);
+        let wake = self.wake.clone();
         loop {
             let mut not_before = Instant::now() + APART;
             let wait = match self.round().await {
                 Ok(Round::More) => Duration::ZERO,
                 Ok(Round::Done) => {
                     backoff = Backoff::new(interval, longest);
-                    // From a half to one and a half of it: gateways that began together do not stay so.
-                    let share = Backoff::new(interval, interval).jittered();
-                    interval.mul_f64(0.5).saturating_add(share)
+                    self.road.pause()
                 }
                 Err(Broken::Failed(_) | Broken::Refused(_)) => backoff.jittered(),
                 Err(Broken::Busy(_, asked)) => {
@@ -126,10 +148,34 @@ impl Courier {
             };
             tokio::select! {
                 () = sleep(wait) => {}
-                () = self.wake.notified() => {}
+                () = wake.notified() => {}
+                () = self.site_changes() => {}
             }
             sleep_until(not_before).await;
         }
+    }
+
+    /// Until what was refused is to be asked for again, without a round in between.
+    async fn site_changes(&mut self) {
+        while self.refused.is_some() {
+            sleep(SITE).await;
+            match self.reconsiders().await {
+                Ok(false) => {}
+                Ok(true) => return,
+                Err(_) => break, // The client is gone: the next round sees it.
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Whether what was refused is to be asked for again: the site says something else than then, or it was long ago.
+    async fn reconsiders(&mut self) -> Result<bool, Broken> {
+        if self.refused.is_none() {
+            return Ok(false);
+        }
+        let stamp = self.ask(Delivery::Stamp).await?;
+        let is_over = |was: &mut Refused| was.stamp != stamp || was.when.elapsed() > REFUSED_FOR;
+        Ok(self.refused.take_if(is_over).is_some())
     }
 
     /// Asks the first centre, and the second if that fails.
@@ -158,7 +204,7 @@ impl Courier {
     async fn round_with(&mut self, fetcher: &mut Fetcher) -> Result<Round, Broken> {
         let report = self.ask(Delivery::Report).await?;
         let reported = fetcher
-            .report(&self.path("status"), STATUS_TYPE, report)
+            .report(&self.road.path("status"), STATUS_TYPE, report)
             .await;
         // A centre that does not take the report may still have an update that makes it better.
         let reported = match reported {
@@ -184,7 +230,7 @@ impl Courier {
     /// Asks what is the newest; none from a centre without a time key.
     async fn question(&self, fetcher: &mut Fetcher) -> Result<Option<(Nonce, Vec<u8>)>, Broken> {
         let nonce = Nonce::generate().map_err(|error| Broken::Failed(chain(&error)))?;
-        let path = format!("{}&nonce={nonce}", self.path("time"));
+        let path = format!("{}&nonce={nonce}", self.road.path("time"));
         let found = fetcher.document(&path, TIME_TYPE, &[], DOCUMENT_BYTES_MAX);
         Ok(match found.await? {
             Found::Document(answer) => Some((nonce, answer)),
@@ -202,7 +248,7 @@ impl Courier {
     async fn roots(&self, fetcher: &mut Fetcher) -> Result<(), Broken> {
         let first = self.ask(Delivery::Wants).await?.root;
         for version in (first..).take(ROOTS_MAX) {
-            let path = self.path(&format!("roots/{version}"));
+            let path = self.road.path(&format!("roots/{version}"));
             let found = fetcher.document(&path, ROOT_TYPE, &[], DOCUMENT_BYTES_MAX);
             let Found::Document(root) = found.await? else {
                 break;
@@ -217,23 +263,27 @@ impl Courier {
     }
 
     async fn desired(&mut self, fetcher: &mut Fetcher) -> Result<(), Broken> {
-        self.refused
-            .take_if(|(_, when)| when.elapsed() > REFUSED_FOR);
-        let refused = self.refused.map(|(digest, _)| digest);
+        self.reconsiders().await?;
+        let refused = self.refused.as_ref().map(|refused| refused.digest);
         let known = self.ask(Delivery::Wants).await?.known.into_iter();
         let known: Vec<_> = known
             .chain(refused)
             .map(|digest| digest.to_string())
             .collect();
-        let path = self.path("desired");
+        let path = self.road.path("desired");
         let found = fetcher.document(&path, DEPLOYMENT_TYPE, &known, DOCUMENT_BYTES_MAX);
         let Found::Document(deployment) = found.await? else {
             return Ok(());
         };
         let tag = Deployment::unverified(&deployment);
+        let stamp = self.ask(Delivery::Stamp).await?;
         let taken = self.take(fetcher, deployment).await;
         if let (Err(Broken::Refused(_)), Ok((_, digest))) = (&taken, tag) {
-            self.refused = Some((digest, Instant::now()));
+            self.refused = Some(Refused {
+                digest,
+                when: Instant::now(),
+                stamp,
+            });
         }
         taken
     }
@@ -247,7 +297,7 @@ impl Courier {
         let lacking = self.ask(|answer| Delivery::Look(looked, answer)).await?;
         let mut bytes_left = RELEASES_BYTES_MAX;
         for digest in lacking {
-            let path = self.path(&format!("releases/{digest}"));
+            let path = self.road.path(&format!("releases/{digest}"));
             let bytes_max = bytes_left.min(DOCUMENT_BYTES_MAX);
             let found = fetcher.document(&path, RELEASE_TYPE, &[], bytes_max);
             let Found::Document(release) = found.await? else {
@@ -265,7 +315,7 @@ impl Courier {
         let end = Instant::now() + SPELL;
         let mut missing = None;
         for (blob, begun) in self.ask(Delivery::Wants).await?.blobs {
-            let path = self.path(&format!("blobs/sha256/{}", blob.sha256));
+            let path = self.road.path(&format!("blobs/sha256/{}", blob.sha256));
             match self.blob(fetcher, &path, (blob, begun), end).await? {
                 Some(Round::More) => return Ok(Round::More),
                 Some(Round::Done) => {}
@@ -302,10 +352,6 @@ impl Courier {
                 return Ok(Some(Round::More));
             }
         }
-    }
-
-    fn path(&self, what: &str) -> String {
-        format!("/v1/{what}?gateway={}", self.road.gateway)
     }
 
     /// Asks the client's thread.
@@ -355,5 +401,37 @@ mod tests {
             );
         }
         assert!(matches!(Broken::from(refused(None)), Broken::Failed(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_is_asked_for_again_when_the_site_says_something_else_and_not_before()
+    {
+        let (words, mut told) = mpsc::channel(1);
+        let road = Road {
+            fetchers: Vec::new(),
+            gateway: Name::new("gateway-1").unwrap(),
+            interval: Duration::from_secs(86_400),
+        };
+        let mut courier = Courier::new(road, words.downgrade(), Arc::default());
+        let (same, other) = (Digest::of(b"as it was"), Digest::of(b"mended"));
+        courier.refused = Some(Refused {
+            digest: Digest::of(b"deployment"),
+            when: Instant::now(),
+            stamp: same,
+        });
+        let begun = Instant::now();
+        let site = async {
+            for stamp in [same, same, other] {
+                match told.recv().await {
+                    Some(Word::Delivery(Delivery::Stamp(answer))) => {
+                        answer.send(Ok(stamp)).unwrap()
+                    }
+                    word => panic!("{word:?}"),
+                }
+            }
+        };
+        tokio::join!(courier.site_changes(), site);
+        assert_eq!(begun.elapsed(), 3 * SITE);
+        assert!(courier.refused.is_none());
     }
 }

@@ -8,9 +8,14 @@ use tidegate_bundle::{Digest, Nonce};
 use tidegate_update::{Blob, Error, Parcel, Piece, Wants};
 use tokio::sync::{Notify, oneshot};
 
+use super::begin::Enrolled;
 use super::report::Reporter;
+use super::site::{self, SiteRules};
 use super::thread::Desk;
 use crate::error::chain;
+
+/// The reason code where the policy cannot be read: nobody knows what the site permits.
+const BAD_POLICY: &str = "policy-unreadable";
 
 /// The way back to the courier; in words where something is refused.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, String>>;
@@ -22,6 +27,8 @@ pub(super) enum Delivery {
     Report(Answer<Vec<u8>>),
     /// What is wanted?
     Wants(Answer<Wants>),
+    /// Is what the site says still the same? By a stamp that changes with it.
+    Stamp(Answer<Digest>),
     /// Here is the root that follows.
     Root(Parcel, Answer<()>),
     /// Here is a deployment: which of its releases are to be brought?
@@ -60,8 +67,12 @@ impl Post {
 impl Desk<'_> {
     pub(super) fn deliver(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::Report(answer) => give(answer, self.post.reporter.sign(&self.fleet.client)),
+            Delivery::Report(answer) => give(answer, self.post.reporter.report(&self.fleet.client)),
             Delivery::Wants(answer) => give(answer, self.wants()),
+            Delivery::Stamp(answer) => {
+                let Enrolled { policy, here, .. } = &self.fleet;
+                give(answer, Ok(site::stamp(policy.as_deref(), &here.secrets)));
+            }
             Delivery::Root(mut parcel, answer) => {
                 let taken = self.fleet.client.take_root(&mut parcel);
                 give(answer, taken.map_err(|error| chain(&error)));
@@ -99,9 +110,15 @@ impl Desk<'_> {
     }
 
     fn take(&mut self, mut parcel: Parcel) -> Result<(), String> {
-        let policy = self.policy()?;
-        let taken = self.fleet.client.take(&mut parcel, &policy);
+        let policy = self.policy();
+        let policy = policy.map_err(|why| self.tell_refused(&parcel, BAD_POLICY, why))?;
+        let here = &self.fleet.here;
+        let rules = SiteRules { policy, here };
+        let taken = self.fleet.client.take(&mut parcel, &rules);
         let taken = taken.map_err(|error| self.refuse(&parcel, &error))?;
+        if let Some(document) = &parcel.deployment {
+            self.post.reporter.take_back(document);
+        }
         self.follow(taken.commands);
         match taken.problems.first() {
             Some(problem) => Err(chain(problem)),
@@ -125,7 +142,8 @@ impl Desk<'_> {
         let taken = self.fleet.client.take_time(self.post.from, nonce, time);
         taken.map_err(|error| {
             if let Error::Document(refused) = &error {
-                self.post.reporter.refuse(time, refused.reason());
+                let why = self.fleet.client.sentence(&error);
+                self.post.reporter.refuse(time, refused.reason(), &why);
             }
             chain(&error)
         })
@@ -134,14 +152,23 @@ impl Desk<'_> {
     /// A refusal is reported; that a disk or source failed is none.
     fn refuse(&mut self, parcel: &Parcel, error: &Error) -> String {
         let reason = error.reason();
-        if let (Some(document), false) = (
-            &parcel.deployment,
-            matches!(reason, "disk-failed" | "source-failed"),
-        ) && self.post.reporter.refuse(document, reason)
+        match reason {
+            "disk-failed" | "source-failed" => chain(error),
+            _ => {
+                let why = self.fleet.client.sentence(error);
+                self.tell_refused(parcel, reason, why)
+            }
+        }
+    }
+
+    /// A refusal that is news is reported at once. Gives back why.
+    fn tell_refused(&mut self, parcel: &Parcel, reason: &str, why: String) -> String {
+        if let Some(document) = &parcel.deployment
+            && self.post.reporter.refuse(document, reason, &why)
         {
             self.post.wake.notify_one();
         }
-        chain(error)
+        why
     }
 }
 

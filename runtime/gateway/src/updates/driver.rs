@@ -132,11 +132,11 @@ impl Driver {
             News::Passed => self.tell(Event::Passed(trial)).await,
             News::Rejected(why) => {
                 tracing::error!("generation {generation} of module {module} is refused: {why}");
-                self.tell(Event::Rejected(trial)).await
+                self.tell(Event::Rejected(trial, why)).await
             }
             News::Faulted(why) => {
                 tracing::error!("generation {generation} of module {module} has failed: {why}");
-                self.tell(Event::Faulted(trial)).await
+                self.tell(Event::Faulted(trial, why)).await
             }
             News::Activated => {
                 self.switching.remove(&module);

@@ -20,7 +20,8 @@
 //! - `thread`: the client, where it may wait.
 //! - `driver`: between the client and the modules.
 //! - `courier`: between the client and the centre; `delivery`: what they say; `report`: what the centre is told.
-//! - `fresh`: what is told of how fresh the documents are.
+//! - `site`: what the site says to a deployment before it is taken.
+//! - `fresh`: what is told of how fresh the documents are. `frozen`: the centre is told that nothing is taken.
 //! - `commands`: `tidegate update`.
 
 mod begin;
@@ -29,7 +30,9 @@ mod courier;
 mod delivery;
 mod driver;
 pub(crate) mod fresh;
+mod frozen;
 mod report;
+mod site;
 mod thread;
 
 use std::collections::BTreeMap;
@@ -40,7 +43,7 @@ use serde_json::Value;
 use tidegate_buffer::Residency;
 use tidegate_record::{Name, TopicFilter};
 use tidegate_sandbox::{Module, Sandbox, Terms};
-use tidegate_update::{Event, Policy};
+use tidegate_update::{Event, FrozenClient, Policy};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -51,6 +54,7 @@ use courier::{CENTRE, Courier};
 use delivery::{Delivery, Post};
 use driver::Driver;
 pub(crate) use driver::Seats;
+use frozen::Notice;
 pub(crate) use report::Reporter;
 
 /// Words and deeds that wait.
@@ -123,7 +127,15 @@ impl Updates {
 pub(crate) struct Running {
     /// What the operator is told, and through what.
     pub(crate) told: Told,
-    parts: Option<(Driver, Option<Courier>, Thread)>,
+    parts: Parts,
+}
+
+/// What of it runs.
+enum Parts {
+    /// Nothing: there is no fleet, or nobody to be told that nothing is taken.
+    None,
+    Frozen(Notice),
+    Enrolled(Driver, Option<Courier>, Thread),
 }
 
 /// The client's thread.
@@ -150,10 +162,13 @@ pub(crate) fn start(
 ) -> Result<Running, Error> {
     let enrolled = match fleet {
         Fleet::Enrolled(enrolled) => enrolled,
-        Fleet::None => return Ok(Running::none(Told::NotEnrolled)),
-        Fleet::Frozen(frozen) => {
-            return Ok(Running::none(Told::Frozen(frozen.reason().to_owned())));
+        Fleet::None => {
+            return Ok(Running {
+                told: Told::NotEnrolled,
+                parts: Parts::None,
+            });
         }
+        Fleet::Frozen(frozen) => return Ok(Running::frozen(&frozen, reporter, road)),
     };
     let (words, told) = mpsc::channel(QUEUE_MAX);
     let (deeds, doing) = mpsc::channel(QUEUE_MAX);
@@ -175,23 +190,45 @@ pub(crate) fn start(
     let courier = road.map(|road| Courier::new(road, words.downgrade(), wake));
     Ok(Running {
         told: Told::Enrolled(Updates { words }),
-        parts: Some((driver, courier, thread)),
+        parts: Parts::Enrolled(driver, courier, thread),
     })
 }
 
 impl Running {
-    const fn none(told: Told) -> Self {
-        Self { told, parts: None }
+    fn frozen(frozen: &FrozenClient, reporter: Reporter, road: Option<Road>) -> Self {
+        let notice = road.and_then(|road| match reporter.frozen(frozen) {
+            Ok(status) => Some(Notice {
+                road,
+                reporter,
+                status,
+            }),
+            Err(error) => {
+                tracing::error!("cannot report that nothing is taken: {error}");
+                None
+            }
+        });
+        Self {
+            told: Told::Frozen(frozen.reason().to_owned()),
+            parts: notice.map_or(Parts::None, Parts::Frozen),
+        }
     }
 
     /// Runs the driver and the courier among these tasks. Gives the thread, which ends after them.
     pub(crate) fn spawn(self, tasks: &mut JoinSet<()>) -> Option<Thread> {
-        let (driver, courier, thread) = self.parts?;
-        tasks.spawn(driver.run());
-        if let Some(courier) = courier {
-            tasks.spawn(courier.run());
+        match self.parts {
+            Parts::None => None,
+            Parts::Frozen(notice) => {
+                tasks.spawn(notice.run());
+                None
+            }
+            Parts::Enrolled(driver, courier, thread) => {
+                tasks.spawn(driver.run());
+                if let Some(courier) = courier {
+                    tasks.spawn(courier.run());
+                }
+                Some(thread)
+            }
         }
-        Some(thread)
     }
 }
 

@@ -4,23 +4,27 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate_bundle::{ClockQuality, Digest, Facts, RefusedDocument, Status, StoreEpoch};
+use tidegate_bundle::{
+    ClockQuality, Digest, Facts, Gateway, RefusedDocument, Status, StoreEpoch, VerifiedRoot, text,
+};
 use tidegate_record::{Clock, Epoch, Name};
-use tidegate_update::Client;
+use tidegate_sandbox::Sandbox;
+use tidegate_update::state::State;
+use tidegate_update::{Client, FrozenClient};
 
 use crate::config::Settings;
-use crate::device;
 use crate::error::chain;
+use crate::{device, install};
 
 /// Refused documents that are reported, the newest.
 const REFUSED_MAX: usize = 16;
-/// What is said where there is nothing to name: code that comes ready is not taken here.
-const NO_ENGINE: &str = "none";
 
 /// Makes reports.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     state: PathBuf,
+    /// The operator's root document.
+    root: PathBuf,
     clock: Arc<dyn Clock>,
     epoch: StoreEpoch,
     counter: u64,
@@ -30,32 +34,42 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// For one run of the gateway.
-    pub(crate) fn new(settings: &Settings, clock: Arc<dyn Clock>, epoch: Epoch) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        sandbox: &Sandbox,
+        clock: Arc<dyn Clock>,
+        epoch: Epoch,
+    ) -> Self {
         let brokers = settings.brokers.iter().map(|broker| &broker.name);
         let sensors = settings.sensors.iter().map(|sensor| &sensor.name);
         Self {
             state: settings.state.clone(),
+            root: settings.root.clone(),
             clock,
             epoch: StoreEpoch {
                 ordinal: epoch.ordinal,
                 random: epoch.random,
             },
             counter: 0,
-            facts: facts(brokers.chain(sensors).map(Name::to_string).collect()),
+            facts: facts(
+                sandbox.engine_name(),
+                brokers.chain(sensors).map(Name::to_string).collect(),
+            ),
             refused: VecDeque::new(),
         }
     }
 
-    /// Remembers that a document was refused. True if that is news.
-    pub(super) fn refuse(&mut self, document: &[u8], reason: &str) -> bool {
+    /// Remembers that a document was refused, and why in one sentence. True if that is news.
+    pub(super) fn refuse(&mut self, document: &[u8], reason: &str, why: &str) -> bool {
         let refused = RefusedDocument {
             sha256: Digest::of(document),
             reason: reason.to_owned(),
+            why: Some(text::sentence(why)),
         };
         if self.refused.back() == Some(&refused) {
             return false;
         }
-        self.refused.retain(|other| other.sha256 != refused.sha256);
+        self.take_back(document);
         while self.refused.len() >= REFUSED_MAX {
             self.refused.pop_front();
         }
@@ -63,38 +77,88 @@ impl Reporter {
         true
     }
 
+    /// The document is not refused any more.
+    pub(super) fn take_back(&mut self, document: &[u8]) {
+        let digest = Digest::of(document);
+        self.refused.retain(|refused| refused.sha256 != digest);
+    }
+
     /// What the gateway's clock is worth.
     pub(super) fn clock(&self) -> ClockQuality {
         quality(&*self.clock)
     }
 
-    /// The next report. The key is read each time: it may have been changed.
-    pub(super) fn sign(&mut self, client: &Client) -> Result<Vec<u8>, String> {
-        let key = device::load_or_make(&self.state).map_err(|error| chain(&error))?;
+    /// The next report of a gateway that takes what comes.
+    pub(super) fn report(&mut self, client: &Client) -> Result<Vec<u8>, String> {
         let trust = client.trust();
-        let root = trust.root().root();
+        let status = Status {
+            seq: trust.seq(),
+            modules: client.installed(),
+            refused: self.refused.iter().cloned().collect(),
+            confirmed: client.machine().confirmed().map(|set| set.deployment),
+            ..self.begun(trust.root(), client.gateway())
+        };
+        self.sign(status)
+    }
+
+    /// What a gateway that takes nothing says in each report. Where nothing of its memory can be read, it is of the fleet of
+    /// its operator's root.
+    pub(super) fn frozen(&self, frozen: &FrozenClient) -> Result<Status, String> {
+        let gateway = frozen.gateway();
+        let status = match frozen.last() {
+            Some(State { trust, machine, .. }) => Status {
+                seq: trust.seq(),
+                modules: frozen.installed(),
+                confirmed: machine.confirmed().map(|set| set.deployment),
+                ..self.begun(trust.root(), gateway)
+            },
+            None => {
+                let root = install::read_root(&self.root).map_err(|error| chain(&error))?;
+                self.begun(&root, gateway)
+            }
+        };
+        Ok(Status {
+            frozen: Some(text::sentence(frozen.reason())),
+            ..status
+        })
+    }
+
+    /// Signs the next report. The key is read each time: it may have been changed.
+    pub(super) fn sign(&mut self, status: Status) -> Result<Vec<u8>, String> {
+        let key = device::load_or_make(&self.state).map_err(|error| chain(&error))?;
         self.counter = self.counter.saturating_add(1);
         let status = Status {
+            counter: self.counter,
+            clock: self.clock(),
+            ..status
+        };
+        status.sign(&key).map_err(|error| chain(&error))
+    }
+
+    /// A report of a gateway that has taken nothing yet.
+    fn begun(&self, root: &VerifiedRoot, gateway: &Gateway) -> Status {
+        let root = root.root();
+        Status {
             fleet_id: root.fleet_id.clone(),
-            gateway_id: client.gateway().gateway_id.clone(),
+            gateway_id: gateway.gateway_id.clone(),
             store_epoch: self.epoch,
             counter: self.counter,
             root_version: root.version,
             epoch: root.epoch,
-            seq: trust.seq(),
-            modules: client.installed(),
-            refused: self.refused.iter().cloned().collect(),
+            seq: 0,
+            modules: Vec::new(),
+            refused: Vec::new(),
             clock: self.clock(),
             missing_protection: Vec::new(),
-            confirmed: client.machine().confirmed().map(|set| set.deployment),
+            confirmed: None,
             facts: Some(self.facts.clone()),
-        };
-        status.sign(&key).map_err(|error| chain(&error))
+            frozen: None,
+        }
     }
 }
 
 /// What this machine is.
-fn facts(mut field: Vec<String>) -> Facts {
+fn facts(engine: String, mut field: Vec<String>) -> Facts {
     field.sort();
     field.dedup();
     let libc = if cfg!(target_env = "musl") {
@@ -104,7 +168,7 @@ fn facts(mut field: Vec<String>) -> Facts {
     };
     Facts {
         target: format!("{}-unknown-linux-{libc}", std::env::consts::ARCH),
-        engine: NO_ENGINE.to_owned(),
+        engine,
         compiler: true,
         memory_bytes: memory_bytes(),
         field,

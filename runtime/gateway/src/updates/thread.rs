@@ -13,9 +13,11 @@ use tokio::sync::mpsc;
 
 use super::begin::Enrolled;
 use super::delivery::{Delivery, Post};
+use super::site::SiteRules;
 use super::{Course, Deed, Word, fresh, read_policy};
-use crate::deployed;
 use crate::error::chain;
+use crate::install::Refusal;
+use crate::{deployed, secrets};
 
 /// Events that wait because the disk fails.
 const UNHEARD_MAX: usize = 64;
@@ -42,7 +44,7 @@ pub(super) fn run(
         // That nothing is newer is written down as well, and is no news for the centre.
         let is_news = !matches!(word, Word::Delivery(Delivery::Time(..)));
         match word {
-            Word::Event(event) => desk.hear(event),
+            Word::Event(event) => desk.hear(desk.without_secrets(event)),
             Word::Import(stick, answer) => {
                 // Whoever asked may have gone.
                 let _heard = answer.send(desk.import(&stick));
@@ -127,13 +129,38 @@ impl Desk<'_> {
                 self.deed(Deed::Try(module.name().clone(), Box::new(module), terms));
             }
             Ok(_) => self.hear(Event::Passed(trial)),
-            Err(reason) => self.reject(trial, &reason),
+            Err(refusal) => self.refused(trial, &refusal),
         }
     }
 
-    fn reject(&mut self, trial: Trial, reason: &str) {
-        tracing::error!("module {} cannot run here: {reason}", trial.module);
-        self.hear(Event::Rejected(trial));
+    fn refused(&mut self, trial: Trial, refusal: &Refusal) {
+        tracing::error!("module {} cannot run here: {refusal}", trial.module);
+        self.hear(deployed::refused(trial, refusal));
+    }
+
+    /// A module that says why it fails may say a secret that it was given.
+    fn without_secrets(&self, event: Event) -> Event {
+        let hidden = |trial: &Trial, why: String| {
+            let candidate = self.fleet.client.candidate().unwrap_or_default();
+            let found = candidate
+                .into_iter()
+                .find(|found| found.module.name == trial.module);
+            match found {
+                Some(found) => secrets::hide(why, &found.config, &self.fleet.here.secrets),
+                None => "it failed, and is gone".to_owned(),
+            }
+        };
+        match event {
+            Event::Faulted(trial, why) => {
+                let why = hidden(&trial, why);
+                Event::Faulted(trial, why)
+            }
+            Event::Rejected(trial, why) => {
+                let why = hidden(&trial, why);
+                Event::Rejected(trial, why)
+            }
+            other => other,
+        }
     }
 
     /// A module of the candidate. If the candidate cannot be loaded, it is fetched again.
@@ -152,12 +179,12 @@ impl Desk<'_> {
         }
     }
 
-    fn load(&self, generation: &Generation) -> Result<Module, String> {
-        let accepted = deployed::accept(generation, &self.fleet.here);
-        let accepted = accepted.map_err(|refusal| refusal.to_string())?;
+    fn load(&self, generation: &Generation) -> Result<Module, Refusal> {
+        let accepted = deployed::accept(generation, &self.fleet.here)?;
         let state = ModuleState::default();
         let spec = accepted.spec(generation.generation, state, Seen::new(0, []));
-        self.sandbox.load(spec).map_err(|error| chain(&error))
+        let loaded = self.sandbox.load(spec);
+        loaded.map_err(|error| Refusal::Sandbox(chain(&error)))
     }
 
     fn activate(&mut self) {
@@ -180,12 +207,12 @@ impl Desk<'_> {
                     };
                     match self.load(&found) {
                         Ok(module) => Some(Box::new(module)),
-                        Err(reason) => {
+                        Err(refusal) => {
                             let trial = Trial {
                                 module: module.name.clone(),
                                 generation: module.generation,
                             };
-                            self.reject(trial, &reason);
+                            self.refused(trial, &refusal);
                             return;
                         }
                     }
@@ -226,10 +253,13 @@ impl Desk<'_> {
     }
 
     fn import(&mut self, stick: &Path) -> Result<String, String> {
-        let policy = self.policy()?;
+        let rules = SiteRules {
+            policy: self.policy()?,
+            here: &self.fleet.here,
+        };
         let file = File::open(stick)
             .map_err(|error| format!("cannot read {}: {error}", stick.display()))?;
-        let taken = self.fleet.client.take_stick(file, &policy);
+        let taken = self.fleet.client.take_stick(file, &rules);
         let Taken {
             commands,
             missing,
@@ -309,7 +339,7 @@ fn status(client: &Client) -> Value {
         json!({"name": module.name, "release": module.release, "generation": module.generation, "phase": phase})
     });
     let given_up = machine.given_up().map(|given_up| {
-        json!({"deployment": given_up.deployment, "module": given_up.module, "why": given_up.why})
+        json!({"deployment": given_up.deployment, "module": given_up.module, "why": given_up.why, "sentence": given_up.sentence})
     });
     json!({
         "fleet": root.fleet_id,

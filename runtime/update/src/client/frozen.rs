@@ -3,9 +3,11 @@
 //! There is no way back from here but a person: whoever enrols the gateway again, after a look at its history, takes the
 //! folder away first.
 
-use super::{Generation, Site, code};
+use tidegate_bundle::{Gateway, InstalledModule};
+
+use super::{Generation, Site, code, report};
 use crate::error::Error;
-use crate::state::Frozen;
+use crate::state::{Frozen, State};
 use crate::store::Store;
 
 /// A frozen gateway. It has no way to take anything.
@@ -29,6 +31,26 @@ impl FrozenClient {
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.frozen.reason
+    }
+
+    /// The gateway, as documents name it.
+    #[must_use]
+    pub fn gateway(&self) -> &Gateway {
+        &self.site.gateway
+    }
+
+    /// The newest state that can still be read: to report it, and for nothing else.
+    #[must_use]
+    pub fn last(&self) -> Option<&State> {
+        self.frozen.copies.first()
+    }
+
+    /// The modules of that state, and how far each had come.
+    #[must_use]
+    pub fn installed(&self) -> Vec<InstalledModule> {
+        let last = self.last();
+        last.map(|last| report::installed(&self.store, &last.trust, &last.machine))
+            .unwrap_or_default()
     }
 
     /// What ran last, as far as that can still be read: the newest complete set that any copy of the state names.

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek};
 
-use tidegate_bundle::{
-    DeployedModule, Deployment, Digest, Refusal, Release, Shadow, VerifiedDeployment,
-};
+use tidegate_bundle::{DeployedModule, Deployment, Refusal, Release, Shadow, VerifiedDeployment};
 
 use super::{Client, code};
 use crate::error::Error;
 use crate::machine::{Command, Event, Module, Set};
-use crate::policy::{Policy, changes};
+use crate::policy::{Rules, changes};
 use crate::source::Source;
 use crate::stick::StickFile;
 use crate::store::{self, Blob};
@@ -34,8 +32,8 @@ impl Client {
     ///
     /// # Errors
     /// The reason of the first thing that is not. Roots before it are taken; nothing else has changed.
-    pub fn take(&mut self, source: &mut dyn Source, policy: &Policy) -> Result<Taken, Error> {
-        let taken = self.take_all(source, policy);
+    pub fn take(&mut self, source: &mut dyn Source, rules: &dyn Rules) -> Result<Taken, Error> {
+        let taken = self.take_all(source, rules);
         match &taken {
             Ok(taken) if taken.problems.is_empty() => self.refused = None,
             Ok(_) => {}
@@ -48,9 +46,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::take`], and where the file is no stick.
-    pub fn take_stick(&mut self, file: impl Read + Seek, policy: &Policy) -> Result<Taken, Error> {
+    pub fn take_stick(
+        &mut self,
+        file: impl Read + Seek,
+        rules: &dyn Rules,
+    ) -> Result<Taken, Error> {
         match StickFile::open(file) {
-            Ok(mut stick) => self.take(&mut stick, policy),
+            Ok(mut stick) => self.take(&mut stick, rules),
             Err(error) => {
                 let error = Error::Stick(error);
                 self.note_refusal("stick", &error);
@@ -60,10 +62,10 @@ impl Client {
     }
 
     /// Whatever fails after the deployment was taken is told beside the commands that came of that.
-    fn take_all(&mut self, source: &mut dyn Source, policy: &Policy) -> Result<Taken, Error> {
+    fn take_all(&mut self, source: &mut dyn Source, rules: &dyn Rules) -> Result<Taken, Error> {
         self.follow_roots(source)?;
         let mut taken = Taken {
-            commands: self.take_deployment(source, policy)?,
+            commands: self.take_deployment(source, rules)?,
             missing: Vec::new(),
             problems: Vec::new(),
         };
@@ -116,13 +118,13 @@ impl Client {
     fn take_deployment(
         &mut self,
         source: &mut dyn Source,
-        policy: &Policy,
+        rules: &dyn Rules,
     ) -> Result<Vec<Command>, Error> {
         let bytes = asked(source, "deployment document", |source| source.deployment())?;
         let bytes = bytes.ok_or_else(|| Error::NoDeployment {
             source_name: source.name(),
         })?;
-        let taken = self.take_document(&bytes, source, policy);
+        let taken = self.take_document(&bytes, source, rules);
         if let Err(error) = &taken {
             self.note_judged(&bytes, error);
         }
@@ -134,7 +136,7 @@ impl Client {
         &mut self,
         bytes: &[u8],
         source: &mut dyn Source,
-        policy: &Policy,
+        rules: &dyn Rules,
     ) -> Result<Vec<Command>, Error> {
         let mut trust = self.state.trust.clone();
         let (gateway, now) = (&self.site.gateway, self.now());
@@ -145,7 +147,7 @@ impl Client {
         let releases = self.releases(source, &deployment)?;
         let presented: Vec<_> = releases.iter().map(Vec::as_slice).collect();
         let verified = trust.accept_deployment(gateway, now, bytes, &presented)?;
-        let changes = self.check_policy(&verified, policy)?;
+        let changes = self.check_rules(&verified, rules)?;
         let set = self.set(&verified, bytes, &releases)?;
         self.note("verified", &changes)?;
         self.store_documents(&set, bytes, &releases)?;
@@ -185,11 +187,11 @@ impl Client {
         Ok(releases)
     }
 
-    /// Holds every module against the site's policy and says what changes.
-    fn check_policy(
+    /// Holds every module against what the site says and says what changes.
+    fn check_rules(
         &self,
         verified: &VerifiedDeployment,
-        policy: &Policy,
+        rules: &dyn Rules,
     ) -> Result<String, Error> {
         let confirmed = self.confirmed_modules()?;
         let mut denials = Vec::new();
@@ -197,7 +199,7 @@ impl Client {
         let mut text = format!("deployment {}, seq {}", verified.digest(), document.seq);
         for (module, release) in verified.modules() {
             let before = confirmed.get(&module.name);
-            denials.extend(policy.permits(module, release, before));
+            denials.extend(rules.denials(module, release, before));
             text.push_str(&format!("; {} {}", module.name, release.version));
             for change in changes(before, Some(module)) {
                 text.push_str(&format!(", {change}"));
@@ -335,15 +337,10 @@ impl Client {
 
 /// What the machine must know of a module.
 fn module(module: &DeployedModule) -> Result<Module, Error> {
-    let settings =
-        serde_json::to_vec(module).map_err(|error| tidegate_bundle::Error::Malformed {
-            place: format!("module {}", module.name),
-            problem: error.to_string(),
-        })?;
     Ok(Module {
         name: module.name.clone(),
         release: module.release,
-        settings: Digest::of(&settings),
+        settings: module.digest()?,
         enabled: module.enabled(),
         generation: 0,
     })

@@ -7,10 +7,14 @@ use super::*;
 use crate::fixture::{Fleet, Module, Toxic, clock, component, fleet, policy, site};
 use crate::{Blob, Policy};
 
+/// Why a module failed.
+const WHY: &str = "it does not like its configuration";
+
 mod deliver;
 mod fresh;
 mod frozen;
 mod hostile;
+mod refusals;
 
 fn enrolled(folder: &Path) -> Client {
     Client::enrol(site(folder), clock(), &fleet().root(1)).unwrap()
@@ -225,7 +229,9 @@ fn what_fails_is_not_tried_again_until_a_newer_counter_comes() {
     let [good, bad, mended] = [1, 2, 3].map(|counter| fleet().module("pump", counter));
     confirm(&mut client, 1, std::slice::from_ref(&good));
     take(&mut client, fleet().stick(2, std::slice::from_ref(&bad)));
-    let commands = client.on(Event::Rejected(trial("pump", 2))).unwrap();
+    let commands = client
+        .on(Event::Rejected(trial("pump", 2), WHY.to_owned()))
+        .unwrap();
     assert_eq!(commands, [Command::EndTrials]);
     assert_eq!(running(&client), [("pump".to_owned(), 1, good.component)]);
     let mut client = restarted(client, folder.path());
@@ -279,7 +285,9 @@ fn the_confirmed_set_stays_whole_in_the_store_whatever_comes_and_goes() {
             client = restarted(client, folder.path());
             client.on(Event::Started).unwrap();
         }
-        client.on(Event::Rejected(trial("pump", counter))).unwrap();
+        client
+            .on(Event::Rejected(trial("pump", counter), WHY.to_owned()))
+            .unwrap();
         client.on(Event::Returned).unwrap();
         assert_eq!(
             running(&client),

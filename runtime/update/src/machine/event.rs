@@ -1,5 +1,7 @@
 //! What the machine hears and says.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use tidegate_bundle::Digest;
 
@@ -16,10 +18,12 @@ pub enum Event {
     Lost,
     /// A module has done well in the shadow.
     Passed(Trial),
-    /// A module could not be started, trapped or hung: it may be tried again.
-    Faulted(Trial),
-    /// A module answers otherwise, or takes too much: trying again would not help.
-    Rejected(Trial),
+    /// A module could not be started, trapped or hung, for this reason: it may be tried again.
+    Faulted(Trial, String),
+    /// A module answers otherwise, or takes too much, for this reason: trying again would not help.
+    Rejected(Trial, String),
+    /// The site lacks what a module needs, such as a secret, for this reason: that says nothing against the module.
+    Hindered(Trial, String),
     /// The candidate's generations are the active ones.
     Activated,
     /// The confirmed generations are the active ones again.
@@ -57,7 +61,7 @@ pub enum Command {
     Return,
     /// End what stood by: it is not needed any more.
     Retire,
-    /// Take no deployment that is, or names, this digest.
+    /// Take no deployment with this digest, and none that deploys a module with this digest of its settings.
     Deny(Digest),
     /// This deployment is what a later one falls back to.
     Confirm(Digest),
@@ -75,6 +79,8 @@ pub enum Why {
     Rejected,
     /// The process ended during its trial, as often as it was tried.
     Crashed,
+    /// The site lacked what a module needs. It is not denied.
+    Hindered,
 }
 
 /// A deployment that was given up.
@@ -87,4 +93,16 @@ pub struct GivenUp {
     pub module: Option<String>,
     /// Why.
     pub why: Why,
+    /// The reason in one sentence; empty where an older version of this program has written it.
+    #[serde(default)]
+    pub sentence: String,
+}
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.module {
+            Some(module) => write!(f, "module {module}: {}", self.sentence),
+            None => f.write_str(&self.sentence),
+        }
+    }
 }

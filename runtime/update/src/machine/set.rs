@@ -39,7 +39,7 @@ pub struct Module {
     pub name: String,
     /// Digest of the signed body of its release.
     pub release: Digest,
-    /// Digest of all that the deployment says of it.
+    /// Digest of all that the deployment says of it, its release among it.
     pub settings: Digest,
     /// Whether it is to run.
     pub enabled: bool,

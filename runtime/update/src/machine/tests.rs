@@ -2,6 +2,9 @@ use super::*;
 
 mod schedules;
 
+/// Why a module failed.
+const WHY: &str = "it does not like its configuration";
+
 fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
 }
@@ -15,7 +18,7 @@ fn set(name: &str, a: u64, b: u64) -> Set {
     let module = |name: &str, version: u64| Module {
         name: name.to_owned(),
         release: digest(&format!("{name} {version}")),
-        settings: digest("settings"),
+        settings: digest(&format!("settings {name} {version}")),
         enabled: true,
         generation: 0,
     };
@@ -81,7 +84,10 @@ fn probation() -> Machine {
 }
 
 fn returning() -> Machine {
-    on_the_way(&[Event::Passed(trial("a", 2)), Event::Faulted(trial("a", 2))])
+    on_the_way(&[
+        Event::Passed(trial("a", 2)),
+        Event::Faulted(trial("a", 2), WHY.to_owned()),
+    ])
 }
 
 #[test]
@@ -125,8 +131,9 @@ fn every_event_in_every_state_does_what_the_diagram_says_and_nothing_else() {
         ("stored", Event::Stored),
         ("lost", Event::Lost),
         ("passed", Event::Passed(trial("a", 2))),
-        ("faulted", Event::Faulted(trial("a", 2))),
-        ("rejected", Event::Rejected(trial("a", 2))),
+        ("faulted", Event::Faulted(trial("a", 2), WHY.to_owned())),
+        ("rejected", Event::Rejected(trial("a", 2), WHY.to_owned())),
+        ("hindered", Event::Hindered(trial("a", 2), WHY.to_owned())),
         ("activated", Event::Activated),
         ("returned", Event::Returned),
         ("minutes", Event::Minutes(99)),
@@ -135,24 +142,24 @@ fn every_event_in_every_state_does_what_the_diagram_says_and_nothing_else() {
     ];
     // A dash stands for: nothing changes.
     let table = [
-        ("nothing", "fetching - - - - - - - - nothing -"),
+        ("nothing", "fetching - - - - - - - - - nothing -"),
         (
             "fetching",
-            "fetching shadow fetching - - - - - - fetching -",
+            "fetching shadow fetching - - - - - - - fetching -",
         ),
         (
             "shadow",
-            "fetching - fetching activating shadow nothing - - - shadow shadow",
+            "fetching - fetching activating shadow nothing nothing - - - shadow shadow",
         ),
         (
             "activating",
-            "returning - returning - returning returning probation - - activating activating",
+            "returning - returning - returning returning returning probation - - activating activating",
         ),
         (
             "probation",
-            "returning - returning - returning returning - - nothing activating probation",
+            "returning - returning - returning returning returning - - nothing activating probation",
         ),
-        ("returning", "returning - - - - - - nothing - returning -"),
+        ("returning", "returning - - - - - - - nothing - returning -"),
     ];
     for ((name, machine), (row, expected)) in steps.iter().zip(table) {
         assert_eq!(*name, row);
@@ -184,8 +191,9 @@ fn a_late_word_of_a_generation_that_is_gone_changes_nothing() {
     for late in [trial("a", 1), trial("a", 3), trial("b", 1), trial("c", 1)] {
         for event in [
             Event::Passed(late.clone()),
-            Event::Faulted(late.clone()),
-            Event::Rejected(late.clone()),
+            Event::Faulted(late.clone(), WHY.to_owned()),
+            Event::Rejected(late.clone(), WHY.to_owned()),
+            Event::Hindered(late.clone(), WHY.to_owned()),
         ] {
             let mut after = machine.clone();
             assert_eq!(after.on(event), []);
@@ -195,18 +203,18 @@ fn a_late_word_of_a_generation_that_is_gone_changes_nothing() {
 }
 
 #[test]
-fn what_fails_is_denied_and_the_confirmed_set_is_active_again() {
+fn what_fails_is_denied_as_it_was_deployed_and_the_confirmed_set_is_active_again() {
     let mut machine = shadow();
-    let rejected = machine.on(Event::Rejected(trial("a", 2)));
+    let rejected = machine.on(Event::Rejected(trial("a", 2), WHY.to_owned()));
     let denied = [
         Command::Deny(digest("second")),
-        Command::Deny(digest("a 2")),
+        Command::Deny(digest("settings a 2")),
     ];
     assert_eq!(rejected[..2], denied);
     assert_eq!(rejected[2..], [Command::EndTrials, Command::Collect]);
 
     let mut machine = probation();
-    let faulted = machine.on(Event::Faulted(trial("a", 2)));
+    let faulted = machine.on(Event::Faulted(trial("a", 2), WHY.to_owned()));
     assert_eq!(faulted[..2], denied);
     assert_eq!(faulted[2..], [Command::Return]);
     assert_eq!(machine.active().unwrap().deployment, digest("first"));
@@ -214,18 +222,24 @@ fn what_fails_is_denied_and_the_confirmed_set_is_active_again() {
     let given_up = machine.given_up().unwrap();
     assert_eq!(given_up.module.as_deref(), Some("a"));
     assert_eq!(given_up.why, Why::Faulted);
+    assert_eq!(given_up.sentence, WHY);
 }
 
 #[test]
-fn a_release_that_the_confirmed_set_runs_is_not_denied_with_a_bad_configuration() {
-    let mut machine = confirmed();
-    let mut bad = set("second", 1, 1);
-    bad.modules[0].settings = digest("other settings");
-    let _commands = machine.on(Event::Accepted(bad));
-    let _commands = machine.on(Event::Stored);
-    let commands = machine.on(Event::Rejected(trial("a", 2)));
-    assert_eq!(commands[0], Command::Deny(digest("second")));
-    assert!(!commands.contains(&Command::Deny(digest("a 1"))));
+fn what_the_site_hinders_is_given_up_and_not_denied() {
+    for (mut machine, then) in [
+        (shadow(), vec![Command::EndTrials, Command::Collect]),
+        (probation(), vec![Command::Return]),
+    ] {
+        let commands = machine.on(Event::Hindered(trial("a", 2), WHY.to_owned()));
+        assert_eq!(commands, then);
+        let _commands = machine.on(Event::Returned);
+        assert!(machine.candidate().is_none());
+        assert_eq!(machine.given_up().unwrap().why, Why::Hindered);
+        // It may come again.
+        let commands = machine.on(Event::Accepted(set("second", 2, 1)));
+        assert_eq!(commands, [Command::Collect, Command::Fetch]);
+    }
 }
 
 #[test]
@@ -239,7 +253,7 @@ fn a_trial_that_ends_with_the_process_has_used_up_an_attempt_and_an_orderly_stop
     assert_eq!(commands[0], Command::Deny(digest("second")));
     assert_eq!(
         commands[1],
-        Command::Deny(digest("a 2")),
+        Command::Deny(digest("settings a 2")),
         "nothing else changed"
     );
     assert_eq!(machine.given_up().unwrap().why, Why::Crashed);

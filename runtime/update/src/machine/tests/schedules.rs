@@ -20,6 +20,8 @@ enum Act {
     Stop,
     /// A module on trial faults.
     Fault,
+    /// The site lacks what a module on trial needs.
+    Hinder,
     /// Time passes.
     Wait,
     /// The code of a module rots in the store.
@@ -35,6 +37,7 @@ fn acts(crashes: bool) -> impl Strategy<Value = Vec<Act>> {
         crash => Just(Act::Crash),
         1 => Just(Act::Stop),
         1 => Just(Act::Fault),
+        1 => Just(Act::Hinder),
         3 => Just(Act::Wait),
         1 => (1..6_u64).prop_map(Act::Rot),
     ];
@@ -90,9 +93,9 @@ impl Site {
             let again = restarted && commands.contains(&Command::Activate);
             if tried || again {
                 assert!(!self.denied.contains(&set.deployment), "tried again");
-                let releases = set.modules.iter().map(|module| module.release);
-                let bad = releases.filter(|it| self.denied.contains(it)).count();
-                assert_eq!(bad, 0, "a denied release is tried again");
+                let settings = set.modules.iter().map(|module| module.settings);
+                let bad = settings.filter(|it| self.denied.contains(it)).count();
+                assert_eq!(bad, 0, "a denied module is tried again");
             }
         }
         let json = serde_json::to_string(&machine).unwrap();
@@ -121,11 +124,8 @@ impl Site {
         self.offers += 1;
         let mut set = set(&format!("offer {}", self.offers), a, b);
         set.shadowed = !self.offers.is_multiple_of(4);
-        let releases = set.modules.iter().map(|module| module.release);
-        if releases
-            .clone()
-            .any(|release| self.denied.contains(&release))
-        {
+        let mut settings = set.modules.iter().map(|module| module.settings);
+        if settings.any(|settings| self.denied.contains(&settings)) {
             return; // `Trust` refuses it.
         }
         let documents = set.releases.values().chain([&set.document]);
@@ -171,7 +171,7 @@ impl Site {
                 && (1..6).any(|it| is_bad(it) && release == digest(&format!("a {it}")))
         });
         match bad {
-            true => Event::Rejected(trial),
+            true => Event::Rejected(trial, WHY.to_owned()),
             false => Event::Passed(trial),
         }
     }
@@ -203,12 +203,8 @@ impl Site {
                 self.tell(Event::Stopping);
                 self.restart();
             }
-            Act::Fault => {
-                let trial = self.disk.trials().first().cloned();
-                trial
-                    .into_iter()
-                    .for_each(|trial| self.tell(Event::Faulted(trial)));
-            }
+            Act::Fault => self.fail(Event::Faulted),
+            Act::Hinder => self.fail(Event::Hindered),
             Act::Wait => self.tell(Event::Minutes(5)),
             Act::Rot(version) => {
                 let rotten = digest(&format!("code a {version}"));
@@ -223,6 +219,12 @@ impl Site {
                     }
                 }
             }
+        }
+    }
+
+    fn fail(&mut self, event: fn(Trial, String) -> Event) {
+        if let Some(trial) = self.disk.trials().first() {
+            self.tell(event(trial.clone(), WHY.to_owned()));
         }
     }
 
