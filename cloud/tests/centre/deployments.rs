@@ -83,6 +83,7 @@ pub(crate) fn status(gateway: &str, counter: u64, seq: u64) -> Status {
         missing_protection: Vec::new(),
         confirmed: None,
         facts: None,
+        frozen: None,
     }
 }
 

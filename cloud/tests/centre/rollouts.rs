@@ -326,6 +326,7 @@ async fn what_does_not_fit_a_gateway_is_not_offered_to_it_and_it_is_said_why() {
         refused: vec![RefusedDocument {
             sha256: Digest::of(&sent),
             reason: "not-permitted".to_owned(),
+            why: None,
         }],
         ..status("gw-1", 2, 0)
     };

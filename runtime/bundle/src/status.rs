@@ -43,6 +43,9 @@ pub struct Status {
     /// What its machine is; none if it does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<Facts>,
+    /// Why it takes nothing any more; none while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
 }
 
 /// What the machine of a gateway is, as far as it decides what can run there.
@@ -107,6 +110,9 @@ pub struct RefusedDocument {
     pub sha256: Digest,
     /// Reason code.
     pub reason: String,
+    /// The reason in one sentence, for people; none if it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// What a clock is worth.
@@ -208,6 +214,7 @@ fn read(payload: &[u8]) -> Result<Status, Error> {
             .map(|item| item.parsed(Digest::parse))
             .transpose()?,
         facts: fields.optional("facts").map(read_facts).transpose()?,
+        frozen: read_sentence(fields.optional("frozen"))?,
     };
     fields.end()?;
     Ok(status)
@@ -258,7 +265,13 @@ fn read_refused(item: Item) -> Result<RefusedDocument, Error> {
     let refused = RefusedDocument {
         sha256: fields.required("sha256")?.parsed(Digest::parse)?,
         reason: fields.required("reason")?.name()?,
+        why: read_sentence(fields.optional("why"))?,
     };
     fields.end()?;
     Ok(refused)
+}
+
+fn read_sentence(item: Option<Item>) -> Result<Option<String>, Error> {
+    item.map(|item| item.checked_text(text::check_sentence))
+        .transpose()
 }

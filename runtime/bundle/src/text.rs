@@ -7,6 +7,8 @@
 const NAME_BYTES_MAX: usize = 64;
 /// Longest text on one line: descriptions, points, targets.
 const LINE_BYTES_MAX: usize = 1024;
+/// Longest sentence: a reason, for people.
+const SENTENCE_BYTES_MAX: usize = 500;
 /// Longest topic filter; MQTT would allow 64 KiB.
 const FILTER_BYTES_MAX: usize = 1024;
 
@@ -62,6 +64,34 @@ pub fn check_line(text: &str) -> Result<(), &'static str> {
         return Err("must not contain control characters");
     }
     Ok(())
+}
+
+/// A line that says a reason to people.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn check_sentence(text: &str) -> Result<(), &'static str> {
+    if text.len() > SENTENCE_BYTES_MAX {
+        return Err("must be 1 to 500 bytes long");
+    }
+    check_line(text)
+}
+
+/// Any text as one that passes [`check_sentence`]: on one line, and cut where it is too long.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    let visible = |sign: char| if sign.is_control() { ' ' } else { sign };
+    let mut sentence: String = text.trim().chars().map(visible).collect();
+    if sentence.is_empty() {
+        sentence.push_str("no reason is said");
+    }
+    if sentence.len() > SENTENCE_BYTES_MAX {
+        let cut = "…";
+        sentence.truncate(sentence.floor_char_boundary(SENTENCE_BYTES_MAX - cut.len()));
+        sentence.push_str(cut);
+    }
+    sentence
 }
 
 /// A key of a deployment's configuration: a line that is no flag's.

@@ -72,6 +72,7 @@ fn status(epoch: u64, seq: u64) -> Status {
         missing_protection: Vec::new(),
         confirmed: None,
         facts: None,
+        frozen: None,
     }
 }
 
@@ -95,6 +96,7 @@ fn refusing(mut status: Status, reason: &str) -> Status {
     status.refused = vec![RefusedDocument {
         sha256: digest("file"),
         reason: reason.to_owned(),
+        why: None,
     }];
     status
 }

@@ -127,6 +127,7 @@ fn report(ordinal: u64, counter: u64) -> Report {
         missing_protection: Vec::new(),
         confirmed: None,
         facts: None,
+        frozen: None,
     };
     let device = tidegate_bundle::SigningKey::from_seed(&[9; 32]);
     Report {

@@ -309,10 +309,12 @@ pub(crate) fn status(release: Digest) -> Status {
         refused: vec![RefusedDocument {
             sha256: release,
             reason: "sequence-rollback".to_owned(),
+            why: Some("a newer deployment has been accepted".to_owned()),
         }],
         clock: ClockQuality::Synced,
         missing_protection: vec!["no Landlock in this kernel".to_owned()],
         confirmed: None,
         facts: None,
+        frozen: None,
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_bundle::{
     ClockQuality, ConfigValue, Deployment, Digest, Envelope, Facts, InstalledModule, Nonce, Phase,
     RefusedDocument, STATUS_TYPE, SecretRef, SigningKey, Status, StoreEpoch, TIME_TYPE,
-    VerifiedStatus,
+    VerifiedStatus, text,
 };
 
 use crate::site::{CREATED, MODULE, deployment, downgrade, signed_as, signed_release, site};
@@ -338,11 +338,13 @@ pub(crate) fn status() -> Status {
         refused: vec![RefusedDocument {
             sha256: Digest::of(b"document"),
             reason: "sequence-rollback".to_owned(),
+            why: Some("a newer deployment has been accepted".to_owned()),
         }],
         clock: ClockQuality::HeldOver,
         missing_protection: vec!["seccomp: the kernel lacks it".to_owned()],
         confirmed: None,
         facts: None,
+        frozen: None,
     }
 }
 
@@ -420,6 +422,28 @@ fn a_report_has_every_field_and_no_other() {
         &|body| body["missing_protection"] = json!(["a\u{1b}[2J"]),
         "malformed",
     );
+}
+
+#[test]
+fn a_sentence_of_a_report_is_one_line_of_at_most_500_bytes_and_any_text_can_be_made_one() {
+    let device = SigningKey::from_seed(&[20; 32]);
+    let told = |sentence: &str| {
+        let mut told = Status {
+            frozen: Some(sentence.to_owned()),
+            ..status()
+        };
+        told.refused[0].why = Some(sentence.to_owned());
+        told
+    };
+    let longest = "e".repeat(500);
+    let bytes = told(&longest).sign(&device).unwrap();
+    assert_eq!(Status::unverified(&bytes).unwrap(), told(&longest));
+    for bad in ["", "two\nlines", &"e".repeat(501)] {
+        assert_eq!(told(bad).sign(&device).unwrap_err().reason(), "malformed");
+        assert!(told(&text::sentence(bad)).sign(&device).is_ok(), "{bad}");
+    }
+    let cut = text::sentence(&"é".repeat(251));
+    assert!(cut.len() <= 500 && cut.ends_with("é…"), "{cut}");
 }
 
 #[test]

@@ -51,6 +51,7 @@ impl Reporter {
         let refused = RefusedDocument {
             sha256: Digest::of(document),
             reason: reason.to_owned(),
+            why: None,
         };
         if self.refused.back() == Some(&refused) {
             return false;
@@ -88,6 +89,7 @@ impl Reporter {
             missing_protection: Vec::new(),
             confirmed: client.machine().confirmed().map(|set| set.deployment),
             facts: Some(self.facts.clone()),
+            frozen: None,
         };
         status.sign(&key).map_err(|error| chain(&error))
     }
