@@ -533,8 +533,8 @@ mod tests {
             ("broker", "borker"),
             ("url", "ulr"),
         ] {
-            assert!(near(wanted, found), "{found}");
+            assert!(is_near(wanted, found), "{found}");
         }
-        assert!(!near("broker", "module"));
+        assert!(!is_near("broker", "module"));
     }
 }
