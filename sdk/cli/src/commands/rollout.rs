@@ -199,7 +199,7 @@ fn show(answer: Value) -> Report {
         ));
     }
     for offer in list(&answer, "offers") {
-        let said = |name, before: &str| match offer.get(name) {
+        let said = |name: &str, before: &str| match offer.get(name) {
             Some(Value::String(said)) => format!("{before}{}", said.escape_debug()),
             _ => String::new(),
         };
