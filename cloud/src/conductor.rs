@@ -10,14 +10,14 @@
 
 pub mod picture;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use tidegate_bundle::Digest;
 use tidegate_record::BootTime;
-use tidegate_wire::Name;
+use tidegate_wire::{Name, WallTime};
 use tokio::sync::Notify;
 
 use crate::http::{App, Refusal, Rooted, current_root};
@@ -47,6 +47,9 @@ pub struct Conductor {
     answers: Mutex<Answers>,
     /// One works answers out at a time.
     turn: tokio::sync::Mutex<()>,
+    /// Which deployment each gateway has last fetched, and when. What is lost with the process a gateway makes up for: it
+    /// fetches again what it refuses.
+    fetched: Mutex<HashMap<GatewayId, (Digest, WallTime)>>,
     /// One change of rollouts at a time.
     baton: tokio::sync::Mutex<()>,
     woken: Notify,
@@ -91,6 +94,23 @@ impl Conductor {
     /// Rollouts may be able to go on.
     pub fn wake(&self) {
         self.woken.notify_one();
+    }
+
+    /// A gateway is given a deployment to look at.
+    pub fn fetches(&self, of: &GatewayId, deployment: Digest, now: WallTime) {
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        fetched.insert(of.clone(), (deployment, now));
+    }
+
+    /// When gateways have last fetched this deployment.
+    fn fetched(&self, tenant: &Tenant, deployment: Digest) -> BTreeMap<Name, WallTime> {
+        let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        let these = fetched
+            .iter()
+            .filter(|(of, (digest, _))| of.tenant == *tenant && *digest == deployment);
+        these
+            .map(|(of, (_, when))| (of.gateway.clone(), *when))
+            .collect()
     }
 
     fn known(&self, tenant: &Tenant, now: BootTime) -> (u64, Option<Arc<FleetAnswer>>) {
@@ -194,7 +214,9 @@ pub async fn advance<S: Store>(app: &App<S>) -> Result<(), Error> {
             continue;
         };
         let mut next = kept.clone();
-        let members = picture.members(&kept.of.group, kept.of.rollout.plan.deployment);
+        let deployment = kept.of.rollout.plan.deployment;
+        let fetched = app.conductor.fetched(&tenant, deployment);
+        let members = picture.members(&kept.of.group, deployment, &fetched);
         if next.of.rollout.step(&members, now) {
             let event = told(&kept, &next.of.rollout);
             let save = app.store.save_rollout(&tenant, &next, event.as_ref(), now);

@@ -149,3 +149,40 @@ fn every_promise_names_a_test_that_exists() {
         }
     }
 }
+
+/// The files of which each has one `fn reason`: what a gateway may report of a document.
+const REASONS: [&str; 6] = [
+    "runtime/bundle/src/error.rs",
+    "runtime/bundle/src/refusal.rs",
+    "runtime/update/src/error.rs",
+    "runtime/update/src/policy.rs",
+    "runtime/update/src/stick.rs",
+    "runtime/update/src/store.rs",
+];
+
+/// Texts within quotation marks or backticks.
+fn between(text: &str, mark: char) -> impl Iterator<Item = &str> {
+    text.split(mark).skip(1).step_by(2)
+}
+
+#[test]
+fn the_table_of_reason_codes_has_all_of_them_and_no_others() {
+    let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
+    let mut known = std::collections::BTreeSet::new();
+    for path in REASONS {
+        let source = read(path);
+        let (_, body) = source.split_once("pub fn reason(&self)").unwrap();
+        let (body, _) = body.split_once("\n    }\n").unwrap();
+        let before = known.len();
+        known.extend(between(body, '"').map(str::to_owned));
+        assert!(known.len() > before || path.ends_with("stick.rs"), "{path}");
+    }
+    let page = read("docs/formats/documents.md");
+    let (_, tables) = page.split_once("\n## Reason codes\n").unwrap();
+    let rows = tables.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.map(|row| row.split('|').nth(1).unwrap());
+    let told: Vec<_> = cells.flat_map(|cell| between(cell, '`')).collect();
+    let set: std::collections::BTreeSet<_> = told.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), set.len(), "a code stands there twice");
+    assert_eq!(set, known);
+}

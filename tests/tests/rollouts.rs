@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_tests::binaries::Binaries;
 use tidegate_tests::bundles::Workshop;
 use tidegate_tests::cloud::Cloud;
@@ -83,6 +83,12 @@ fn a_deployment_goes_from_a_file_to_the_canary_and_onto_a_stick_with_tide_alone(
     let here = team.path("");
     let planned = team.at_centre(&["plan", &here]);
     assert_eq!(planned["changes"].as_array().unwrap().len(), 5, "{planned}");
+    // No gateway is there yet: that is a note, and stops nothing.
+    let never = [
+        "gateway gw-1 was never heard of here",
+        "gateway gw-2 was never heard of here",
+    ];
+    assert_eq!(planned["notes"], json!(never), "{planned}");
     let applied = team.at_centre(&["apply", &here]);
     assert_eq!(applied["changes"], planned["changes"]);
     assert_eq!(
@@ -97,6 +103,7 @@ fn a_deployment_goes_from_a_file_to_the_canary_and_onto_a_stick_with_tide_alone(
         "rollout", "start", &signed, "--canary", "gw-2", "--waves", "100%",
     ]);
     assert_eq!(started["offers"][0]["gateway"], "gw-2", "{started}");
+    assert_eq!(started["notes"], json!(never), "{started}");
     let given = http::get(cloud.address(), "/v1/desired?gateway=gw-2").unwrap();
     assert_eq!(given.body, fs::read_to_string(&signed).unwrap());
     let other = http::get(cloud.address(), "/v1/desired?gateway=gw-1").unwrap();

@@ -11,8 +11,9 @@ use tidegate_wire::{Name, WallTime};
 use super::Desired;
 use crate::rollout::fit::{Fit, fit};
 use crate::rollout::outcome::{Outcome, Wanted, outcome};
+use crate::rollout::way_back::WayBack;
 use crate::rollout::why::{Case, why};
-use crate::rollout::{Member, State};
+use crate::rollout::{Member, Rollout, State};
 use crate::store::deployments::{KeptDeployment, Sequence};
 use crate::store::fleet::{Known, Labels};
 use crate::store::rollouts::KeptRollout;
@@ -53,6 +54,15 @@ impl Deployed {
     pub fn digest(&self) -> Digest {
         self.wanted.digest
     }
+
+    /// Module and version of each release that is here.
+    pub fn versions(&self) -> Vec<String> {
+        let releases = self.releases.values();
+        let version = |release: &Release| format!("{} {}", release.module, release.version);
+        let mut versions: Vec<_> = releases.map(version).collect();
+        versions.sort();
+        versions
+    }
 }
 
 impl Picture {
@@ -84,10 +94,7 @@ impl Picture {
                 .position(|kept| kept.of.rollout.state == State::Done);
             rollouts.truncate(done.map_or(usize::MAX, |done| done + 1));
             for kept in &rollouts {
-                let plan = &kept.of.rollout.plan;
-                for digest in [Some(plan.deployment), plan.revert].into_iter().flatten() {
-                    picture.want(store, tenant, digest).await?;
-                }
+                picture.want_all(store, tenant, &kept.of.rollout).await?;
             }
             picture.rollouts.insert(group, rollouts);
         }
@@ -111,6 +118,23 @@ impl Picture {
             Some(kept) => self.add(store, tenant, kept).await,
             None => Ok(()),
         }
+    }
+
+    /// The same of both deployments of a rollout.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn want_all<S: Store>(
+        &mut self,
+        store: &S,
+        tenant: &Tenant,
+        rollout: &Rollout,
+    ) -> Result<(), Error> {
+        let plan = &rollout.plan;
+        for digest in [Some(plan.deployment), plan.revert].into_iter().flatten() {
+            self.want(store, tenant, digest).await?;
+        }
+        Ok(())
     }
 
     async fn add<S: Store>(
@@ -160,17 +184,29 @@ impl Picture {
         self.deployments.get(&digest)
     }
 
-    /// The gateways of a group, as a rollout of this deployment sees them.
-    pub fn members(&self, group: &Name, deployment: Digest) -> BTreeMap<String, Member> {
+    /// The gateways of a group, as a rollout of this deployment sees them, and when they have fetched it.
+    pub fn members(
+        &self,
+        group: &Name,
+        deployment: Digest,
+        fetched: &BTreeMap<Name, WallTime>,
+    ) -> BTreeMap<String, Member> {
         let (Some(labels), Some(deployed)) =
             (self.groups.get(group), self.deployments.get(&deployment))
         else {
             return BTreeMap::new();
         };
         let members = self.fleet.iter().filter(|(_, known)| known.is_in(labels));
-        members
-            .map(|(name, known)| (name.to_string(), self.member(name, known, deployed)))
-            .collect()
+        let member = |(name, known): (&Name, &Known)| {
+            let reported = known.report.as_ref().map(|report| report.received);
+            let looked = fetched.get(name).copied();
+            let member = Member {
+                looked: looked.filter(|looked| reported > Some(*looked)),
+                ..self.member(name, known, deployed)
+            };
+            (name.to_string(), member)
+        };
+        members.map(member).collect()
     }
 
     fn member(&self, name: &Name, known: &Known, deployed: &Deployed) -> Member {
@@ -190,6 +226,7 @@ impl Picture {
             outcome: outcome(status, &deployed.wanted),
             fit,
             online: self.silent(known).is_some_and(|silent| silent < ONLINE),
+            looked: None,
         }
     }
 
@@ -232,10 +269,31 @@ impl Picture {
         outcome(known.and_then(Known::status), &deployed.wanted)
     }
 
+    /// How far gateways are with the way back from a rollout, if it ended badly and its deployments were read.
+    pub fn way_back(&self, rollout: &Rollout) -> Option<WayBack> {
+        WayBack::of(rollout, |gateway, choice| {
+            let deployed = self.deployments.get(&rollout.digest(choice));
+            let name = Name::new(gateway).ok();
+            let both = name.zip(deployed);
+            both.map_or(Outcome::Waiting, |(name, deployed)| {
+                self.outcome(&name, deployed)
+            })
+        })
+    }
+
     /// Why a gateway does not run a deployment, or that it does.
     pub fn why(&self, gateway: &Name, digest: Digest) -> Option<String> {
-        let deployed = self.deployments.get(&digest)?;
         let known = self.fleet.get(gateway)?;
+        let mut words = self.answer(gateway, known, digest)?;
+        if let Some(frozen) = known.status().and_then(|status| status.frozen.as_ref()) {
+            let frozen = frozen.trim_end_matches('.');
+            words.push_str(&format!(" It takes nothing any more: {frozen}."));
+        }
+        Some(words)
+    }
+
+    fn answer(&self, gateway: &Name, known: &Known, digest: Digest) -> Option<String> {
+        let deployed = self.deployments.get(&digest)?;
         let member = self.member(gateway, known, deployed);
         let group = match &deployed.target {
             Target::GroupId(group) => Name::new(group).ok()?,
@@ -279,7 +337,7 @@ fn own(member: &Member, gateway: &str) -> String {
         Outcome::Confirmed => "runs it, and has confirmed it",
         Outcome::RolledBack => "has tried it and returned to what ran before",
         Outcome::Superseded => "has accepted a deployment with a higher number",
-        Outcome::Refused(reason) => return format!("{gateway} refuses it: reason code {reason}."),
+        Outcome::Refused(cause) => return format!("{gateway} refuses it: {cause}."),
     };
     format!("{gateway} {words}.")
 }

@@ -42,6 +42,8 @@ pub(super) async fn desired<S: Store>(
     if known.is_some_and(|known| matches(known, &tag)) {
         return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
     }
+    let now = app.clock.wall_time();
+    app.conductor.fetches(&of, desired.digest, now);
     let content_type = [(header::CONTENT_TYPE, DEPLOYMENT_TYPE)];
     Ok((etag, content_type, desired.document.clone()).into_response())
 }

@@ -227,7 +227,7 @@ fn may<S>(
 ) -> Result<(), Refusal> {
     if person.role < guard.role {
         let message = format!(
-            "this needs the role {}, {} is a {}",
+            "this needs the role {}, {} has the role {}",
             guard.role, person.name, person.role
         );
         return Err(Refusal::new(Code::WrongRole, message));

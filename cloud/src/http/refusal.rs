@@ -252,6 +252,13 @@ impl Refusal {
         &self.message
     }
 
+    /// As the answer "there is none" to a question that is asked every day: nothing was refused, and nothing is counted.
+    pub(super) fn uncounted(self) -> Response {
+        let mut response = self.into_response();
+        response.extensions_mut().remove::<Code>();
+        response
+    }
+
     /// Whether a right token would help.
     pub const fn wants_token(&self) -> bool {
         matches!(

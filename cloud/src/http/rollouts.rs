@@ -16,9 +16,10 @@ use super::guard::{Deed, Noted};
 use super::read::Answer;
 use super::{App, Code, Refusal, rfc3339};
 use crate::access::Person;
-use crate::conductor::picture::Picture;
+use crate::conductor::picture::{Deployed, Picture};
 use crate::conductor::{self, word};
 use crate::rollout::outcome::Outcome;
+use crate::rollout::way_back::WayBack;
 use crate::rollout::why::end;
 use crate::rollout::{Command, Plan, Reach, Rollout, State as RolloutState};
 use crate::store::deployments::KeptDeployment;
@@ -105,7 +106,17 @@ pub(crate) async fn act<S: Store>(
 /// `GET /v1/rollouts`: the newest first.
 pub(super) async fn rollouts<S: Store>(State(app): State<Arc<App<S>>>, person: Person) -> Answer {
     let rollouts = app.store.rollouts(&person.tenant, LISTED).await?;
-    let rollouts: Vec<_> = rollouts.iter().map(json_of).collect();
+    let mut picture = picture(&app, &person.tenant).await?;
+    for kept in &rollouts {
+        let rollout = &kept.of.rollout;
+        picture
+            .want_all(&app.store, &person.tenant, rollout)
+            .await?;
+    }
+    let rollouts: Vec<_> = rollouts
+        .iter()
+        .map(|kept| json_of(&picture, kept))
+        .collect();
     Ok(Json(json!({ "rollouts": rollouts })).into_response())
 }
 
@@ -215,10 +226,12 @@ async fn shown<S: Store>(
 ) -> Result<Json<Value>, Refusal> {
     let kept = app.store.rollout(tenant, number).await?;
     let kept = kept.ok_or_else(unknown)?;
-    let mut answer = json_of(&kept);
-    let offers = kept.of.rollout.offers.iter().map(|(gateway, offer)| {
-        let reason = match &offer.outcome {
-            Outcome::Refused(reason) => Some(reason),
+    let (mut picture, rollout) = (picture(app, tenant).await?, &kept.of.rollout);
+    picture.want_all(&app.store, tenant, rollout).await?;
+    let mut answer = json_of(&picture, &kept);
+    let offers = rollout.offers.iter().map(|(gateway, offer)| {
+        let cause = match &offer.outcome {
+            Outcome::Refused(cause) => Some(cause),
             _ => None,
         };
         json!({
@@ -226,7 +239,8 @@ async fn shown<S: Store>(
             "wave": offer.wave + 1,
             "offered": rfc3339(WallTime(offer.at)),
             "state": offer.outcome.word(),
-            "reason": reason,
+            "reason": cause.map(|cause| &cause.reason),
+            "why": cause.and_then(|cause| cause.why.as_ref()),
             "withdrawn": offer.withdrawn,
         })
     });
@@ -237,7 +251,7 @@ async fn shown<S: Store>(
     Ok(Json(answer))
 }
 
-fn json_of(kept: &KeptRollout) -> Value {
+fn json_of(picture: &Picture, kept: &KeptRollout) -> Value {
     let rollout = &kept.of.rollout;
     let waves = rollout.plan.waves.iter().enumerate().map(|(index, wave)| {
         let [offered, confirmed, failed] = rollout.progress(index);
@@ -250,6 +264,7 @@ fn json_of(kept: &KeptRollout) -> Value {
             "failed": failed,
         })
     });
+    let deployed = picture.deployed(rollout.plan.deployment);
     json!({
         "number": kept.number,
         "group": kept.of.group.as_str(),
@@ -257,10 +272,24 @@ fn json_of(kept: &KeptRollout) -> Value {
         "says": end(&rollout.state),
         "wave": rollout.wave + 1,
         "waves": waves.collect::<Vec<_>>(),
+        "seq": deployed.map(|deployed| deployed.at.seq),
+        "versions": deployed.map(Deployed::versions),
+        "back": picture.way_back(rollout).map(back),
         "deployment": rollout.plan.deployment,
         "revert": rollout.plan.revert,
         "rate": rollout.plan.rate,
         "started": rfc3339(kept.of.started),
         "by": kept.of.by,
     })
+}
+
+fn back(back: WayBack) -> Value {
+    let mut answer = match back {
+        WayBack::Offered { of, back, failed } => json!({"of": of, "back": back, "failed": failed}),
+        WayBack::Missing { keep } => json!({"keep": keep}),
+    };
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert("says".to_owned(), back.to_string().into());
+    }
+    answer
 }

@@ -19,7 +19,7 @@ use crate::store::Store;
 /// Seconds for which a gateway may take it that nothing newer has come: those that pay by the byte ask seldom.
 const VALID_FOR_S: u64 = 24 * 3600;
 
-/// `GET /v1/time`. 404 where nobody here may say it.
+/// `GET /v1/time`. 404 where nobody here may say it, which is no refusal: every gateway asks.
 pub(super) async fn time<S: Store>(
     State(app): State<Arc<App<S>>>,
     request: Request,
@@ -30,12 +30,13 @@ pub(super) async fn time<S: Store>(
     let bad = |error| Refusal::new(Code::BadQuery, format!("nonce: {error}"));
     let nonce = Nonce::parse(nonce).map_err(bad)?;
     let without = "this centre was started without --time-key: it cannot say what is the newest";
-    let key = app.time_key.as_ref();
-    let key = key.ok_or_else(|| Refusal::new(Code::NoTimeKey, without))?;
+    let Some(key) = app.time_key.as_ref() else {
+        return Ok(Refusal::new(Code::NoTimeKey, without).uncounted());
+    };
     let (root, desired) = conductor::newest(&app, &of).await?;
     if !may_sign(&root.verified, key) {
         let message = "the newest root does not let the time key of this centre sign alone";
-        return Err(Refusal::new(Code::NoTimeKey, message));
+        return Ok(Refusal::new(Code::NoTimeKey, message).uncounted());
     }
     let root = root.verified.root();
     // Of an older epoch no gateway takes anything any more.

@@ -7,16 +7,16 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::text::clean;
+use super::text::{clean, plain};
 use super::view::{Moment, Now};
 use super::{Footer, footer, render};
 use crate::access::{Person, Role};
-use crate::conductor::picture::Picture;
+use crate::conductor::picture::{Deployed, Picture};
 use crate::conductor::word;
 use crate::http::guard::{Deed, Noted};
 use crate::http::rollouts::{act, parsed};
 use crate::http::{App, Refusal};
-use crate::rollout::why::end;
+use crate::rollout::{Rollout, State as RolloutState, why};
 use crate::store::Store;
 use crate::store::rollouts::KeptRollout;
 
@@ -41,8 +41,14 @@ struct Fleet {
 struct RolloutView {
     number: u64,
     group: String,
+    /// Of its deployment.
+    seq: Option<u64>,
+    versions: String,
     word: &'static str,
-    says: String,
+    /// Beside the word.
+    reason: String,
+    /// How far gateways are with the way back.
+    back: String,
     waves: Vec<WaveView>,
     active: bool,
     paused: bool,
@@ -76,14 +82,23 @@ pub(crate) async fn fleet<S: Store>(
     person: Person,
 ) -> Result<Response, Refusal> {
     let time = app.clock.wall_time();
-    let picture = Picture::load(&app.store, &person.tenant, time).await?;
+    let mut picture = Picture::load(&app.store, &person.tenant, time).await?;
     let rollouts = app.store.rollouts(&person.tenant, ROLLOUTS_SHOWN).await?;
+    for kept in &rollouts {
+        let rollout = &kept.of.rollout;
+        picture
+            .want_all(&app.store, &person.tenant, rollout)
+            .await?;
+    }
     let now = Now(time);
     let gateways = rows(&picture, now);
     render(&Fleet {
         footer: footer(&app),
         may: person.role >= Role::Operator,
-        rollouts: rollouts.iter().map(|kept| rollout(now, kept)).collect(),
+        rollouts: rollouts
+            .iter()
+            .map(|kept| rollout(&picture, now, kept))
+            .collect(),
         drifting: gateways.iter().filter(|row| row.mood == "bad").count(),
         more: picture.fleet.len() > GATEWAYS_SHOWN,
         gateways: gateways.into_iter().take(GATEWAYS_SHOWN).collect(),
@@ -102,7 +117,7 @@ pub(crate) async fn press<S: Store>(
     Ok((Extension(Noted), Redirect::to("/fleet")).into_response())
 }
 
-fn rollout(now: Now, kept: &KeptRollout) -> RolloutView {
+fn rollout(picture: &Picture, now: Now, kept: &KeptRollout) -> RolloutView {
     let rollout = &kept.of.rollout;
     let waves = rollout.plan.waves.iter().enumerate().map(|(index, wave)| {
         let [offered, confirmed, failed] = rollout.progress(index);
@@ -114,16 +129,32 @@ fn rollout(now: Now, kept: &KeptRollout) -> RolloutView {
             failed,
         }
     });
+    let deployed = picture.deployed(rollout.plan.deployment);
+    let versions = deployed.map(Deployed::versions).unwrap_or_default();
+    let back = picture.way_back(rollout);
     RolloutView {
         number: kept.number,
+        seq: deployed.map(|deployed| deployed.at.seq),
+        versions: clean(&versions.join(", ")),
         group: kept.of.group.to_string(),
         word: word(&rollout.state),
-        says: end(&rollout.state),
+        reason: reason(rollout),
+        back: back.map(|back| back.to_string()).unwrap_or_default(),
         waves: waves.collect(),
         active: rollout.is_active(),
-        paused: rollout.state == crate::rollout::State::Paused,
+        paused: rollout.state == RolloutState::Paused,
         started: now.moment(kept.of.started),
         by: kept.of.by.clone(),
+    }
+}
+
+fn reason(rollout: &Rollout) -> String {
+    match &rollout.state {
+        RolloutState::Stopped(end) => why::reason(end),
+        RolloutState::Running | RolloutState::Paused => {
+            format!("wave {} of {}", rollout.wave + 1, rollout.plan.waves.len())
+        }
+        RolloutState::Done => String::new(),
     }
 }
 
@@ -152,6 +183,7 @@ fn rows(picture: &Picture, now: Now) -> Vec<RowView> {
             },
             why: desired
                 .and_then(|desired| picture.why(name, desired.digest()))
+                .map(|why| plain(&why))
                 .unwrap_or_default(),
             seen: known.seen.map(|seen| now.moment(seen)),
         }

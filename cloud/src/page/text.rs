@@ -64,13 +64,22 @@ pub(super) fn length(length: Duration) -> String {
     }
 }
 
-/// Text from outside, as one short line: what would move or hide other text is shown as a replacement character.
-pub(super) fn clean(text: &str) -> String {
+/// Text from outside: what would move or hide other text is shown as a replacement character.
+pub(super) fn plain(text: &str) -> String {
     let hides = |c: char| {
         c.is_control()
             || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
     };
-    let mut characters = text.chars().map(|c| if hides(c) { '\u{FFFD}' } else { c });
+    let characters = text.chars();
+    characters
+        .map(|c| if hides(c) { '\u{FFFD}' } else { c })
+        .collect()
+}
+
+/// The same, as one short line.
+pub(super) fn clean(text: &str) -> String {
+    let text = plain(text);
+    let mut characters = text.chars();
     let mut short: String = characters.by_ref().take(TEXT_MAX).collect();
     if characters.next().is_some() {
         short.push('…');

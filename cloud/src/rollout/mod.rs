@@ -10,18 +10,21 @@
 //! - A wave begins when the one before it has its confirmations, and ends everything when it has its failures.
 //! - In a minute no more gateways are offered it than the rate says (and a second's worth).
 //! - The same reports at the same time change nothing a second time.
+//! - A refusal that a gateway had reported before it was offered the deployment counts once it has looked at it again.
 //!
 //! # Layout
 //! - `plan`: what an operator asks for, checked.
 //! - [`outcome`]: what became of a deployment on one gateway, from its report.
 //! - [`fit`]: whether a deployment can run on a gateway, from what its machine is.
 //! - [`why`]: why a gateway does not run it, in words.
+//! - [`way_back`]: how far gateways are with the way back.
 
 pub mod fit;
 pub mod outcome;
 mod plan;
 #[cfg(test)]
 mod tests;
+pub mod way_back;
 pub mod why;
 
 use std::collections::BTreeMap;
@@ -31,7 +34,7 @@ use tidegate_bundle::Digest;
 use tidegate_wire::WallTime;
 
 use fit::Fit;
-use outcome::Outcome;
+use outcome::{Cause, Outcome};
 pub use plan::{Plan, Reach, WAVES_MAX, Wave};
 
 const SECOND: u64 = 1_000_000_000;
@@ -94,6 +97,9 @@ pub struct Offer {
     pub outcome: Outcome,
     /// It was taken back before the gateway had reported that it knows of it.
     pub withdrawn: bool,
+    /// Why the gateway had refused it before it was offered it, until it says anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Cause>,
 }
 
 /// What is known of a gateway of the group.
@@ -105,6 +111,8 @@ pub struct Member {
     pub fit: Fit,
     /// Whether it was heard of lately.
     pub online: bool,
+    /// When it has last fetched the deployment, if it has reported since.
+    pub looked: Option<WallTime>,
 }
 
 /// What a person can do.
@@ -125,6 +133,39 @@ pub enum Choice {
     New,
     /// The one that takes it back.
     Revert,
+}
+
+impl Offer {
+    fn new(wave: usize, at: WallTime, outcome: Outcome) -> Self {
+        let (outcome, before) = match outcome {
+            Outcome::Refused(cause) => (Outcome::Waiting, Some(cause)),
+            other => (other, None),
+        };
+        Self {
+            wave,
+            at: at.0,
+            outcome,
+            withdrawn: false,
+            before,
+        }
+    }
+
+    /// Takes what the gateway reports, unless it says again what it said before the offer.
+    fn hear(&mut self, member: &Member) {
+        if !self.is_old(member) {
+            self.outcome = member.outcome.clone();
+            self.before = None;
+        }
+    }
+
+    /// Whether the gateway repeats a refusal without having looked at the deployment since it was offered it: it keeps
+    /// what it has refused in its reports, and looks again after some time.
+    fn is_old(&self, member: &Member) -> bool {
+        let looked = member.looked.is_some_and(|looked| looked.0 >= self.at);
+        let same = matches!((&member.outcome, &self.before),
+            (Outcome::Refused(cause), Some(before)) if cause == before);
+        same && !looked
+    }
 }
 
 impl Rollout {
@@ -203,7 +244,7 @@ impl Rollout {
             if let Some(member) = members.get(gateway)
                 && !offer.outcome.is_final()
             {
-                offer.outcome = member.outcome.clone();
+                offer.hear(member);
             }
         }
     }
@@ -271,13 +312,8 @@ impl Rollout {
             let outcome = members
                 .get(&gateway)
                 .map_or(Outcome::Waiting, |member| member.outcome.clone());
-            let offer = Offer {
-                wave: self.wave,
-                at: now.0,
-                outcome,
-                withdrawn: false,
-            };
-            self.offers.insert(gateway, offer);
+            self.offers
+                .insert(gateway, Offer::new(self.wave, now, outcome));
         }
     }
 

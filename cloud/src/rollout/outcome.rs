@@ -1,11 +1,12 @@
 //! What became of a deployment on one gateway, from what the gateway reports.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use tidegate_bundle::{Deployment, Digest, InstalledModule, Phase, Status};
 
-/// The reason code of a deployment that was tried on a gateway and failed there.
+/// The reason code of a deployment that failed on a gateway, or has a release that did.
 const DENIED: &str = "denied";
 
 /// What became of a deployment.
@@ -18,12 +19,51 @@ pub enum Outcome {
     Trying,
     /// It has proven itself.
     Confirmed,
-    /// The gateway did not take it, for this reason.
-    Refused(String),
-    /// It was tried and given up.
+    /// The gateway did not take it.
+    Refused(Cause),
+    /// It was accepted, tried and given up.
     RolledBack,
     /// The gateway has accepted a newer one.
     Superseded,
+}
+
+/// Why a gateway did not take a deployment, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "KeptCause")]
+pub struct Cause {
+    /// Reason code.
+    pub reason: String,
+    /// The sentence beside it, if it has said one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// An older centre kept the code alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum KeptCause {
+    Code(String),
+    Whole { reason: String, why: Option<String> },
+}
+
+impl From<KeptCause> for Cause {
+    fn from(kept: KeptCause) -> Self {
+        match kept {
+            KeptCause::Code(reason) => Self { reason, why: None },
+            KeptCause::Whole { reason, why } => Self { reason, why },
+        }
+    }
+}
+
+/// Part of a sentence.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reason, why } = self;
+        match why {
+            Some(why) => write!(f, "{} (reason code {reason})", why.trim_end_matches('.')),
+            None => write!(f, "reason code {reason}"),
+        }
+    }
 }
 
 impl Outcome {
@@ -60,12 +100,16 @@ pub fn outcome(status: Option<&Status>, wanted: &Wanted) -> Outcome {
     let refused = status.refused.iter().rev();
     let refused = refused
         .filter(|refused| refused.sha256 == wanted.file)
-        .map(|refused| refused.reason.as_str())
+        .map(|refused| Cause {
+            reason: refused.reason.clone(),
+            why: refused.why.clone(),
+        })
         .next();
     let asked = (wanted.deployment.epoch, wanted.deployment.seq);
     match (refused, (status.epoch, status.seq).cmp(&asked)) {
-        (Some(DENIED), _) => Outcome::RolledBack,
-        (Some(reason), Ordering::Less) => Outcome::Refused(reason.to_owned()),
+        // It is denied what it has accepted: it was tried. What it has not accepted may be denied for a release of it.
+        (Some(cause), Ordering::Equal) if cause.reason == DENIED => Outcome::RolledBack,
+        (Some(cause), Ordering::Less) => Outcome::Refused(cause),
         (_, Ordering::Equal) => on_trial(status, wanted),
         (_, Ordering::Greater) => Outcome::Superseded,
         (None, Ordering::Less) => Outcome::Waiting,

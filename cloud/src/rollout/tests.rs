@@ -2,6 +2,7 @@
 
 mod reports;
 mod schedules;
+mod way_back;
 mod words;
 
 use super::*;
@@ -41,7 +42,15 @@ pub(super) fn member(outcome: Outcome) -> Member {
         outcome,
         fit: Fit::Fits,
         online: true,
+        looked: None,
     }
+}
+
+pub(super) fn refused(reason: &str) -> Outcome {
+    Outcome::Refused(Cause {
+        reason: reason.to_owned(),
+        why: None,
+    })
 }
 
 fn fleet(count: usize) -> BTreeMap<String, Member> {
@@ -82,10 +91,7 @@ fn a_wave_begins_when_the_one_before_it_is_confirmed_and_the_last_one_reaches_al
 
 #[test]
 fn a_canary_that_fails_stops_it_and_nobody_further_is_offered_it() {
-    let failures = [
-        Outcome::RolledBack,
-        Outcome::Refused("not-permitted".to_owned()),
-    ];
+    let failures = [Outcome::RolledBack, refused("not-permitted")];
     for failure in failures {
         let (mut rollout, mut members) = (Rollout::new(plan(false, None)), fleet(10));
         rollout.step(&members, at(0));
@@ -131,6 +137,57 @@ fn with_a_revert_whoever_was_offered_the_new_one_is_offered_that_instead() {
         }
         assert_eq!(rollout.digest(Choice::Revert), digest("revert"));
     }
+}
+
+#[test]
+fn a_refusal_from_before_the_offer_counts_once_the_gateway_has_looked_again() {
+    let told = |member: Member| -> BTreeMap<_, _> { [("gw-1".to_owned(), member)].into() };
+    let old = || member(refused("not-permitted"));
+    let looked = |seconds| Member {
+        looked: Some(at(seconds)),
+        ..old()
+    };
+    let mut rollout = Rollout::new(plan(false, None));
+    rollout.step(&told(old()), at(10));
+    // It says so again in each of its reports, and it was fetched before the offer.
+    for repeated in [old(), looked(9)] {
+        rollout.step(&told(repeated), at(11));
+        assert_eq!(rollout.state, State::Running);
+        assert_eq!(rollout.offers["gw-1"].outcome, Outcome::Waiting);
+    }
+    let read: Rollout = serde_json::from_str(&serde_json::to_string(&rollout).unwrap()).unwrap();
+    assert_eq!(read, rollout, "a restart of the centre makes it no newer");
+    let news = [
+        vec![looked(10)],
+        vec![member(refused("limit-not-permitted"))],
+        // Its list was empty in between, as after a start.
+        vec![member(Outcome::Waiting), old()],
+    ];
+    for reports in news {
+        let mut rollout = rollout.clone();
+        for report in reports {
+            assert_eq!(rollout.state, State::Running);
+            rollout.step(&told(report), at(12));
+        }
+        assert!(matches!(rollout.state, State::Stopped(_)));
+    }
+    rollout.step(&told(member(Outcome::Confirmed)), at(12));
+    assert_eq!(rollout.state, State::Done);
+}
+
+#[test]
+fn a_rollout_that_an_older_centre_kept_is_read() {
+    let mut rollout = Rollout::new(plan(false, None));
+    rollout.step(&fleet(1), at(0));
+    rollout.step(
+        &[("gw-0".to_owned(), member(refused("denied")))].into(),
+        at(1),
+    );
+    let mut kept = serde_json::to_value(&rollout).unwrap();
+    let outcome = kept.pointer_mut("/offers/gw-0/outcome").unwrap();
+    assert_eq!(outcome["refused"]["reason"], "denied");
+    outcome["refused"] = "denied".into();
+    assert_eq!(serde_json::from_value::<Rollout>(kept).unwrap(), rollout);
 }
 
 #[test]

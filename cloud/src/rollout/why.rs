@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fit::Fit;
-use super::outcome::Outcome;
+use super::outcome::{Cause, Outcome};
 use super::{End, Member, Rollout, State};
 
 /// What is known, for one gateway and one deployment of a group.
@@ -50,9 +50,7 @@ fn answer(case: &Case<'_>) -> String {
         Outcome::RolledBack => {
             return format!("{gateway} has tried it and returned to what ran before");
         }
-        Outcome::Refused(reason) => {
-            return format!("{gateway} refuses it: reason code {reason}");
-        }
+        Outcome::Refused(cause) => return refused(case, cause),
         Outcome::Superseded => {
             return format!("{gateway} has accepted a deployment with a higher number");
         }
@@ -75,6 +73,20 @@ fn answer(case: &Case<'_>) -> String {
             offer.wave + 1
         ),
         None => not_offered(case, number, rollout),
+    }
+}
+
+fn refused(case: &Case<'_>, cause: &Cause) -> String {
+    let gateway = case.gateway;
+    let offered = case.rollout.and_then(|(number, rollout)| {
+        let offer = rollout.offers.get(gateway)?;
+        (rollout.is_active() && offer.before.as_ref() == Some(cause)).then_some(number)
+    });
+    match offered {
+        None => format!("{gateway} refuses it: {cause}"),
+        Some(number) => format!(
+            "{gateway} has refused it before rollout {number} offered it, and looks at it again within 15 minutes: {cause}"
+        ),
     }
 }
 
@@ -112,10 +124,17 @@ pub fn end(state: &State) -> String {
         State::Paused => "is paused".to_owned(),
         State::Done => "is done".to_owned(),
         State::Stopped(End::Aborted) => "was aborted".to_owned(),
-        State::Stopped(End::Failures { wave, failed, of }) => format!(
-            "was stopped, because it failed on {failed} of {of} gateways of wave {}",
-            wave + 1
-        ),
+        State::Stopped(end) => format!("was stopped, because it {}", reason(end)),
+    }
+}
+
+/// Why a rollout ended badly, in a few words.
+pub fn reason(end: &End) -> String {
+    match end {
+        End::Aborted => "aborted".to_owned(),
+        End::Failures { wave, failed, of } => {
+            format!("failed on {failed} of {of} gateways of wave {}", wave + 1)
+        }
     }
 }
 

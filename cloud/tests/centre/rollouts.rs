@@ -168,6 +168,24 @@ async fn a_bad_release_is_stopped_at_the_canary_and_taken_back_where_it_was_offe
             stopped["says"],
             "was stopped, because it failed on 1 of 1 gateways of wave 1"
         );
+        let word = r#"<b class="state bad">stopped</b> <span class="quiet">failed on 1 of 1 gateways of wave 1"#;
+        let page = centre.client.get("/fleet").await.text();
+        for part in [
+            word,
+            r#"seq <span class="number">6</span> <span class="quiet">pump 1.2.0</span>"#,
+        ] {
+            assert!(page.contains(part), "{part} is not in {page}");
+        }
+        let shown = centre.rollout(2).await;
+        assert_eq!(
+            (&shown["seq"], &shown["versions"]),
+            (&json!(6), &json!(["pump 1.2.0"]))
+        );
+        let expected = match revert {
+            false => json!({"keep": 0, "says": "no gateway keeps it"}),
+            true => json!({"of": 1, "back": 0, "failed": 0, "says": "0 of 1 back"}),
+        };
+        assert_eq!(shown["back"], expected);
         let canary = if revert { 7 } else { 6 };
         assert_eq!(centre.seqs_desired(&gateways).await, [5, 5, canary, 5]);
         let why = centre
@@ -181,6 +199,16 @@ async fn a_bad_release_is_stopped_at_the_canary_and_taken_back_where_it_was_offe
         );
         let again = centre.say("/v1/rollouts/2/resume", &json!({})).await;
         assert_eq!(again.refusal().1, "wrong-state");
+        if revert {
+            centre.report(&confirmed("gw-2", 2, 7, &back)).await;
+            let listed = centre.client.get("/v1/rollouts").await.json();
+            assert_eq!(listed["rollouts"][0]["back"]["says"], "1 of 1 back");
+            let page = centre.client.get("/fleet").await.text();
+            assert!(
+                page.contains("<span data-back>1 of 1 back</span>"),
+                "{page}"
+            );
+        }
     }
 }
 
@@ -355,7 +383,7 @@ async fn what_does_not_fit_a_gateway_is_not_offered_to_it_and_it_is_said_why() {
         refused: vec![RefusedDocument {
             sha256: Digest::of(&sent),
             reason: "not-permitted".to_owned(),
-            why: None,
+            why: Some("module pump is not permitted to publish to line: alarms/#".to_owned()),
         }],
         ..status("gw-1", 2, 0)
     };
@@ -363,13 +391,87 @@ async fn what_does_not_fit_a_gateway_is_not_offered_to_it_and_it_is_said_why() {
     let stopped = centre
         .until(1, |rollout| rollout["state"] == "stopped")
         .await;
-    assert_eq!(stopped["offers"][0]["reason"], "not-permitted");
+    let (offer, said) = (
+        &stopped["offers"][0],
+        "module pump is not permitted to publish to line: alarms/#",
+    );
+    assert_eq!(
+        (&offer["reason"], &offer["why"]),
+        (&json!("not-permitted"), &json!(said))
+    );
+    let words = format!("gw-1 refuses it: {said} (reason code not-permitted).");
+    assert_eq!(centre.why("gw-1").await, words);
+    let shown = centre.client.get("/v1/fleet/gw-1").await.json();
+    assert_eq!(shown["reported"]["refused"][0]["why"], said);
+    assert!(centre.client.get("/fleet").await.text().contains(&words));
+    let frozen = Status {
+        frozen: Some("no state of the update can be read".to_owned()),
+        ..status("gw-0", 2, 0)
+    };
+    centre.report(&frozen).await;
+    let why = centre.why("gw-0").await;
+    assert!(
+        why.ends_with(" It takes nothing any more: no state of the update can be read."),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn a_new_rollout_counts_no_refusal_that_was_reported_before_it_offered_anything() {
+    let centre = Centre::start().await;
+    centre.fleet(1).await;
+    let release = centre.released(1).await;
+    let document = deployment(group(), 5, &release);
+    let digest = centre.deployed(&document).await;
+    let refusing = |counter| Status {
+        refused: vec![RefusedDocument {
+            sha256: Digest::of(&signed(&document)),
+            reason: "not-permitted".to_owned(),
+            why: None,
+        }],
+        ..status("gw-0", counter, 0)
+    };
+    // Each command takes rollouts on.
+    let state = async |number: u64| {
+        for command in ["pause", "resume"] {
+            let path = format!("/v1/rollouts/{number}/{command}");
+            centre.say(&path, &json!({})).await;
+        }
+        centre.rollout(number).await["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let plan = json!({"deployment": digest, "waves": [{"percent": 100}]});
+    centre.say("/v1/rollouts", &plan).await;
+    centre.desired("gw-0", "").await;
+    centre.report(&refusing(1)).await;
+    centre
+        .until(1, |rollout| rollout["state"] == "stopped")
+        .await;
+
+    // The site's policy is put right, and the same is rolled out again.
+    centre.say("/v1/rollouts", &plan).await;
+    assert_eq!(state(2).await, "running");
     assert!(
         centre
-            .why("gw-1")
+            .why("gw-0")
             .await
-            .contains("refuses it: reason code not-permitted")
+            .contains("refused it before rollout 2 offered it")
     );
+    let tag = format!("\"{digest}\"");
+    let unchanged = centre.desired("gw-0", &tag).await;
+    assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED);
+    centre.report(&refusing(2)).await;
+    assert_eq!(state(2).await, "running", "it has not looked at it again");
+
+    // The control: it looks at it again, and refuses it again.
+    assert_eq!(centre.desired("gw-0", "").await.status, StatusCode::OK);
+    assert_eq!(state(2).await, "running", "it has said nothing since");
+    centre.report(&refusing(3)).await;
+    centre
+        .until(2, |rollout| rollout["state"] == "stopped")
+        .await;
 }
 
 #[tokio::test]

@@ -91,6 +91,32 @@ async fn a_time_key_that_the_newest_root_does_not_name_signs_nothing() {
 }
 
 #[tokio::test]
+async fn that_there_is_no_newer_root_and_no_time_key_is_an_answer_and_no_refusal() {
+    let centre = Centre::start().await;
+    let counted = async || centre.client.get("/v1/stats").await.json()["refused"].clone();
+    let before = counted().await;
+    let mut second = plant();
+    second.version = 2;
+    second.roles.time = None;
+    let bytes = second.sign(&[&owner()]).unwrap();
+    centre.send("/v1/roots", ROOT_TYPE, bytes).await;
+    let nonce = Nonce::generate().unwrap().to_string();
+    let nobody = centre.client.with_token("");
+    for _ in 0..3 {
+        let next = nobody.get("/v1/roots/3?gateway=gw-1").await;
+        assert_eq!(refused(&next).1, "not-found");
+        assert_eq!(
+            refused(&centre.asked("gw-1", &nonce).await).1,
+            "no-time-key"
+        );
+    }
+    assert_eq!(counted().await, before);
+    // The control: what is refused is counted.
+    assert_eq!(centre.asked("gw-1", "00").await.refusal().1, "bad-query");
+    assert_ne!(counted().await, before);
+}
+
+#[tokio::test]
 async fn a_centre_says_what_is_the_newest_by_a_key_that_only_its_owner_can_read() {
     let folder = tempfile::tempdir().unwrap();
     let (root, key) = (

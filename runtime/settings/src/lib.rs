@@ -422,7 +422,7 @@ impl<'a> Section<'a> {
             if self.asked.contains(&name) {
                 continue;
             }
-            let near = self.asked.iter().find(|asked| near(asked, name));
+            let near = self.asked.iter().find(|asked| is_near(asked, name));
             let hint = match near {
                 Some(near) => format!(", did you mean {near}?"),
                 None => format!(", known are: {}", self.asked.join(", ")),
@@ -436,7 +436,8 @@ impl<'a> Section<'a> {
 }
 
 /// Whether one is the other with a letter missing, added or changed, or two swapped.
-fn near(wanted: &str, found: &str) -> bool {
+#[must_use]
+pub fn is_near(wanted: &str, found: &str) -> bool {
     let (wanted, found): (Vec<_>, Vec<_>) = (wanted.chars().collect(), found.chars().collect());
     let same_start = wanted
         .iter()
@@ -532,8 +533,8 @@ mod tests {
             ("broker", "borker"),
             ("url", "ulr"),
         ] {
-            assert!(near(wanted, found), "{found}");
+            assert!(is_near(wanted, found), "{found}");
         }
-        assert!(!near("broker", "module"));
+        assert!(!is_near("broker", "module"));
     }
 }

@@ -3,6 +3,8 @@
 //! The token comes from a file that only its owner can read or from the environment, and never from the command line, which
 //! every process of the machine can read.
 
+use std::error::Error as StdError;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
@@ -33,6 +35,9 @@ const BYTES_PER_SECOND_MIN: usize = 64 << 10;
 const BUSY_RETRIES: u32 = 10;
 /// Longest wait before it is.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How a certificate that may sign others and was shown as a server's own is called.
+const CA_AS_OWN: &str = "CaUsedAsEndEntity";
 
 /// The variable that can hold a token.
 const TOKEN_VARIABLE: &str = "TIDEGATE_TOKEN";
@@ -93,7 +98,7 @@ impl MaybeAccess {
     }
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A connection to a centre, made when needed and kept while used.
 #[derive(Debug)]
@@ -124,6 +129,42 @@ pub(crate) enum Error {
         /// The reason code of a signed file.
         reason: Option<String>,
     },
+}
+
+impl Error {
+    /// What may help, where that is known.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        let Self::Reach { source, .. } = self else {
+            return None;
+        };
+        match certificate_problem(&**source)? {
+            CertificateError::UnknownIssuer => Some(
+                "--ca FILE says whose certificates are trusted: give the centre's own, or that of who has signed it",
+            ),
+            problem if problem.to_string().contains(CA_AS_OWN) => Some(
+                "the centre shows the certificate of an authority (CA:TRUE) as its own: it needs one with CA:FALSE",
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with the certificate of the other side, if that ended the connection.
+fn certificate_problem<'e>(
+    mut error: &'e (dyn StdError + 'static),
+) -> Option<&'e CertificateError> {
+    loop {
+        if let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() {
+            return Some(problem);
+        }
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        error = match inner {
+            Some(inner) => inner,
+            None => error.source()?,
+        };
+    }
 }
 
 impl Centre {

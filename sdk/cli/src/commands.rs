@@ -5,6 +5,7 @@ pub(crate) mod bundle_usb;
 pub(crate) mod deploy;
 pub(crate) mod desired;
 pub(crate) mod fleet;
+mod heard;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod keygen;

@@ -74,6 +74,10 @@ pub(crate) enum Error {
     },
     #[error("{} is neither a bundle nor a WebAssembly component", path.display())]
     UnknownFile { path: PathBuf },
+    #[error(
+        "{} is none of what a centre takes: a release's bundle (*.tidegate), a signed deployment, or a root document", path.display()
+    )]
+    NothingToPush { path: PathBuf },
     #[error(transparent)]
     Toolchain(#[from] toolchain::Error),
     #[error("cannot start {program}")]
@@ -168,6 +172,7 @@ impl Error {
             | Self::Problems(_)
             | Self::Component { .. }
             | Self::UnknownFile { .. }
+            | Self::NothingToPush { .. }
             | Self::Project { .. }
             | Self::Recording { .. } => 65,
             Self::Read { .. } | Self::NoRelease(_) => 66,
@@ -182,6 +187,14 @@ impl Error {
             | Self::Sign { source, .. } => Some(source.reason()),
             Self::Root(source) | Self::Stick(source) => Some(source.reason()),
             Self::Centre(centre::Error::Refused { reason, .. }) => reason.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What may help, where that is known.
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Centre(error) => error.hint(),
             _ => None,
         }
     }
@@ -201,12 +214,15 @@ impl Error {
         if let Some(reason) = self.reason() {
             text.push_str(&format!("  reason code {reason}\n"));
         }
+        if let Some(hint) = self.hint() {
+            text.push_str(&format!("  hint: {hint}\n"));
+        }
         // With nobody left to read either stream, the exit code is what remains.
         io::stderr().write_all(text.as_bytes()).ok();
         if output == Output::Json {
             let object = json!({
                 "ok": false, "error": self.to_string(), "causes": causes,
-                "reason": self.reason(), "exit_code": self.exit_code(),
+                "reason": self.reason(), "hint": self.hint(), "exit_code": self.exit_code(),
             });
             io::stdout()
                 .write_all(format!("{object}\n").as_bytes())

@@ -43,6 +43,17 @@ impl Report {
             .fold(self, |report, (name, value)| report.fact(name, value))
     }
 
+    /// What is worth knowing and stops nothing.
+    pub(crate) fn notes(mut self, notes: Vec<String>) -> Self {
+        for note in &notes {
+            self = self.line(format!("note: {note}"));
+        }
+        if let Some(object) = self.json.as_object_mut() {
+            object.insert("notes".to_owned(), json!(notes));
+        }
+        self
+    }
+
     pub(crate) fn print(self, output: Output) -> ExitCode {
         let text = match output {
             Output::Text => self.text,

@@ -135,8 +135,11 @@ fn a_report_says_how_far_a_deployment_has_come() {
         ),
         (
             Some(refusing(status(2, 6), "not-permitted")),
-            Outcome::Refused("not-permitted".to_owned()),
+            refused("not-permitted"),
         ),
+        // It never accepted it: it is a release of it that failed there, in another deployment.
+        (Some(refusing(status(2, 6), "denied")), refused("denied")),
+        (Some(refusing(status(2, 8), "denied")), Outcome::Superseded),
         // What was refused once and taken later.
         (
             Some(refusing(status(2, 7), "root-too-old")),

@@ -26,7 +26,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => Just(Outcome::Trying),
         8 => Just(Outcome::Confirmed),
         1 => Just(Outcome::RolledBack),
-        1 => Just(Outcome::Refused("denied".to_owned())),
+        1 => Just(refused("denied")),
         1 => Just(Outcome::Superseded),
     ];
     let act = prop_oneof![

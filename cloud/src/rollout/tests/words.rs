@@ -41,7 +41,13 @@ fn every_reason_has_its_words() {
     let mut failed = rollout.clone();
     report(&failed, &mut members, &Outcome::RolledBack);
     failed.step(&members, at(1));
-    let reason = Outcome::Refused("not-permitted".to_owned());
+    let in_words = Outcome::Refused(Cause {
+        reason: "denied".to_owned(),
+        why: Some("release 7f has failed on this gateway and is not tried again".to_owned()),
+    });
+    let mut again = rollout.clone();
+    let offer = again.offers.get_mut(&canary).unwrap();
+    *offer = Offer::new(0, at(0), refused("not-permitted"));
     for (found, words) in [
         (
             said(&other, Some(&rollout), &waiting, &["site=north"]),
@@ -93,8 +99,26 @@ fn every_reason_has_its_words() {
             "returned to what ran before",
         ),
         (
-            said(&canary, Some(&rollout), &member(reason), &[]),
+            said(
+                &canary,
+                Some(&rollout),
+                &member(refused("not-permitted")),
+                &[],
+            ),
             "refuses it: reason code not-permitted",
+        ),
+        (
+            said(&canary, Some(&rollout), &member(in_words), &[]),
+            "refuses it: release 7f has failed on this gateway and is not tried again (reason code denied)",
+        ),
+        (
+            said(
+                &canary,
+                Some(&again),
+                &member(refused("not-permitted")),
+                &[],
+            ),
+            "has refused it before rollout 3 offered it, and looks at it again within 15 minutes: reason code not-permitted",
         ),
         (
             said(&canary, Some(&rollout), &member(Outcome::Superseded), &[]),

@@ -4,14 +4,17 @@
 //! What differs at the centre is a list of changes; `plan` shows it, `apply` makes them in an order in which each
 //! is possible. Nothing is ever removed but labels of gateways that the file names, and no rollout is started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tidegate_bundle::{DEPLOYMENT_TYPE, ROOT_TYPE, Release, UnverifiedBundle, VerifiedRoot};
+use tidegate_bundle::{
+    DEPLOYMENT_TYPE, ROOT_TYPE, Release, Target, UnverifiedBundle, VerifiedRoot,
+};
 
+use super::heard::Heard;
 use super::push::{BUNDLE_CONTENT_TYPE, read_deployment};
 use crate::centre::{Access, Centre};
 use crate::error::Error;
@@ -42,19 +45,21 @@ pub(crate) struct Apply {
 impl Plan {
     pub(crate) fn run(&self) -> Result<Report, Error> {
         let centre = self.access.prepare()?;
-        let changes = changes(&self.folder, &centre)?;
-        Ok(told(&changes, "to do"))
+        let folder = Folder::hold_against(&self.folder, &centre)?;
+        let notes = Heard::notes(&centre, &folder.gateways)?;
+        Ok(told(&folder.changes, "to do").notes(notes))
     }
 }
 
 impl Apply {
     pub(crate) fn run(&self) -> Result<Report, Error> {
         let centre = self.access.prepare()?;
-        let changes = changes(&self.folder, &centre)?;
-        for change in &changes {
+        let folder = Folder::hold_against(&self.folder, &centre)?;
+        for change in &folder.changes {
             change.make(&centre)?;
         }
-        Ok(told(&changes, "done"))
+        let notes = Heard::notes(&centre, &folder.gateways)?;
+        Ok(told(&folder.changes, "done").notes(notes))
     }
 }
 
@@ -102,23 +107,96 @@ struct Fleet {
     groups: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-fn changes(folder: &Path, centre: &Centre) -> Result<Vec<Change>, Error> {
-    let names = names(folder)?;
-    let of = |is: &dyn Fn(&str) -> bool| -> Vec<PathBuf> {
-        let found = names.iter().filter(|name| is(name));
-        found.map(|name| folder.join(name)).collect()
-    };
-    let mut changes = roots(
-        &of(&|name| name.starts_with("root-") && name.ends_with(".json")),
-        centre,
-    )?;
-    changes.extend(releases(&of(&|name| name.ends_with(".tidegate")), centre)?);
-    if names.iter().any(|name| name == FLEET_FILE) {
-        changes.extend(fleet(&folder.join(FLEET_FILE), centre)?);
+/// A folder of desired state, held against a centre.
+#[derive(Default)]
+struct Folder {
+    changes: Vec<Change>,
+    /// Gateways that it names.
+    gateways: BTreeSet<String>,
+}
+
+impl Folder {
+    fn hold_against(folder: &Path, centre: &Centre) -> Result<Self, Error> {
+        let names = names(folder)?;
+        let of = |is: &dyn Fn(&str) -> bool| -> Vec<PathBuf> {
+            let found = names.iter().filter(|name| is(name));
+            found.map(|name| folder.join(name)).collect()
+        };
+        let is_root = |name: &str| name.starts_with("root-") && name.ends_with(".json");
+        let mut held = Self::default();
+        held.changes.extend(roots(&of(&is_root), centre)?);
+        let bundles = of(&|name| name.ends_with(".tidegate"));
+        held.changes.extend(releases(&bundles, centre)?);
+        if names.iter().any(|name| name == FLEET_FILE) {
+            held.fleet(&folder.join(FLEET_FILE), centre)?;
+        }
+        held.deployments(&of(&|name| name.ends_with(".deployment.json")), centre)?;
+        Ok(held)
     }
-    let signed = of(&|name| name.ends_with(".deployment.json"));
-    changes.extend(deployments(&signed, centre)?);
-    Ok(changes)
+
+    /// In the order of their numbers.
+    fn deployments(&mut self, paths: &[PathBuf], centre: &Centre) -> Result<(), Error> {
+        let mut missing = BTreeMap::new();
+        for path in paths {
+            let (body, deployment, digest) = read_deployment(path)?;
+            if centre.file(&format!("/v1/deployments/{digest}"))?.is_none() {
+                missing.insert((deployment.epoch, deployment.seq), (path, body));
+            }
+            if let Target::GatewayId(gateway) = deployment.target {
+                self.gateways.insert(gateway);
+            }
+        }
+        let change = |((_, seq), (path, body)): ((u64, u64), (&PathBuf, Vec<u8>))| Change {
+            says: format!("+ deployment {}, seq {seq}", path.display()),
+            path: "/v1/deployments".to_owned(),
+            content_type: DEPLOYMENT_TYPE,
+            body,
+        };
+        self.changes.extend(missing.into_iter().map(change));
+        Ok(())
+    }
+
+    fn fleet(&mut self, path: &Path, centre: &Centre) -> Result<(), Error> {
+        let text = files::read_text(path, FLEET_BYTES_MAX)?;
+        let wanted: Fleet = toml::from_str(&text).map_err(|error| Error::Written {
+            path: path.to_owned(),
+            problem: error.to_string().trim_end().to_owned(),
+        })?;
+        let groups = labels_by_name(&centre.list("/v1/groups", "groups")?);
+        for (name, labels) in &wanted.groups {
+            if groups.get(name) != Some(labels) {
+                let says = format!("~ group {name}: {}", words(labels));
+                let body = json!({"name": name, "labels": labels});
+                let change = Change::of_json(says, "/v1/groups".to_owned(), &body);
+                self.changes.push(change);
+            }
+        }
+        let gateways = labels_by_name(&centre.list("/v1/fleet", "gateways")?);
+        for (name, labels) in &wanted.gateways {
+            let has = gateways.get(name).cloned().unwrap_or_default();
+            if has != *labels {
+                self.changes.push(relabel(name, &has, labels)?);
+            }
+        }
+        self.gateways.extend(wanted.gateways.into_keys());
+        Ok(())
+    }
+}
+
+/// Gives a gateway these labels and no others.
+fn relabel(
+    name: &str,
+    has: &BTreeMap<String, String>,
+    labels: &BTreeMap<String, String>,
+) -> Result<Change, Error> {
+    let gone = has.keys().filter(|label| !labels.contains_key(*label));
+    let gone = gone.map(|label| (label.clone(), Value::Null));
+    let set = labels.iter();
+    let set = set.map(|(label, value)| (label.clone(), Value::from(value.as_str())));
+    let body: Map<_, _> = gone.chain(set).collect();
+    let says = format!("~ gateway {name}: {}", words(labels));
+    let path = format!("/v1/gateways/{}/labels", super::fleet::name(name)?);
+    Ok(Change::of_json(says, path, &Value::Object(body)))
 }
 
 /// Names of the folder's files, in order.
@@ -183,57 +261,6 @@ fn releases(paths: &[PathBuf], centre: &Centre) -> Result<Vec<Change>, Error> {
         body,
     };
     Ok(missing.into_values().map(change).collect())
-}
-
-/// In the order of their numbers.
-fn deployments(paths: &[PathBuf], centre: &Centre) -> Result<Vec<Change>, Error> {
-    let mut missing = BTreeMap::new();
-    for path in paths {
-        let (body, deployment, digest) = read_deployment(path)?;
-        if centre.file(&format!("/v1/deployments/{digest}"))?.is_none() {
-            missing.insert((deployment.epoch, deployment.seq), (path, body));
-        }
-    }
-    let change = |((_, seq), (path, body)): ((u64, u64), (&PathBuf, Vec<u8>))| Change {
-        says: format!("+ deployment {}, seq {seq}", path.display()),
-        path: "/v1/deployments".to_owned(),
-        content_type: DEPLOYMENT_TYPE,
-        body,
-    };
-    Ok(missing.into_iter().map(change).collect())
-}
-
-fn fleet(path: &Path, centre: &Centre) -> Result<Vec<Change>, Error> {
-    let text = files::read_text(path, FLEET_BYTES_MAX)?;
-    let wanted: Fleet = toml::from_str(&text).map_err(|error| Error::Written {
-        path: path.to_owned(),
-        problem: error.to_string().trim_end().to_owned(),
-    })?;
-    let mut changes = Vec::new();
-    let groups = labels_by_name(&centre.list("/v1/groups", "groups")?);
-    for (name, labels) in &wanted.groups {
-        if groups.get(name) != Some(labels) {
-            let says = format!("~ group {name}: {}", words(labels));
-            let body = json!({"name": name, "labels": labels});
-            changes.push(Change::of_json(says, "/v1/groups".to_owned(), &body));
-        }
-    }
-    let gateways = labels_by_name(&centre.list("/v1/fleet", "gateways")?);
-    for (name, labels) in &wanted.gateways {
-        let none = BTreeMap::new();
-        let has = gateways.get(name).unwrap_or(&none);
-        if has != labels {
-            let gone = has.keys().filter(|label| !labels.contains_key(*label));
-            let gone = gone.map(|label| (label.clone(), Value::Null));
-            let set = labels.iter();
-            let set = set.map(|(label, value)| (label.clone(), Value::from(value.as_str())));
-            let body: Map<_, _> = gone.chain(set).collect();
-            let says = format!("~ gateway {name}: {}", words(labels));
-            let path = format!("/v1/gateways/{}/labels", super::fleet::name(name)?);
-            changes.push(Change::of_json(says, path, &Value::Object(body)));
-        }
-    }
-    Ok(changes)
 }
 
 fn labels_by_name(all: &[Value]) -> BTreeMap<String, BTreeMap<String, String>> {

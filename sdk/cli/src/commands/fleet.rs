@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::heard::Heard;
 use super::rollout::{list, text};
 use crate::centre::Access;
 use crate::error::Error;
@@ -94,23 +95,25 @@ pub(crate) struct Group {
 impl All {
     fn run(&self) -> Result<Report, Error> {
         let gateways = self.access.prepare()?.list("/v1/fleet", "gateways")?;
-        let line = |gateway: &Value| {
-            format!(
-                "{:<24} {:<12} desired {:<6} accepted {:<6} {}",
-                text(gateway, "name"),
-                text(gateway, "state"),
-                gateway
-                    .get("desired")
-                    .map_or_else(|| "-".to_owned(), |it| text(it, "seq")),
-                text(gateway, "seq"),
-                groups(gateway)
-            )
+        let line = |[name, state, desired, accepted, groups]: [&str; 5]| {
+            format!("{name:<24} {state:<12} {desired:>8} {accepted:>9}  {groups}")
         };
-        let lines: Vec<_> = gateways.iter().map(line).collect();
-        let mut report = Report::new(json!({ "gateways": gateways }));
-        if lines.is_empty() {
-            report = report.line("no gateway is known yet");
-        }
+        let row = |gateway: &Value| {
+            let desired = gateway.get("desired").unwrap_or(&Value::Null);
+            line([
+                &text(gateway, "name"),
+                &text(gateway, "state"),
+                &text(desired, "seq"),
+                &text(gateway, "seq"),
+                &groups(gateway),
+            ])
+        };
+        let lines: Vec<_> = gateways.iter().map(row).collect();
+        let report = Report::new(json!({ "gateways": gateways }));
+        let report = match lines.is_empty() {
+            true => report.line("no gateway is known yet"),
+            false => report.line(line(["gateway", "state", "desired", "accepted", "groups"])),
+        };
         Ok(lines
             .into_iter()
             .fold(report, |report, line| report.line(line)))
@@ -155,6 +158,9 @@ impl One {
         ];
         if let Some(reported) = answer.get("reported").filter(|it| it.is_object()) {
             facts.push(("accepted", format!("seq {}", text(reported, "seq"))));
+            if reported.get("frozen").is_some() {
+                facts.push(("takes nothing", text(reported, "frozen")));
+            }
             for module in list(reported, "modules") {
                 let (version, phase) = (text(module, "version"), text(module, "phase"));
                 facts.push((
@@ -164,7 +170,9 @@ impl One {
             }
             for refused in list(reported, "refused") {
                 let (file, reason) = (text(refused, "sha256"), text(refused, "reason"));
-                facts.push(("refused", format!("{file}: {reason}")));
+                let why = refused.get("why").map(|_| text(refused, "why"));
+                let why = why.map(|why| format!(", {why}")).unwrap_or_default();
+                facts.push(("refused", format!("{file}: {reason}{why}")));
             }
         }
         if let Some(why) = answer.get("why").and_then(Value::as_str) {
@@ -198,12 +206,11 @@ impl Label {
             (label, json!(value))
         });
         let body: Map<_, _> = body.collect();
-        let answer = self
-            .access
-            .prepare()?
-            .post_json(&path, &Value::Object(body))?;
+        let centre = self.access.prepare()?;
+        let answer = centre.post_json(&path, &Value::Object(body))?;
         let line = format!("{}: {}", self.gateway, labels(&answer));
-        Ok(Report::new(answer).line(line))
+        let notes = Heard::notes(&centre, &[self.gateway.clone()].into())?;
+        Ok(Report::new(answer).line(line).notes(notes))
     }
 }
 

@@ -3,6 +3,7 @@
 //! The centre verifies it under the fleet's root, and keeps it for gateways. What is there already is no error: a push whose
 //! answer was lost is done again.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,10 +11,14 @@ use tidegate_bundle::{
     DEPLOYMENT_TYPE, Deployment, Digest, ROOT_TYPE, Target, UnverifiedBundle, VerifiedRoot,
 };
 
+use super::heard::Heard;
 use crate::centre::{Access, Centre};
 use crate::error::Error;
 use crate::files;
 use crate::report::Report;
+
+/// Where an archive says that it is one.
+const TAR_MAGIC_AT: usize = 257;
 
 pub(super) const BUNDLE_CONTENT_TYPE: &str = "application/vnd.tidegate.bundle";
 
@@ -35,9 +40,14 @@ impl Args {
             source,
         };
         // What is none of these need not travel; whether it is genuine the centre says.
-        if bytes.first() != Some(&b'{') {
+        if is_archive(&bytes) {
             UnverifiedBundle::open(bytes.clone()).map_err(refused)?;
             return push_bundle(&centre, bytes);
+        }
+        if !is_envelope(&bytes) {
+            return Err(Error::NothingToPush {
+                path: self.file.clone(),
+            });
         }
         match Deployment::unverified(&bytes) {
             Ok((deployment, digest)) => push_deployment(&centre, bytes, &deployment, digest),
@@ -48,6 +58,19 @@ impl Args {
             Err(error) => Err(refused(error)),
         }
     }
+}
+
+/// Whether it is a tar archive, as bundles are.
+fn is_archive(bytes: &[u8]) -> bool {
+    bytes
+        .get(TAR_MAGIC_AT..)
+        .is_some_and(|rest| rest.starts_with(b"ustar"))
+}
+
+/// Whether it is JSON with the field by which envelopes say what they hold.
+fn is_envelope(bytes: &[u8]) -> bool {
+    let json: Option<Value> = serde_json::from_slice(bytes).ok();
+    json.is_some_and(|json| json.get("payloadType").is_some())
 }
 
 /// A signed deployment, and the digest by which the centre knows it.
@@ -90,11 +113,17 @@ fn push_deployment(
             "A rollout brings it to its gateways: tide rollout start",
         ),
     };
+    let named = match &deployment.target {
+        Target::GatewayId(gateway) => [gateway.clone()].into(),
+        Target::GroupId(_) => BTreeSet::new(),
+    };
+    let notes = Heard::notes(centre, &named)?;
     let seq = deployment.seq;
     Ok(Report::new(answer)
         .line(format!("deployment {seq} for {target} {state}"))
         .fact("sha256", digest)
-        .line(next))
+        .line(next)
+        .notes(notes))
 }
 
 fn push_root(centre: &Centre, bytes: Vec<u8>) -> Result<Report, Error> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::heard::Heard;
 use super::push::read_deployment;
 use crate::centre::Access;
 use crate::error::Error;
@@ -82,8 +83,11 @@ pub(crate) struct One {
 impl Start {
     fn run(&self) -> Result<Report, Error> {
         let plan = self.plan()?;
-        let answer = self.access.prepare()?.post_json("/v1/rollouts", &plan)?;
-        Ok(show(answer))
+        let centre = self.access.prepare()?;
+        let answer = centre.post_json("/v1/rollouts", &plan)?;
+        let group = answer.get("group").unwrap_or(&Value::Null);
+        let notes = Heard::notes_of_group(&centre, group)?;
+        Ok(show(answer).notes(notes))
     }
 
     fn plan(&self) -> Result<Value, Error> {
@@ -167,16 +171,22 @@ pub(super) fn text(value: &Value, name: &str) -> String {
 }
 
 fn summary(rollout: &Value) -> String {
+    let back = rollout.get("back").filter(|back| back.is_object());
+    let back = back.map(|back| format!("; {}", text(back, "says")));
     format!(
-        "rollout {} of group {} {}",
+        "rollout {} of group {}, seq {}, {}{}",
         text(rollout, "number"),
         text(rollout, "group"),
-        text(rollout, "says")
+        text(rollout, "seq"),
+        text(rollout, "says"),
+        back.unwrap_or_default()
     )
 }
 
 fn show(answer: Value) -> Report {
     let mut lines = vec![summary(&answer)];
+    let versions = list(&answer, "versions").iter().filter_map(Value::as_str);
+    lines.extend(versions.map(|version| format!("  {}", version.escape_debug())));
     let current = answer.get("wave").and_then(Value::as_u64);
     for (number, wave) in (1_u64..).zip(list(&answer, "waves")) {
         let here = if current == Some(number) { ">" } else { " " };
@@ -189,10 +199,11 @@ fn show(answer: Value) -> Report {
         ));
     }
     for offer in list(&answer, "offers") {
-        let reason = match offer.get("reason") {
-            Some(Value::String(reason)) => format!(", reason code {}", reason.escape_debug()),
+        let said = |name: &str, before: &str| match offer.get(name) {
+            Some(Value::String(said)) => format!("{before}{}", said.escape_debug()),
             _ => String::new(),
         };
+        let reason = said("reason", ", reason code ") + &said("why", ": ");
         lines.push(format!(
             "  {:<24} wave {}  {}{reason}",
             text(offer, "gateway"),

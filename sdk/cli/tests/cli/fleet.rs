@@ -49,13 +49,17 @@ fn a_root_that_was_rotated_follows_the_old_one() {
     assert_ne!(deployers(after), deployers(before));
 }
 
-/// With a token, at a centre that is not there.
-fn asked(workshop: &Workshop, arguments: &[&str]) -> Ran {
+pub(crate) fn with_token(workshop: &Workshop, arguments: &[&str]) -> Ran {
     let token = workshop.path("token");
     fs::write(&token, "tgt_x").unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
-    let access = ["--centre", "http://127.0.0.1:1", "--token-file", "token"];
-    workshop.tide(&[arguments, &access[..]].concat())
+    workshop.tide(&[arguments, &["--token-file", "token"]].concat())
+}
+
+/// At a centre that is not there.
+fn asked(workshop: &Workshop, arguments: &[&str]) -> Ran {
+    let access = ["--centre", "http://127.0.0.1:1"];
+    with_token(workshop, &[arguments, &access[..]].concat())
 }
 
 #[test]
@@ -90,7 +94,23 @@ fn what_is_asked_wrongly_is_told_before_anything_is_sent() {
     }
     let no_deployment = ["rollout", "start", "root.json"];
     asked(&workshop, &no_deployment).check(3, &["reason code wrong-type"]);
-    asked(&workshop, &["push", "tide.toml"]).check(3, &["tide.toml is refused"]);
+    for file in [
+        "tide.toml",
+        "target/wasm32-wasip2/release/pump.wasm",
+        "note.json",
+    ] {
+        workshop.write("note.json", "{\"note\": 1}");
+        asked(&workshop, &["push", file]).check(
+            65,
+            &[&format!(
+                "{file} is none of what a centre takes: a release's bundle"
+            )],
+        );
+    }
+    // What is a bundle, and damaged, is told so.
+    let bundle = fs::read(workshop.path("pump-1.2.0.tidegate")).unwrap();
+    fs::write(workshop.path("half.tidegate"), &bundle[..1024]).unwrap();
+    asked(&workshop, &["push", "half.tidegate"]).check(3, &["half.tidegate is refused"]);
     // The control: what is right is sent.
     for members in ["--all", "kind=pump"] {
         let group = ["fleet", "group", "pumps", members];

@@ -15,4 +15,5 @@ mod fleet;
 mod keys;
 mod module;
 mod signing;
+mod trusted;
 mod usage;
