@@ -49,9 +49,21 @@ pub struct Account {
     pub doubled: u64,
     /// Counts from 1 to the number of messages that no row has: the state was not that of all messages before.
     pub miscounted: u64,
-    /// From the last commit of one generation to the first of the next, each time that one took over from another in the
-    /// same run of the gateway.
-    pub gaps: Vec<Duration>,
+    /// Each time that one generation took over from another in the same run of the gateway.
+    pub switches: Vec<Switch>,
+    /// From one commit to the next of the same generation in the same run, in the longest hundredth.
+    pub commit: Duration,
+}
+
+/// One generation took over from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch {
+    /// The one before.
+    pub from: u64,
+    /// The one after.
+    pub to: u64,
+    /// From the last commit of the one to the first of the other.
+    pub gap: Duration,
 }
 
 impl Account {
@@ -313,19 +325,35 @@ fn account(messages: u64, rows: &[Row]) -> Account {
         let all = all.filter(|number| !found.contains(number));
         u64::try_from(all.count()).unwrap_or(u64::MAX)
     };
+    let (mut switches, mut commits) = (Vec::new(), Vec::new());
     let pairs = rows.iter().zip(rows.iter().skip(1));
-    let switches =
-        pairs.filter(|(one, next)| one.epoch == next.epoch && one.generation != next.generation);
+    for (one, next) in pairs.filter(|(one, next)| one.epoch == next.epoch) {
+        let gap = next.committed_ns.saturating_sub(one.committed_ns);
+        let gap = Duration::from_nanos(gap);
+        if one.generation != next.generation {
+            switches.push(Switch {
+                from: one.generation,
+                to: next.generation,
+                gap,
+            });
+        } else if !gap.is_zero() {
+            commits.push(gap);
+        }
+    }
     let last = messages.saturating_sub(1);
     Account {
         messages,
         lost: missing(&seqs, 0..=last),
         doubled: u64::try_from(rows.len() - seqs.len()).unwrap_or(u64::MAX),
         miscounted: missing(&counts, 1..=messages),
-        gaps: switches
-            .map(|(one, next)| {
-                Duration::from_nanos(next.committed_ns.saturating_sub(one.committed_ns))
-            })
-            .collect(),
+        switches,
+        commit: longest_hundredth(commits),
     }
+}
+
+/// The shortest of the longest hundredth; of fewer than a hundred, the longest.
+pub fn longest_hundredth(mut durations: Vec<Duration>) -> Duration {
+    durations.sort();
+    let at = durations.len().saturating_mul(99) / 100;
+    durations.get(at).copied().unwrap_or_default()
 }

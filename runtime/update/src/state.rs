@@ -11,7 +11,8 @@
 //!
 //! - A state is either the newest that was ever acted on, or it is not gone on from ([`Opened::Frozen`]).
 //! - Nothing here begins anew: only [`StateFile::enrol`] makes a first state, where there is nothing at all.
-//! - A crash at any point leaves the state before or the state after.
+//! - A crash at any point leaves the state before or the state after, however many crashes follow each other: a state that
+//!   is found and not counted yet is counted before it is gone on from.
 //!
 //! # Failure
 //!
@@ -164,10 +165,12 @@ struct Enrolment {
 }
 
 impl StateFile {
-    /// Opens what is in `folder`.
+    /// Opens what is in `folder`. Where the process ended, or the disk failed, between a state and its count, it is counted
+    /// now: nobody acts on a state that could still be taken for one that never was.
     ///
     /// # Errors
-    /// When the folder cannot be opened or another process has it. What is wrong in it is [`Opened::Frozen`].
+    /// When the folder cannot be opened, the disk fails, or another process has it. What is wrong in it is
+    /// [`Opened::Frozen`].
     pub fn open(folder: &Path) -> Result<Opened, Error> {
         let folder = Folder::open(folder).map_err(disk("open"))?;
         let lock = lock(&folder)?;
@@ -180,7 +183,12 @@ impl StateFile {
         folder.remove_unfinished().map_err(disk("tidy"))?;
         let copy = read_state(&folder, CONFIRMED);
         match newest(&folder) {
-            Ok((turn, state)) => {
+            Ok((counted, turn, state)) => {
+                if counted < turn {
+                    // Not even its name may be on disk yet, and the count must not come before that.
+                    folder.sync().map_err(disk("write"))?;
+                    count(&folder, turn)?;
+                }
                 let copied = copy.iter().filter_map(|(_, copy)| copy.machine.confirmed());
                 let kept = copied.map(|set| set.deployment).next();
                 let file = Self {
@@ -238,9 +246,7 @@ impl StateFile {
         let page = page(turn, state)?;
         let written = self.folder.replace(slot(turn), &page);
         written.map_err(disk("write"))?;
-        let mark = sealed(&Enrolment { turn })?;
-        let written = self.folder.replace(ENROLLED, &mark);
-        written.map_err(disk("count"))?;
+        count(&self.folder, turn)?;
         self.turn = turn;
         Ok(())
     }
@@ -265,8 +271,15 @@ impl StateFile {
     }
 }
 
-/// The newest state, if it is sure that it is the newest.
-fn newest(folder: &Folder) -> Result<(u64, State), String> {
+/// Notes how many states were written.
+fn count(folder: &Folder, turn: u64) -> Result<(), Error> {
+    let mark = sealed(&Enrolment { turn })?;
+    let written = folder.replace(ENROLLED, &mark);
+    written.map_err(disk("count"))
+}
+
+/// The newest state, if it is sure that it is the newest, and how many are counted: it may not be among them.
+fn newest(folder: &Folder) -> Result<(u64, u64, State), String> {
     let marked: Enrolment = read_sealed(folder, ENROLLED)?;
     let slots = SLOTS.map(|name| read_slot(folder, name));
     let problems: Vec<_> = slots
@@ -287,13 +300,13 @@ fn newest(folder: &Folder) -> Result<(u64, State), String> {
             "state {turn} is the newest that can be read, {marked} were written{problems}"
         ));
     }
-    // The mark is one behind when the power went between the two.
+    // The count is one behind when the process ended between the two; never more, as the next start counts first.
     if turn - marked > 1 {
         return Err(format!(
             "{ENROLLED} counts {marked} states, and there is state {turn}"
         ));
     }
-    Ok((turn, state))
+    Ok((marked, turn, state))
 }
 
 /// What can be read at all.

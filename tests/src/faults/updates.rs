@@ -6,6 +6,9 @@
 //! wrote the row. In the negative control what stands by is not given the messages, and so what it goes back to is not
 //! where it should be.
 
+mod pauses;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +21,7 @@ use crate::gateway::Gateway;
 use crate::random::Random;
 use crate::tally::{self, Scene, TALLY};
 use crate::wait::pace;
+use pauses::Pauses;
 
 /// Messages a second.
 pub(super) const PER_SECOND: f64 = 500.0;
@@ -27,10 +31,11 @@ const SHADOW: u64 = 1_100;
 const LATE: u64 = 500;
 /// Until when after the import a kill comes, at most.
 const KILL_MS: u64 = 4_000;
-/// Longest gap at a switch beyond a commit that is expected, where there are enough to say.
-const GAP_MAX: Duration = Duration::from_millis(10);
-/// Switches from which on the longest hundredth says something.
-const SWITCHES_MIN: usize = 100;
+/// The generation that runs when the drill begins.
+const FIRST: u64 = 1;
+/// What the failing call of a module lasts at most that is stopped by its limit of time: that, and the tick of the sandbox at
+/// which it is noticed.
+const CALL_MAX: Duration = Duration::from_millis(50 + 10);
 
 /// What is wrong with a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,22 +44,25 @@ struct Flaw {
     name: &'static str,
     /// Whether it can also show after the switch: those that it then fails with.
     late: bool,
+    /// What the call that fails by it lasts, at most, beyond one that does not.
+    lasts: Duration,
 }
 
 const FLAWS: [Flaw; 9] = [
-    flaw("", false),
-    flaw("wrong", false),
-    flaw("slow", false),
-    flaw("refuse", false),
-    flaw("trap", true),
-    flaw("hang", true),
-    flaw("leak", true),
-    flaw("flood", true),
-    flaw("garble", true),
+    flaw("", false, Duration::ZERO),
+    flaw("wrong", false, Duration::ZERO),
+    flaw("slow", false, Duration::ZERO),
+    flaw("refuse", false, Duration::ZERO),
+    TRAP,
+    flaw("hang", true, CALL_MAX),
+    flaw("leak", true, CALL_MAX),
+    flaw("flood", true, CALL_MAX),
+    flaw("garble", true, Duration::ZERO),
 ];
+const TRAP: Flaw = flaw("trap", true, Duration::ZERO);
 
-const fn flaw(name: &'static str, late: bool) -> Flaw {
-    Flaw { name, late }
+const fn flaw(name: &'static str, late: bool, lasts: Duration) -> Flaw {
+    Flaw { name, late, lasts }
 }
 
 /// One deployment of the drill.
@@ -80,7 +88,7 @@ impl Round {
         let wait = Duration::from_millis(random.below(KILL_MS));
         match control {
             true => Self {
-                flaw: self::flaw("trap", true),
+                flaw: TRAP,
                 late: true,
                 kill_after: None,
             },
@@ -113,10 +121,13 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     let fault = run.control.then_some("never-follow");
     let mut scene = Scene::start(run.binaries, run.directory, PER_SECOND, fault)?;
     let (mut random, mut report) = (Random::new(run.seed), Report::default());
+    // What the failing call of each generation lasts. Every deployment is the next one, whatever becomes of it.
+    let mut lasts = BTreeMap::new();
     scene.source.resume();
     scene.flow(200)?;
     for number in 1..=run.count {
         let round = Round::new(&mut random, run.control);
+        lasts.insert(FIRST + u64::from(number), round.flaw.lasts);
         (run.say)(&format!(
             "update {number} of {}: {}",
             run.count,
@@ -135,19 +146,12 @@ pub fn drill(run: &mut Run<'_>) -> Result<Report> {
     let found = scene.account()?;
     scene.site.gateway.stop()?;
     report.account = as_columns(&found);
-    let mut gaps = found.gaps;
-    gaps.sort();
-    let longest = gaps.get(gaps.len().saturating_mul(99) / 100).copied();
-    let longest = longest.or_else(|| gaps.last().copied()).unwrap_or_default();
-    report.notes.push(format!(
-        "{} switches, from the last commit of one generation to the first of the next {:.1} ms in the longest hundredth",
-        gaps.len(),
-        longest.as_secs_f64() * 1e3
-    ));
-    if gaps.len() >= SWITCHES_MIN && longest > GAP_MAX {
+    let pauses = Pauses::of(&found, &lasts);
+    report.notes.push(pauses.words());
+    if pauses.are_long() {
         report
             .problems
-            .push(format!("switches took up to {} ms", longest.as_millis()));
+            .push(format!("switching takes long: {}", pauses.words()));
     }
     Ok(report)
 }

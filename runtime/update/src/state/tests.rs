@@ -283,6 +283,45 @@ fn a_crash_at_any_point_of_a_write_leaves_the_state_before_or_after() {
 }
 
 #[test]
+fn however_many_writes_in_a_row_are_cut_off_the_newest_state_is_gone_on_from() {
+    // How far each of three writes came, each in a process of its own: not to its name, to that, to its count.
+    for cuts in (0..27).map(|number| [number / 9, number / 3 % 3, number % 3]) {
+        let folder = folder();
+        let mut newest = 4;
+        for cut in cuts {
+            let Opened::Enrolled(file, _) = StateFile::open(folder.path()).unwrap() else {
+                panic!("frozen: {cuts:?}");
+            };
+            let turn = file.turn() + 1;
+            assert_eq!(turn, newest + 1, "{cuts:?}");
+            if cut > 0 {
+                let page = page(turn, &state(turn)).unwrap();
+                fs::write(folder.path().join(slot(turn)), page).unwrap();
+                newest = turn;
+            }
+            if cut > 1 {
+                count(&file.folder, turn).unwrap();
+            }
+        }
+        assert_eq!(open(folder.path()), Ok(newest), "{cuts:?}");
+    }
+}
+
+#[test]
+fn a_state_that_was_gone_on_from_is_missed_although_its_write_was_cut_off_before_the_count() {
+    let folder = folder();
+    let next = folder.path().join(SLOTS[1]);
+    fs::write(&next, page(5, &state(5)).unwrap()).unwrap();
+    assert_eq!(open(folder.path()), Ok(5));
+    fs::remove_file(next).unwrap();
+    let (reason, _) = open(folder.path()).unwrap_err();
+    assert!(
+        reason.contains("state 4 is the newest that can be read, 5 were written"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn the_copy_of_the_confirmed_state_is_written_once_for_each() {
     let folder = tempfile::tempdir().unwrap();
     let mut file = StateFile::enrol(folder.path(), &state(1)).unwrap();
