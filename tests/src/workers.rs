@@ -84,7 +84,9 @@ pub fn property(id: u32, name: &str) -> Result<String> {
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = status.lines().filter_map(|line| line.split_once(':'));
-    lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim())
+    lines
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.trim())
 }
 
 fn proc(id: u32, name: &str) -> PathBuf {

@@ -57,7 +57,7 @@ fn a_good_deployment_takes_over_from_the_one_before_without_losing_or_doubling_a
     }
     let account = scene.account().unwrap();
     assert_holds(&account);
-    assert_eq!(account.gaps.len(), 3, "{account:?}");
+    assert_eq!(account.switches.len(), 3, "{account:?}");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_deployment_that_answers_otherwise_in_one_of_a_thousand_messages_is_refused_
     assert_eq!(why, "rejected");
     let account = scene.account().unwrap();
     assert_holds(&account);
-    assert!(account.gaps.is_empty(), "it was never active: {account:?}");
+    assert!(account.switches.is_empty(), "it was never active: {account:?}");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_deployment_that_fails_when_it_is_active_gives_way_with_the_message_in_hand(
     let account = scene.account().unwrap();
     assert_holds(&account);
     assert_eq!(
-        account.gaps.len(),
+        account.switches.len(),
         8,
         "each was active, and is not: {account:?}"
     );
@@ -176,7 +176,7 @@ fn a_deployment_that_is_pushed_to_the_centre_reaches_the_gateway_and_the_centre_
     // To one gap for the good one come two for the one that was taken back.
     let account = scene.account().unwrap();
     assert_holds(&account);
-    assert_eq!(account.gaps.len(), 3, "{account:?}");
+    assert_eq!(account.switches.len(), 3, "{account:?}");
 }
 
 /// Whether a report says for this reason, in these words, why the last document was refused.

@@ -164,9 +164,14 @@ fn a_worker_has_nothing_open_but_its_streams_and_no_way_to_more() {
     assert_eq!(capabilities.trim_matches('0'), "", "{capabilities}");
     for file in worker.files().unwrap() {
         let name = file.to_string_lossy().into_owned();
-        let is_known = ["socket:", "anon_inode:", "/dev/null", "/memfd:tidegate-code"]
-            .iter()
-            .any(|known| name.starts_with(known));
+        let is_known = [
+            "socket:",
+            "anon_inode:",
+            "/dev/null",
+            "/memfd:tidegate-code",
+        ]
+        .iter()
+        .any(|known| name.starts_with(known));
         assert!(is_known || name.ends_with("gateway.stderr"), "{name}");
     }
     // The check can fail: the gateway itself is not sealed.

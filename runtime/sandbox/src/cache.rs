@@ -74,7 +74,9 @@ impl CodeCache {
             Err(source) => return Err(self.error(source)),
         };
         match self.check(&bytes, &header(engine, component)) {
-            Some(code) => Code::seal(code).map(Some).map_err(|source| self.error(source)),
+            Some(code) => Code::seal(code)
+                .map(Some)
+                .map_err(|source| self.error(source)),
             None => {
                 tracing::warn!(path = %path.display(), "compiled module does not fit, compiling it again");
                 fs::remove_file(&path).map_err(|source| self.error(source))?;

@@ -129,8 +129,9 @@ impl Ticker {
         let thread = {
             let ticker = (calls.clone(), asleep.clone(), stop.clone());
             let tick = move || {
-                // Only fails where nobody waits.
-                drop(running.send(()));
+                if running.send(()).is_err() {
+                    return; // Nobody waits for it any more.
+                }
                 Self::tick(&engine, &ticker.0, &ticker.1, &ticker.2);
             };
             std::thread::Builder::new()

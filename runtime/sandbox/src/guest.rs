@@ -196,7 +196,11 @@ impl Guest {
         }
     }
 
-    async fn process(&mut self, parts: &BatchParts<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
+    async fn process(
+        &mut self,
+        parts: &BatchParts<'_>,
+        call: &Call<'_>,
+    ) -> Result<Answer, Failure> {
         let mut wake_at = self.start(call.now).await?;
         let Some(mut live) = self.live.take() else {
             return Err(Failure::Trap("instance is gone".to_owned()));

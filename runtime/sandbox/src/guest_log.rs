@@ -39,7 +39,9 @@ impl Lines {
     pub(crate) fn add(&self, level: Level, text: &str) {
         let mut said = self.locked();
         match said.lines.len() < self.lines_max {
-            true => said.lines.push((level, harmless(text, self.line_bytes_max))),
+            true => said
+                .lines
+                .push((level, harmless(text, self.line_bytes_max))),
             false => said.dropped += 1,
         }
     }

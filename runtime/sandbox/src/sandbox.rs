@@ -171,7 +171,12 @@ impl Crew<'_> {
                 source: source.into(),
             })?;
             let pre = engine::link(&spec.name, &component, engine)?;
-            Home::Here(Box::new(Guest::new(pre, guest, clock.clone(), ticker.clone())))
+            Home::Here(Box::new(Guest::new(
+                pre,
+                guest,
+                clock.clone(),
+                ticker.clone(),
+            )))
         } else {
             let mut opening = match self.opening.take() {
                 Some(opening) => opening,

@@ -99,7 +99,12 @@ fn no_capabilities() -> Result<(), String> {
 
 /// No files that grow, no core that holds what was in memory.
 fn limits() -> Result<(), String> {
-    for resource in [Resource::Fsize, Resource::Nofile, Resource::Core, Resource::Memlock] {
+    for resource in [
+        Resource::Fsize,
+        Resource::Nofile,
+        Resource::Core,
+        Resource::Memlock,
+    ] {
         let most = match resource {
             Resource::Nofile => OPEN_FILES_MAX,
             _ => 0,

@@ -36,7 +36,9 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for program in PROGRAMS {
         let bill = bills.get(program);
-        let mut bill = bill.with_context(|| format!("no bill of {program}"))?.clone();
+        let mut bill = bill
+            .with_context(|| format!("no bill of {program}"))?
+            .clone();
         let crates = limit(&mut bill, &built(program)?)
             .with_context(|| format!("the bill of {program} is not one"))?;
         let file = folder.join(format!("{program}.cdx.json"));
@@ -71,7 +73,10 @@ fn take_all() -> Result<BTreeMap<String, Value>> {
 /// Leaves what is built, which must all be there. The tool has more: whatever any package of the workspace asks for.
 fn limit(bill: &mut Value, built: &BTreeSet<String>) -> Result<usize> {
     let mut refs = BTreeSet::new();
-    refs.extend(bill.pointer("/metadata/component").and_then(|own| text(own, "bom-ref")));
+    refs.extend(
+        bill.pointer("/metadata/component")
+            .and_then(|own| text(own, "bom-ref")),
+    );
     let parts = bill.get_mut("components").and_then(Value::as_array_mut);
     let parts = parts.context("it has no components")?;
     parts.retain(|part| crate_of(part).is_some_and(|name| built.contains(&name)));
@@ -93,7 +98,11 @@ fn limit(bill: &mut Value, built: &BTreeSet<String>) -> Result<usize> {
 
 /// Name and version of a component.
 fn crate_of(part: &Value) -> Option<String> {
-    Some(format!("{} {}", text(part, "name")?, text(part, "version")?))
+    Some(format!(
+        "{} {}",
+        text(part, "name")?,
+        text(part, "version")?
+    ))
 }
 
 fn text(value: &Value, key: &str) -> Option<String> {
@@ -159,9 +168,15 @@ mod tests {
     #[test]
     fn a_bill_has_what_is_built_and_nothing_else() {
         let mut bill = bill();
-        assert_eq!(limit(&mut bill, &BTreeSet::from(["a 1.0.0".to_owned()])).unwrap(), 1);
+        assert_eq!(
+            limit(&mut bill, &BTreeSet::from(["a 1.0.0".to_owned()])).unwrap(),
+            1
+        );
         assert_eq!(bill["components"][0]["name"], "a");
-        assert_eq!(bill["dependencies"], json!([{"ref": "own", "dependsOn": ["a"]}]));
+        assert_eq!(
+            bill["dependencies"],
+            json!([{"ref": "own", "dependsOn": ["a"]}])
+        );
     }
 
     #[test]

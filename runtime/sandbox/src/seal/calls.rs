@@ -55,7 +55,11 @@ fn list() -> Result<Rules, Error> {
         libc::SYS_brk,
     ]);
     // Where the kernel has no faster way to the time, and for how long a call took.
-    calls.extend([libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday]);
+    calls.extend([
+        libc::SYS_clock_gettime,
+        libc::SYS_clock_getres,
+        libc::SYS_gettimeofday,
+    ]);
     // Random numbers for guests and hash maps.
     calls.push(libc::SYS_getrandom);
     // A trap of a guest is a signal; an end with a reason is one as well.

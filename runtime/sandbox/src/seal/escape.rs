@@ -51,7 +51,10 @@ impl Drill {
         };
         let address = self.port.as_ref().and_then(|port| port.local_addr().ok());
         let connect = || address.is_some_and(|address| TcpStream::connect(address).is_ok());
-        let signal = || self.parent.is_some_and(|pid| test_kill_process(pid).is_ok());
+        let signal = || {
+            self.parent
+                .is_some_and(|pid| test_kill_process(pid).is_ok())
+        };
         let run = || {
             let mut command = Command::new("/proc/self/exe");
             command.arg("--version").stdout(Stdio::null());
@@ -61,12 +64,27 @@ impl Drill {
         [
             ("opening a file", File::open("/etc/passwd").is_ok()),
             ("listing a folder", std::fs::read_dir("/").is_ok()),
-            ("writing a file", File::create(files.join(format!("escaped-{}", std::process::id()))).is_ok()),
-            ("reading its own memory as a file", File::open(own("mem")).is_ok()),
-            ("reading the gateway's memory", File::open(of_parent("mem")).is_ok()),
-            ("reading the gateway's environment", File::open(of_parent("environ")).is_ok()),
+            (
+                "writing a file",
+                File::create(files.join(format!("escaped-{}", std::process::id()))).is_ok(),
+            ),
+            (
+                "reading its own memory as a file",
+                File::open(own("mem")).is_ok(),
+            ),
+            (
+                "reading the gateway's memory",
+                File::open(of_parent("mem")).is_ok(),
+            ),
+            (
+                "reading the gateway's environment",
+                File::open(of_parent("environ")).is_ok(),
+            ),
             ("connecting to a port", connect()),
-            ("listening on a port", TcpListener::bind("127.0.0.1:0").is_ok()),
+            (
+                "listening on a port",
+                TcpListener::bind("127.0.0.1:0").is_ok(),
+            ),
             ("sending a datagram", UdpSocket::bind("127.0.0.1:0").is_ok()),
             ("making a local socket", socket.is_ok()),
             ("starting a program", run()),
@@ -88,8 +106,17 @@ impl Drill {
         };
         let protection = ProtFlags::READ | ProtFlags::EXEC;
         // SAFETY: a new mapping of a page where the kernel likes; nothing looks at it, or runs it.
-        unsafe { mmap(std::ptr::null_mut(), 4096, protection, MapFlags::PRIVATE, program, 0) }
-            .is_ok()
+        unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                4096,
+                protection,
+                MapFlags::PRIVATE,
+                program,
+                0,
+            )
+        }
+        .is_ok()
     }
 }
 

@@ -73,7 +73,12 @@ pub(super) fn write_now(
         return Err(io::Error::other("too many files for one frame"));
     }
     // The files are with the first byte; the rest may have to wait for room.
-    let sent = sendmsg(&*stream, &[IoSlice::new(frame)], &mut with, SendFlags::NOSIGNAL)?;
+    let sent = sendmsg(
+        &*stream,
+        &[IoSlice::new(frame)],
+        &mut with,
+        SendFlags::NOSIGNAL,
+    )?;
     stream.write_all(frame.get(sent..).unwrap_or_default())
 }
 

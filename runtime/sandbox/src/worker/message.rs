@@ -79,7 +79,8 @@ pub(super) fn write_spec(buffer: &mut Vec<u8>, spec: &GuestSpec) {
             metrics_max,
         } = spec.bounds;
         out.u64(nanos(call_deadline))?.u32(log_lines_max)?;
-        out.u64(length(log_line_bytes_max))?.u64(length(metrics_max))?;
+        out.u64(length(log_line_bytes_max))?
+            .u64(length(metrics_max))?;
         Ok(())
     });
 }
@@ -115,7 +116,9 @@ pub(super) fn write_loaded(buffer: &mut Vec<u8>, loaded: Result<(), &Error>) {
         match loaded {
             Ok(()) => out.array(2)?.u8(0)?.str("")?,
             Err(Error::Import { import, .. }) => out.array(2)?.u8(1)?.str(import)?,
-            Err(Error::Contract { source, .. }) => out.array(2)?.u8(2)?.str(&format!("{source:#}"))?,
+            Err(Error::Contract { source, .. }) => {
+                out.array(2)?.u8(2)?.str(&format!("{source:#}"))?
+            }
             Err(other) => out.array(2)?.u8(2)?.str(&other.to_string())?,
         };
         Ok(())
@@ -263,7 +266,8 @@ fn write_answer(out: &mut Out<'_>, answer: &Answer) -> Written {
             None => out.null()?,
         };
     }
-    out.u64(nanos(answer.cost.cpu))?.u64(nanos(answer.cost.wall))?;
+    out.u64(nanos(answer.cost.cpu))?
+        .u64(nanos(answer.cost.wall))?;
     match &answer.outcome {
         Some(outcome) => outcome::write(out, outcome),
         None => out.null().map(drop),
@@ -337,7 +341,9 @@ const LEVELS: [Level; 5] = [
 
 fn level_number(level: Level) -> u8 {
     let place = LEVELS.iter().position(|other| *other == level);
-    place.and_then(|place| u8::try_from(place).ok()).unwrap_or(0)
+    place
+        .and_then(|place| u8::try_from(place).ok())
+        .unwrap_or(0)
 }
 
 fn level(number: u8) -> Read<Level> {
@@ -351,7 +357,9 @@ fn list<'b, T>(
     most: usize,
     mut read: impl FnMut(&mut Decoder<'b>) -> Read<T>,
 ) -> Read<Vec<T>> {
-    let count = input.array()?.ok_or_else(|| Bad::message("a list without a length"))?;
+    let count = input
+        .array()?
+        .ok_or_else(|| Bad::message("a list without a length"))?;
     if count > length(most) {
         return Err(Bad::message(format!("a list of {count}, limit is {most}")));
     }

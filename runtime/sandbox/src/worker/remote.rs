@@ -50,11 +50,7 @@ impl Remote {
     ///
     /// # Errors
     /// When it does not fit the contract, or the worker has ended.
-    pub(crate) fn open(
-        spec: GuestSpec,
-        code: Code,
-        opening: &mut Opening,
-    ) -> Result<Self, Error> {
+    pub(crate) fn open(spec: GuestSpec, code: Code, opening: &mut Opening) -> Result<Self, Error> {
         let line = Line::new(opening.load(&spec, &code)?);
         Ok(Self {
             spec: Arc::new(spec),
@@ -122,7 +118,9 @@ impl Line {
 
     async fn exchange(&mut self, buffer: &mut Vec<u8>, call: &Call<'_>) -> io::Result<Reply> {
         let with_state = call.renew || !self.has_state;
-        frame::frame(buffer, |buffer| message::write_call(buffer, call, with_state));
+        frame::frame(buffer, |buffer| {
+            message::write_call(buffer, call, with_state)
+        });
         let stream = self.stream.open()?;
         stream.write_all(buffer).await?;
         if !frame::read(stream, buffer, REPLY_BYTES_MAX).await? {

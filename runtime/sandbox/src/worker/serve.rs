@@ -57,7 +57,10 @@ fn work() -> anyhow::Result<()> {
     #[cfg(feature = "faults")]
     let drill = seal::escape::Drill::asked();
     #[cfg(feature = "faults")]
-    let escaped = drill.as_ref().filter(|drill| drill.before_seal).map(|drill| drill.run());
+    let escaped = drill
+        .as_ref()
+        .filter(|drill| drill.before_seal)
+        .map(|drill| drill.run());
     let mut layers = seal::before_threads();
     let ticker = Arc::new(Ticker::start(&engine)?);
     let runtime = tokio::runtime::Builder::new_current_thread()

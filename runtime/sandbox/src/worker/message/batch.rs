@@ -9,7 +9,10 @@ use crate::convert::BatchParts;
 pub(super) fn write(out: &mut Out<'_>, parts: &BatchParts<'_>) -> Written {
     out.array(3)?.array(length(parts.channels.len()))?;
     for channel in &parts.channels {
-        out.array(3)?.str(channel.source)?.str(channel.topic)?.encode(channel.unit)?;
+        out.array(3)?
+            .str(channel.source)?
+            .str(channel.topic)?
+            .encode(channel.unit)?;
     }
     out.array(length(parts.messages.len()))?;
     for message in &parts.messages {
@@ -21,12 +24,16 @@ pub(super) fn write(out: &mut Out<'_>, parts: &BatchParts<'_>) -> Written {
             wit::Body::Number(value) => out.u8(3)?.f64(value)?,
         };
         out.u64(message.time)?.u8(message.clock as u8)?;
-        out.u8(message.quality as u8)?.u8(delivery_bits(message.delivery))?;
+        out.u8(message.quality as u8)?
+            .u8(delivery_bits(message.delivery))?;
         out.u64(message.received)?;
     }
     out.array(length(parts.properties.len()))?;
     for property in &parts.properties {
-        out.array(3)?.u32(property.message)?.str(property.name)?.str(property.value)?;
+        out.array(3)?
+            .u32(property.message)?
+            .str(property.name)?
+            .str(property.value)?;
     }
     Ok(())
 }

@@ -19,7 +19,9 @@ pub(super) fn write(out: &mut Out<'_>, outcome: &wit::Outcome) -> Written {
     }
     out.array(length(outcome.rejected.len()))?;
     for rejection in &outcome.rejected {
-        out.array(2)?.u32(rejection.message)?.str(&rejection.reason)?;
+        out.array(2)?
+            .u32(rejection.message)?
+            .str(&rejection.reason)?;
     }
     Ok(())
 }
@@ -53,7 +55,8 @@ pub(super) fn read(input: &mut Decoder<'_>) -> Read<wit::Outcome> {
 fn write_publication(out: &mut Out<'_>, publication: &wit::Publication) -> Written {
     out.u8(0)?.array(5)?;
     out.str(&publication.topic)?.bytes(&publication.payload)?;
-    out.encode(publication.content_type.as_deref())?.bool(publication.retain)?;
+    out.encode(publication.content_type.as_deref())?
+        .bool(publication.retain)?;
     out.bool(matches!(publication.delivery, wit::Delivery::Durable))?;
     Ok(())
 }
@@ -74,7 +77,10 @@ fn publication(input: &mut Decoder<'_>) -> Read<wit::Publication> {
 
 fn write_row(out: &mut Out<'_>, row: &wit::Row) -> Written {
     out.u8(1)?.array(7)?.str(&row.stream)?;
-    out.u8(row.class as u8)?.str(&row.key)?.u64(row.time)?.u64(row.duration)?;
+    out.u8(row.class as u8)?
+        .str(&row.key)?
+        .u64(row.time)?
+        .u64(row.duration)?;
     match &row.content {
         wit::Content::Values(values) => {
             out.u8(0)?.array(length(values.len()))?;
