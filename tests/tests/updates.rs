@@ -74,7 +74,10 @@ fn a_deployment_that_answers_otherwise_in_one_of_a_thousand_messages_is_refused_
     assert_eq!(why, "rejected");
     let account = scene.account().unwrap();
     assert_holds(&account);
-    assert!(account.switches.is_empty(), "it was never active: {account:?}");
+    assert!(
+        account.switches.is_empty(),
+        "it was never active: {account:?}"
+    );
 }
 
 #[test]

@@ -87,6 +87,7 @@ pub fn main() -> ExitCode {
 }
 
 fn compile() -> anyhow::Result<()> {
+    seal::inherited_files();
     for (resource, most) in [
         (Resource::Cpu, CPU_SECONDS_MAX),
         (Resource::As, MEMORY_BYTES_MAX),
@@ -99,11 +100,7 @@ fn compile() -> anyhow::Result<()> {
         setrlimit(resource, limit).context("cannot bound the compiler")?;
     }
     let engine = engine::engine()?;
-    for layer in seal::seal() {
-        if let Some(reason) = layer.missing {
-            tracing::debug!("compiler without {}: {reason}", layer.name);
-        }
-    }
+    seal::seal();
     let mut component = Vec::new();
     io::stdin().read_to_end(&mut component)?;
     if component.is_empty() {

@@ -1,7 +1,7 @@
 //! The second wall: what a process gives up for good before anything that it was not built with runs in it.
 //!
 //! Each layer is tried, and one that this kernel does not have is reported, not hidden: the others hold by themselves.
-//! The layers, in the order in which they are laid: namespaces of its own, no capabilities, no new privileges, limits,
+//! The layers, in the order in which they are laid: inherited files closed, namespaces of its own, no capabilities, no new privileges, limits,
 //! Landlock, and a list of system calls. Files that are open stay open; all else is refused with `EPERM` or `EACCES`.
 
 use landlock::{
@@ -33,6 +33,23 @@ pub struct Layer {
     pub name: String,
     /// Why it is not there, if it is not.
     pub missing: Option<String>,
+}
+
+/// Closes what this process has open by the carelessness of those who started it, all but its three standard files. To be
+/// called first of all.
+#[allow(
+    unsafe_code,
+    reason = "this is where a process seals itself; see the safety comment"
+)]
+pub(crate) fn inherited_files() -> Layer {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: nothing in this process has opened a file yet, so that nothing owns one that is closed here.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0) };
+    let closed = match closed {
+        0 => Ok(()),
+        _ => Err(words(std::io::Error::last_os_error())),
+    };
+    layer("inherited files closed", closed)
 }
 
 /// Seals this process but for the list of system calls. There must be no other thread yet.

@@ -47,6 +47,7 @@ pub fn main() -> ExitCode {
 }
 
 fn work() -> anyhow::Result<()> {
+    let inherited = seal::inherited_files();
     let input = rustix::io::dup(rustix::stdio::stdin())?;
     let mut way = StdStream::from(input);
     let engine = engine::engine()?;
@@ -61,7 +62,8 @@ fn work() -> anyhow::Result<()> {
         .as_ref()
         .filter(|drill| drill.before_seal)
         .map(|drill| drill.run());
-    let mut layers = seal::before_threads();
+    let mut layers = vec![inherited];
+    layers.extend(seal::before_threads());
     let ticker = Arc::new(Ticker::start(&engine)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
