@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::error::Error;
@@ -27,6 +28,8 @@ const REQUEST_BYTES_MAX: u64 = 256 << 10;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for one that reads a stick, which may be slow.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// A stop waits so long for answers that are on their way.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// An open control socket. Its file goes when it is dropped.
 #[derive(Debug)]
@@ -53,11 +56,13 @@ impl Control {
         }
     }
 
-    /// Answers until it is dropped.
-    pub(crate) async fn run(self, status: Arc<Status>) {
+    /// Answers until it is told to stop, and then those that have asked, if there is an answer in time: one whose stick made
+    /// the gateway begin again still hears that it was taken.
+    pub(crate) async fn run(self, status: Arc<Status>, mut stopped: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => break,
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                     Ok((stream, _)) => {
                         let status = status.clone();
@@ -70,6 +75,10 @@ impl Control {
                 // What became of it, the other end has seen.
                 Some(_) = connections.join_next() => {}
             }
+        }
+        let answered = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, answered).await.is_err() {
+            tracing::debug!("stopping: not everybody on the control socket was answered");
         }
     }
 }

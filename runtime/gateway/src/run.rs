@@ -164,10 +164,12 @@ async fn once(
         wall,
     });
     let (stop_uplink, uplink_stopped) = watch::channel(false);
+    let stopped = uplink_stopped.clone();
     let mut tasks = Tasks {
         field: field.tasks,
         stages,
         uplink: JoinSet::new(),
+        operator: JoinSet::new(),
         control: JoinSet::new(),
     };
     let (dispatching, counted) = (status.clone(), applied.clone());
@@ -197,7 +199,7 @@ async fn once(
         tasks.control.spawn(scrape.run(status.clone()));
     }
     let thread = updates.spawn(&mut tasks.control);
-    tasks.control.spawn(control.run(status.clone()));
+    tasks.operator.spawn(control.run(status.clone(), stopped));
     let told = service.clone();
     tasks
         .control
@@ -289,6 +291,7 @@ struct Tasks {
     field: JoinSet<()>,
     stages: JoinSet<()>,
     uplink: JoinSet<()>,
+    operator: JoinSet<()>,
     control: JoinSet<()>,
 }
 
@@ -360,6 +363,7 @@ async fn end(tasks: &mut Tasks, shutdown: Shutdown) {
     while tasks.field.join_next().await.is_some() {}
     shutdown.stop_uplink.send_replace(true);
     while tasks.uplink.join_next().await.is_some() {}
+    while tasks.operator.join_next().await.is_some() {}
     tasks.control.shutdown().await;
 }
 
