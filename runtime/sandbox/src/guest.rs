@@ -49,6 +49,8 @@ pub(crate) struct GuestSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) call_deadline: Duration,
+    /// Beyond it an answer is not even passed on: reading it would hold up the gateway.
+    pub(crate) outputs_max: usize,
     pub(crate) log_lines_max: u32,
     pub(crate) log_line_bytes_max: usize,
     pub(crate) metrics_max: usize,
@@ -58,6 +60,7 @@ impl Bounds {
     pub(crate) const fn of(limits: &Limits) -> Self {
         Self {
             call_deadline: limits.call_deadline,
+            outputs_max: limits.outputs_per_call_max,
             log_lines_max: limits.log_lines_per_second,
             log_line_bytes_max: limits.log_line_bytes_max,
             metrics_max: limits.metrics_max,
@@ -222,10 +225,8 @@ impl Guest {
             Ok(Err(error)) => return Err(self.trapped(live.store, &error)),
             Err(_) => return Err(self.drop_instance(live.store, None)),
         };
-        let items = items(&outcome);
-        if items > ITEMS_MAX {
-            let reason = format!("answered {items} outputs and values, limit is {ITEMS_MAX}");
-            return Err(self.drop_instance(live.store, Some(Failure::Refused(reason))));
+        if let Err(failure) = self.check_number(&outcome) {
+            return Err(self.drop_instance(live.store, Some(failure)));
         }
         if outcome.wake_at.is_some() || !parts.is_empty() {
             wake_at = outcome.wake_at.map(BootTime);
@@ -241,6 +242,17 @@ impl Guest {
             state,
             cost,
         })
+    }
+
+    fn check_number(&self, outcome: &Outcome) -> Result<(), Failure> {
+        let outputs = outcome.outputs.len() + outcome.rejected.len();
+        let (items, most) = (outputs + values(outcome), self.spec.bounds.outputs_max);
+        let reason = match (outputs > most, items > ITEMS_MAX) {
+            (true, _) => format!("answered {outputs} outputs, limit is {most}"),
+            (_, true) => format!("answered {items} outputs and values, limit is {ITEMS_MAX}"),
+            _ => return Ok(()),
+        };
+        Err(Failure::Refused(reason))
     }
 
     fn store(&mut self) -> Store<Host> {
@@ -316,8 +328,8 @@ impl fmt::Debug for Guest {
     }
 }
 
-/// Outputs, rejections and values.
-fn items(outcome: &Outcome) -> usize {
+/// Values in all rows.
+fn values(outcome: &Outcome) -> usize {
     let values = outcome.outputs.iter().map(|output| match &output.effect {
         Effect::Keep(Row {
             content: Content::Values(values),
@@ -325,7 +337,7 @@ fn items(outcome: &Outcome) -> usize {
         }) => values.len(),
         Effect::Keep(_) | Effect::Publish(_) | Effect::Actuate(_) => 0,
     });
-    outcome.outputs.len() + outcome.rejected.len() + values.sum::<usize>()
+    values.sum()
 }
 
 fn said(fault: Fault) -> Failure {

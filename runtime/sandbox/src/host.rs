@@ -19,6 +19,8 @@ use crate::wasi::{self, Now};
 
 /// Keys in one answer of `list-keys`.
 const KEYS_PER_PAGE: usize = 256;
+/// Longest name of a metric.
+const METRIC_NAME_BYTES_MAX: usize = 128;
 /// WASI and key-value handles that one instance may hold. A Rust guest holds about five.
 const HANDLES_MAX: usize = 64;
 
@@ -68,7 +70,8 @@ impl Host {
     }
 
     fn metric(&mut self, name: String, change: impl FnOnce(f64) -> f64) {
-        if self.metrics.len() >= self.metrics_max && !self.metrics.contains_key(&name) {
+        let is_full = self.metrics.len() >= self.metrics_max && !self.metrics.contains_key(&name);
+        if is_full || name.len() > METRIC_NAME_BYTES_MAX {
             return;
         }
         let value = self.metrics.entry(name).or_default();
@@ -117,7 +120,12 @@ impl State {
             ));
         }
         self.bytes = bytes;
-        self.changes.insert(key, value);
+        // What never was committed needs no deletion, which no limit would count.
+        if value.is_none() && !self.values.contains_key(&key) {
+            self.changes.remove(&key);
+        } else {
+            self.changes.insert(key, value);
+        }
         Ok(())
     }
 
@@ -338,6 +346,22 @@ mod tests {
         assert_eq!(state.merge().len(), 1);
         assert!(state.merge().is_empty());
         assert_eq!(state.get("a"), Some(&Bytes::from_static(b"9")));
+    }
+
+    #[test]
+    fn deleting_what_is_not_there_leaves_nothing_behind() {
+        let mut state = state(100);
+        for number in 0..1000 {
+            let key = format!("never-{number}");
+            state.put(key.clone(), None).unwrap();
+            state
+                .put(key.clone(), Some(Bytes::from_static(b"2")))
+                .unwrap();
+            state.put(key, None).unwrap();
+        }
+        state.put("a".into(), None).unwrap();
+        let changes: Vec<_> = state.merge().into_iter().map(|change| change.key).collect();
+        assert_eq!(changes, ["a"]);
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn invalid(error: Bad) -> io::Error {
 /// Writes what a guest is given besides its code.
 pub(super) fn write_spec(buffer: &mut Vec<u8>, spec: &GuestSpec) {
     write(buffer, |out| {
-        out.array(9)?.str(spec.name.as_str())?.str(&spec.version)?;
+        out.array(10)?.str(spec.name.as_str())?.str(&spec.version)?;
         out.map(length(spec.config.len()))?;
         for (key, value) in &*spec.config {
             out.str(key)?.str(value)?;
@@ -74,11 +74,14 @@ pub(super) fn write_spec(buffer: &mut Vec<u8>, spec: &GuestSpec) {
         out.u64(length(spec.state_bytes_max))?;
         let Bounds {
             call_deadline,
+            outputs_max,
             log_lines_max,
             log_line_bytes_max,
             metrics_max,
         } = spec.bounds;
-        out.u64(nanos(call_deadline))?.u32(log_lines_max)?;
+        out.u64(nanos(call_deadline))?
+            .u64(length(outputs_max))?
+            .u32(log_lines_max)?;
         out.u64(length(log_line_bytes_max))?
             .u64(length(metrics_max))?;
         Ok(())
@@ -89,7 +92,7 @@ pub(super) fn write_spec(buffer: &mut Vec<u8>, spec: &GuestSpec) {
 pub(super) fn read_spec(bytes: &[u8]) -> io::Result<GuestSpec> {
     let read = || -> Read<GuestSpec> {
         let input = &mut Decoder::new(bytes);
-        fields(input, 9)?;
+        fields(input, 10)?;
         let name = Name::new(input.str()?).map_err(Bad::message)?;
         let version = Arc::from(input.str()?);
         let pairs = input.map_iter()?.collect::<Result<_, _>>()?;
@@ -101,6 +104,7 @@ pub(super) fn read_spec(bytes: &[u8]) -> io::Result<GuestSpec> {
             state_bytes_max: size(input)?,
             bounds: Bounds {
                 call_deadline: Duration::from_nanos(input.u64()?),
+                outputs_max: size(input)?,
                 log_lines_max: input.u32()?,
                 log_line_bytes_max: size(input)?,
                 metrics_max: size(input)?,
