@@ -355,6 +355,11 @@ fn the_units_filter_lets_the_process_of_the_modules_seal_itself_and_forbids_what
         "landlock_restrict_self",
         "unshare",
         "prlimit64",
+        "capget",
+        "close_range",
+        "memfd_create",
+        "sendmsg",
+        "recvmsg",
         "socketpair",
         "mprotect",
     ];

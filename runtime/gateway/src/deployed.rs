@@ -82,7 +82,9 @@ pub(crate) fn missing(
 pub(crate) fn refused(trial: Trial, refusal: &Refusal) -> Event {
     let why = refusal.to_string();
     match refusal {
-        Refusal::Secret { .. } | Refusal::UnknownSource(_) => Event::Hindered(trial, why),
+        Refusal::Secret { .. } | Refusal::UnknownSource(_) | Refusal::Machine(_) => {
+            Event::Hindered(trial, why)
+        }
         _ => Event::Rejected(trial, why),
     }
 }

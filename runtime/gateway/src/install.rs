@@ -57,6 +57,18 @@ pub(crate) enum Refusal {
     SameName(Name),
     #[error("{0}")]
     Sandbox(String),
+    #[error("{0}")]
+    Machine(String),
+}
+
+impl From<tidegate_sandbox::Error> for Refusal {
+    fn from(error: tidegate_sandbox::Error) -> Self {
+        let words = crate::error::chain(&error);
+        match error.is_of_the_machine() {
+            true => Self::Machine(words),
+            false => Self::Sandbox(words),
+        }
+    }
 }
 
 /// A module that may run here.
@@ -112,7 +124,7 @@ pub(crate) async fn install_all(
                 let restored = buffer.restore(&accepted.name).await?;
                 let spec = accepted.spec(OWN_GENERATION, restored.active, restored.seen);
                 let loaded = crew.load(spec);
-                loaded.map_err(|error| Refusal::Sandbox(crate::error::chain(&error)))
+                loaded.map_err(Refusal::from)
             }
             Err(refusal) => Err(refusal),
         };

@@ -53,6 +53,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether this machine is to blame, and not the module.
+    #[must_use]
+    pub const fn is_of_the_machine(&self) -> bool {
+        match self {
+            Self::Engine(_) | Self::Worker { .. } | Self::Cache { .. } => true,
+            Self::Compile { .. } | Self::Import { .. } | Self::Contract { .. } => false,
+        }
+    }
+}
+
 /// Why one call of a module failed. Nothing of it is applied, and its instance is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Failure {

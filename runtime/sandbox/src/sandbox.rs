@@ -128,13 +128,16 @@ impl Sandbox {
             return Ok(code);
         }
         let compiled = match self.guests {
-            Guests::Here => compile::here(&self.engine, &spec.component),
-            Guests::InWorkers | Guests::InOwnWorkers => compile::in_child(&spec.component),
+            Guests::Here => {
+                compile::here(&self.engine, &spec.component).map_err(|source| Error::Compile {
+                    module: spec.name.clone(),
+                    source,
+                })?
+            }
+            Guests::InWorkers | Guests::InOwnWorkers => {
+                compile::in_child(&spec.name, &spec.component)?
+            }
         };
-        let compiled = compiled.map_err(|source| Error::Compile {
-            module: spec.name.clone(),
-            source,
-        })?;
         if let Some(cache) = &self.cache {
             cache.store(&self.engine, &spec.component, &compiled)?;
         }

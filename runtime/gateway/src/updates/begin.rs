@@ -231,7 +231,7 @@ impl Bench<'_> {
         let loaded = crew.load(spec);
         let module = match loaded {
             Ok(module) => module,
-            Err(error) => return Ok(Err(Refusal::Sandbox(chain(&error)))),
+            Err(error) => return Ok(Err(error.into())),
         };
         let standing_by = restored.generations.standby;
         let standby = standby.filter(|other| standing_by == Some(other.generation));

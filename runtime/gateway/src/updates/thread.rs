@@ -184,7 +184,7 @@ impl Desk<'_> {
         let state = ModuleState::default();
         let spec = accepted.spec(generation.generation, state, Seen::new(0, []));
         let loaded = self.sandbox.load(spec);
-        loaded.map_err(|error| Refusal::Sandbox(chain(&error)))
+        loaded.map_err(Refusal::from)
     }
 
     fn activate(&mut self) {

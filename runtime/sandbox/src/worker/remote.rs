@@ -18,6 +18,8 @@ use crate::guest_log::Said;
 
 /// A reply: what a guest may pass, and what else is around it.
 const REPLY_BYTES_MAX: usize = CALL_BYTES_MAX + (8 << 20);
+/// A buffer that has grown beyond this is not kept between calls.
+pub(super) const KEPT_BYTES_MAX: usize = 256 << 10;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 32 << 10;
 /// A worker stops a guest that takes too long by itself; one that does not, in this time beyond, is killed.
@@ -60,9 +62,10 @@ impl Remote {
         })
     }
 
-    /// Calls the guest. Where the worker ends meanwhile and has other guests, whose fault that was is not known: the call
-    /// is made again in a worker that has only this one.
+    /// Calls the guest. Where the worker ends meanwhile, the call is made once more, in a worker that has only this guest:
+    /// whose fault it was is not known of a shared one, and any may be killed from outside. The second end is the call's.
     pub(crate) async fn call(&mut self, call: Call<'_>) -> Reply {
+        let mut has_ended = false;
         loop {
             let mut line = match self.line.take() {
                 Some(line) => line,
@@ -84,9 +87,10 @@ impl Remote {
             let name = &self.spec.name;
             let (was_shared, ended) = line.end().await;
             let said = format!("its worker ended ({ended}): {error}");
-            if !was_shared {
+            if has_ended && !was_shared {
                 return failed(said);
             }
+            has_ended = true;
             tracing::error!(module = %name, "module {name} goes on in a worker of its own: {said}");
         }
     }
@@ -127,7 +131,11 @@ impl Line {
             return Err(io::Error::other("it closed the stream"));
         }
         self.has_state = true;
-        message::read_reply(buffer)
+        let reply = message::read_reply(buffer);
+        if buffer.capacity() > KEPT_BYTES_MAX {
+            *buffer = Vec::new();
+        }
+        reply
     }
 
     /// Ends the worker; says whether it had other guests, and how it ended.

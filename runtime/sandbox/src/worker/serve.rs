@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use wasmtime::Engine;
 
+use super::remote::KEPT_BYTES_MAX;
 use super::{frame, message};
 use crate::bindings::ProcessorPre;
 use crate::code::Code;
@@ -151,6 +152,11 @@ async fn serve(mut guest: Guest, stream: UnixStream) -> io::Result<()> {
             .await;
         frame::frame(&mut answered, |buffer| message::write_reply(buffer, &reply));
         stream.write_all(&answered).await?;
+        for buffer in [&mut asked, &mut answered] {
+            if buffer.capacity() > KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
     }
     Ok(())
 }
